@@ -1,0 +1,64 @@
+# Milepost needs Python 3.11 or newer and make; everything else comes into .venv by `make setup`.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := milepost collector correlator sla anomaly alerting dashboards simulator
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock demo run test lint check bench services services-down clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install Milepost and its pinned dependencies into .venv
+
+# One stamp for the whole environment: it is remade when the lock or the project file changes, and only then.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Milepost needs Python 3.11 or newer; try: make setup PYTHON=python3.12")'
+	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the pinned dependencies (about a minute the first time)"
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: setup ## Resolve pyproject.toml into requirements.lock anew (UPGRADE=1 takes newer versions)
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+demo: setup ## Start Milepost on a simulated distribution network
+	@$(BIN)/milepost demo
+
+run: setup ## Start Milepost
+	@$(BIN)/milepost run
+
+test: setup ## Run the test suite on the embedded PostgreSQL
+	$(PYTEST) -n $(WORKERS) tests
+
+lint: setup ## Style, types, imports and schema, without the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
+	$(BIN)/milepost db check
+
+check: lint test ## Everything that CI runs on the embedded PostgreSQL
+
+bench: setup ## Run every benchmark at a small size
+	@set -e; for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || continue; \
+		echo "== $$script"; $(BIN)/python "$$script" --small; \
+	done
+
+services: setup ## Start the real services that the integration tests use (Debian, as root)
+	tests/integration/services/up
+
+services-down: ## Stop them
+	tests/integration/services/down
+
+clean: ## Remove the environment and the caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

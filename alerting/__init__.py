@@ -1,0 +1,1 @@
+"""Turns breaches and anomalies into alerts, and delivers them."""

@@ -1,0 +1,1 @@
+"""Learns what normal looks like, scores what is not, and says why."""

@@ -1,0 +1,1 @@
+"""Stitches recorded events into journeys."""

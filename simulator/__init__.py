@@ -1,0 +1,1 @@
+"""A simulated distribution network, for the demo."""

@@ -1,0 +1,1 @@
+"""Holds journeys to the business SLAs: policies, calendars, clocks, breaches."""
