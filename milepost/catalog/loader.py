@@ -1,0 +1,309 @@
+"""From YAML texts to a checked Catalog. Pure: texts in, Catalog out; every error names file, entry and path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import yaml
+
+from milepost.catalog import schema
+from milepost.catalog.schema import Catalog, Duration, Model, Policy
+from milepost.errors import CatalogError
+
+FILES: Final = (
+    "journeys.yaml",
+    "slas.yaml",
+    "calendars.yaml",
+    "routes.yaml",
+    "sources.yaml",
+    "partners.yaml",
+)
+T = TypeVar("T")
+Texts = Mapping[str, str]
+
+
+def default_texts() -> dict[str, str]:
+    """The built-in catalog: {file name: YAML text}."""
+    folder = resources.files("milepost.catalog") / "default"
+    return {name: (folder / name).read_text("utf-8") for name in FILES}
+
+
+def read_texts(folder: Path | None) -> dict[str, str]:
+    """The built-in files, replaced by those of the same name in `folder`. Raises CatalogError."""
+    texts = default_texts()
+    if folder is None:
+        return texts
+    if not folder.is_dir():
+        raise CatalogError(f"{folder}: there is no such folder")
+    for path in sorted(folder.glob("*.yaml")):
+        if path.name not in FILES:
+            raise CatalogError(
+                f"{path.name}: unknown catalog file; known are {', '.join(FILES)}"
+            )
+        texts[path.name] = path.read_text("utf-8")
+    return texts
+
+
+def load(texts: Texts) -> Catalog:
+    """Parse and check. Raises CatalogError."""
+    docs = {name: _parse(name, texts[name]) for name in FILES}
+    journeys, slas, partners = (
+        docs["journeys.yaml"],
+        docs["slas.yaml"],
+        docs["partners.yaml"],
+    )
+    models = _named("journeys.yaml", "models", journeys.get("models", {}), Model)
+    calendars = _named(
+        "calendars.yaml",
+        "calendars",
+        docs["calendars.yaml"].get("calendars", {}),
+        schema.CalendarSpec,
+    )
+    policies = _policies(slas.get("policies", []))
+    catalog = Catalog(
+        version=_hash(docs),
+        keys=_named("journeys.yaml", "keys", journeys.get("keys", {}), schema.KeyRule),
+        models={
+            name: msgspec.structs.replace(model, name=name)
+            for name, model in models.items()
+        },
+        policies=policies,
+        calendars={"always": schema.CalendarSpec(), **calendars},
+        routing=_convert("routes.yaml", "", docs["routes.yaml"], schema.Routing),
+        sources=_named(
+            "sources.yaml",
+            "sources",
+            docs["sources.yaml"].get("sources", {}),
+            schema.SourceSpec,
+        ),
+        aliases=_aliases(partners.get("aliases", {})),
+        dimensions=_convert(
+            "journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]
+        ),
+        anomaly=_convert(
+            "slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec
+        ),
+        policy_versions={},
+    )
+    check(catalog)
+    versions = {policy.name: _policy_version(policy, catalog) for policy in policies}
+    return msgspec.structs.replace(catalog, policy_versions=versions)
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    try:
+        doc = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CatalogError(f"{name}: not valid YAML: {error}") from error
+    if doc is None:
+        return {}
+    if not isinstance(doc, dict):
+        raise CatalogError(f"{name}: expected a mapping at the top")
+    return doc
+
+
+def _decode_custom(kind: type[Any], value: Any) -> Any:
+    if kind is Duration:
+        return Duration(str(value))
+    raise NotImplementedError(kind)
+
+
+def _convert(file: str, entry: str, value: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(
+            value, kind, dec_hook=_decode_custom, builtin_types=(date,)
+        )
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        place = ": ".join(
+            part for part in (file, entry, path.rstrip("`").lstrip(".")) if part
+        )
+        raise CatalogError(f"{place}: {text}") from error
+
+
+def _named(file: str, section: str, value: Any, kind: type[T]) -> dict[str, T]:
+    if not isinstance(value, dict):
+        raise CatalogError(f"{file}: {section}: expected a mapping of names")
+    return {
+        str(name): _convert(file, str(name), item, kind) for name, item in value.items()
+    }
+
+
+def _policies(value: Any) -> list[Policy]:
+    if not isinstance(value, list):
+        raise CatalogError("slas.yaml: policies: expected a list")
+    policies = []
+    for index, item in enumerate(value):
+        name = (
+            item.get("name", f"policies[{index}]")
+            if isinstance(item, dict)
+            else f"policies[{index}]"
+        )
+        policies.append(_convert("slas.yaml", str(name), item, Policy))
+    return policies
+
+
+def _aliases(value: Any) -> dict[str, dict[str, str]]:
+    """YAML says {attribute: {name: [written forms]}}; turned round for look-up, without regard to case."""
+    spelled = _convert(
+        "partners.yaml", "aliases", value, dict[str, dict[str, list[str]]]
+    )
+    return {
+        attribute: {
+            form.strip().lower(): name
+            for name, forms in names.items()
+            for form in [name, *forms]
+        }
+        for attribute, names in spelled.items()
+    }
+
+
+def check(catalog: Catalog) -> None:
+    """What types can't say: references, cycles, fields that a kind needs. Raises CatalogError."""
+    for name, calendar in catalog.calendars.items():
+        _check_calendar(name, calendar)
+    for model in catalog.models.values():
+        _check_model(model)
+    seen: set[str] = set()
+    for policy in catalog.policies:
+        if policy.name in seen:
+            raise CatalogError(f"slas.yaml: {policy.name}: this name is used twice")
+        seen.add(policy.name)
+        _check_policy(policy, catalog)
+    _check_routing(catalog.routing)
+
+
+def _check_calendar(name: str, calendar: schema.CalendarSpec) -> None:
+    try:
+        ZoneInfo(calendar.zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise CatalogError(
+            f'calendars.yaml: {name}: zone: "{calendar.zone}" is not a known time zone'
+        ) from error
+    for day in calendar.holidays:
+        try:
+            date.fromisoformat(day)
+        except ValueError as error:
+            raise CatalogError(
+                f'calendars.yaml: {name}: holidays: "{day}" is not a date (YYYY-MM-DD)'
+            ) from error
+
+
+def _check_model(model: Model) -> None:
+    where = f"journeys.yaml: {model.name}"
+    if not model.roots or not model.milestones:
+        raise CatalogError(f"{where}: a model needs roots and milestones")
+    descendants(model)
+    names = [milestone.name for milestone in model.milestones]
+    for name in names:
+        if names.count(name) > 1:
+            raise CatalogError(f"{where}: milestones: {name}: this name is used twice")
+    for completion in model.complete_when:
+        for name in completion.reached:
+            if name not in names:
+                raise CatalogError(
+                    f"{where}: complete_when: there is no milestone {name}"
+                )
+    known = types_of(model)
+    for milestone in model.milestones:
+        if milestone.all is not None and milestone.all not in known:
+            raise CatalogError(
+                f"{where}: milestones: {milestone.name}: all: {milestone.all} is not in the tree"
+            )
+
+
+def types_of(model: Model) -> set[str]:
+    """All object types of a model."""
+    return {
+        *model.roots,
+        *model.tree,
+        *(child for children in model.tree.values() for child in children),
+    }
+
+
+def descendants(model: Model) -> dict[str, set[str]]:
+    """For each type all types below it. Raises CatalogError for a cycle."""
+    below: dict[str, set[str]] = {}
+
+    def walk(kind: str, path: tuple[str, ...]) -> set[str]:
+        if kind in path:
+            raise CatalogError(
+                f"journeys.yaml: {model.name}: tree: cycle {' -> '.join((*path, kind))}"
+            )
+        if kind not in below:
+            children = model.tree.get(kind, [])
+            below[kind] = set(children).union(
+                *(walk(child, (*path, kind)) for child in children)
+            )
+        return below[kind]
+
+    for kind in sorted(types_of(model)):
+        walk(kind, ())
+    return below
+
+
+_NEEDS: Final = {
+    "between": ("start", "end", "within"),
+    "dwell": ("start", "within"),
+    "by": ("end", "date"),
+}
+
+
+def _check_policy(policy: Policy, catalog: Catalog) -> None:
+    where = f"slas.yaml: {policy.name}"
+    model = catalog.models.get(policy.model)
+    if model is None:
+        raise CatalogError(f"{where}: model: there is no model {policy.model}")
+    for name in _NEEDS[policy.kind]:
+        if getattr(policy, name) is None:
+            raise CatalogError(f"{where}: a policy of kind {policy.kind} needs {name}")
+    names = {milestone.name for milestone in model.milestones}
+    for field in ("start", "end"):
+        value = getattr(policy, field)
+        if value is not None and value not in names:
+            raise CatalogError(
+                f"{where}: {field}: model {model.name} has no milestone {value}"
+            )
+    if policy.calendar not in catalog.calendars:
+        raise CatalogError(f"{where}: calendar: there is no calendar {policy.calendar}")
+    if policy.per is not None and policy.per not in types_of(model):
+        raise CatalogError(
+            f"{where}: per: {policy.per} is not in the tree of model {model.name}"
+        )
+
+
+def _check_routing(routing: schema.Routing) -> None:
+    names = {channel.name for channel in routing.channels}
+    for channel in routing.channels:
+        needed = channel.url if channel.kind == "webhook" else channel.to
+        if not needed:
+            field = "url" if channel.kind == "webhook" else "to"
+            raise CatalogError(
+                f"routes.yaml: {channel.name}: a channel of kind {channel.kind} needs {field}"
+            )
+    for index, route in enumerate(routing.routes):
+        for name in route.channels:
+            if name not in names:
+                raise CatalogError(
+                    f"routes.yaml: routes[{index}]: channels: there is no channel {name}"
+                )
+
+
+def _policy_version(policy: Policy, catalog: Catalog) -> str:
+    return _hash([_plain(policy), _plain(catalog.calendars[policy.calendar])])
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=repr)
+
+
+def _hash(value: Any) -> str:
+    canonical = msgspec.json.encode(value, order="sorted", enc_hook=str)
+    return hashlib.sha256(canonical).hexdigest()[:12]

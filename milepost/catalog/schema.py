@@ -1,0 +1,220 @@
+"""The shape of the catalog: journey models, SLA policies, calendars, routes, sources, partners.
+
+These are plain frozen structs, made from YAML by milepost/catalog/loader.py, which also checks what types can't say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+Ident = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")
+]
+TypeName = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
+]
+Severity = Literal["info", "warning", "critical"]
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
+
+
+class Duration:
+    """A length of time written like 90s, 15m, 4h, 1h30m, 2d, 1w. `us` is in microseconds.
+
+    In business time a day is 24 hours of open time; say hours when you mean working days.
+    """
+
+    __slots__ = ("text", "us")
+
+    def __init__(self, text: str) -> None:
+        parts = _DURATION.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError(
+                f'"{text}" is not a duration; write it like 90s, 15m, 4h, 1h30m or 2d'
+            )
+        self.text = text
+        self.us = round(
+            sum(float(number) * _UNITS[unit] for number, unit in parts) * 1_000_000
+        )
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Duration) and other.us == self.us
+
+    def __hash__(self) -> int:
+        return hash(self.us)
+
+
+class KeyRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """How keys of one type are made comparable, and which space they are unique in.
+
+    `namespace`: none, source, or the name of an attribute of the event (partner, company, carrier).
+    """
+
+    normalise: list[
+        Literal["strip", "upper", "lower", "strip_zeros", "alphanumeric"]
+    ] = field(default_factory=lambda: ["strip"])
+    junk: list[str] = []
+    namespace: str = "none"
+
+
+class Milestone(Struct, frozen=True, forbid_unknown_fields=True):
+    """A named step. Its place in the list is its rank.
+
+    Without `all`, the first event about any member reaches it. With `all: <type>`, every member of that type which is
+    not cancelled must have it, and it is reached at the last one's time; a journey without such members takes `any`.
+    """
+
+    name: Ident
+    events: Annotated[list[str], Meta(min_length=1)]
+    all: TypeName | None = None
+    title: str = ""
+
+
+class Completion(Struct, frozen=True, forbid_unknown_fields=True):
+    """One way to be complete: all of `reached`, and no member of the types in `without`."""
+
+    reached: Annotated[list[Ident], Meta(min_length=1)]
+    without: list[TypeName] = []
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """A journey model. `roots` in order of preference; `tree` gives the children of a type; the graph is acyclic."""
+
+    name: str = ""
+    title: str = ""
+    roots: Annotated[list[TypeName], Meta(min_length=1)] = []
+    tree: dict[TypeName, list[TypeName]] = {}
+    milestones: Annotated[list[Milestone], Meta(min_length=1)] = []
+    complete_when: list[Completion] = []
+    cancelled_by: list[str] = []
+    amount: str = "amount"
+    currency: str = "currency"
+
+
+class Shift(Struct, frozen=True, array_like=True):
+    """Opening and closing wall time of one shift, "08:00" to "17:00"."""
+
+    opens: str
+    closes: str
+
+
+class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """When business time runs. No `weekly`: always."""
+
+    zone: str = "UTC"
+    weekly: (
+        dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], list[Shift]]
+        | None
+    ) = None
+    holidays: list[str] = []
+    country: str | None = None
+    region: str | None = None
+
+
+class Objective(Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of clocks that must be met over a window."""
+
+    target: Annotated[float, Meta(gt=0, le=1)] = 0.99
+    window: Duration = Duration("30d")
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """One SLA.
+
+    between: milestone `start` to milestone `end` within `within`.
+    dwell: no milestone of higher rank within `within` of reaching `start`.
+    by: milestone `end` no later than the date in attribute `date`, plus `grace`; runs from `start`, or from the
+    journey's start.
+    `per` runs one clock for each member object of a type, on that object's own events.
+    """
+
+    name: Ident
+    kind: Literal["between", "dwell", "by"]
+    model: Ident
+    title: str = ""
+    start: Ident | None = None
+    end: Ident | None = None
+    within: Duration | None = None
+    date: str | None = None
+    grace: Duration = Duration("0s")
+    per: TypeName | None = None
+    match: dict[str, list[str]] = {}
+    calendar: str = "always"
+    severity: Severity = "warning"
+    warn_at: Annotated[float, Meta(gt=0, lt=1)] | None = 0.8
+    notify_within: Duration = Duration("24h")
+    notify: bool = True
+    group_by: list[str] = []
+    priority: int = 0
+    objective: Objective = Objective()
+    owner: str | None = None
+    runbook: str | None = None
+
+
+class Channel(Struct, frozen=True, forbid_unknown_fields=True):
+    """Somewhere a notification goes. `secret_env` names the variable that holds the secret, never the secret."""
+
+    name: Ident
+    kind: Literal["webhook", "email"]
+    url: str | None = None
+    to: list[str] = []
+    secret_env: str | None = None
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """Alerts whose labels match (all names, any value) go to `channels`; the first match ends, unless `goes_on`."""
+
+    channels: list[Ident]
+    match: dict[str, list[str]] = {}
+    goes_on: bool = False
+
+
+class Routing(Struct, frozen=True, forbid_unknown_fields=True):
+    channels: list[Channel] = []
+    routes: list[Route] = []
+    group_interval: Duration = Duration("5m")
+
+
+class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A registered sender, for display and ownership. `rank`: a higher one's attributes win over later ones."""
+
+    title: str = ""
+    owner: str | None = None
+    system: str = ""
+    rank: int = 0
+
+
+class AnomalySpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """How sensitive the detectors are. `threshold` in robust standard deviations (MAD * 1.4826)."""
+
+    threshold: Annotated[float, Meta(gt=0)] = 6.0
+    min_samples: Annotated[int, Meta(ge=3)] = 8
+    min_expected: Annotated[float, Meta(ge=0)] = 5.0
+    contamination: Annotated[float, Meta(gt=0, lt=0.5)] = 0.01
+    alert: bool = True
+    severity: Severity = "warning"
+
+
+class Catalog(Struct, frozen=True):
+    """A checked catalog. `version` is the hash of the canonical parsed form."""
+
+    version: str
+    keys: dict[str, KeyRule]
+    models: dict[str, Model]
+    policies: list[Policy]
+    calendars: dict[str, CalendarSpec]
+    routing: Routing
+    sources: dict[str, SourceSpec]
+    aliases: dict[str, dict[str, str]]
+    """For an attribute that names a partner: {written form, lower case: the one name}."""
+    dimensions: list[str]
+    anomaly: AnomalySpec
+    policy_versions: dict[str, str]
+    """For each policy the hash of its canonical form with its calendar."""

@@ -1,0 +1,672 @@
+"""Every table, each with the one module that writes it.
+
+Three schemas. `input`: what came from outside and what people decided. `derived`: what is computed from it and can be
+written anew. `record`: what was known and said; never rebuilt, rows are never deleted.
+
+`info["partition_by"]` marks the tables that are split by receive time (milepost/db/timescale.py knows how).
+`info["writer"]` names the writing module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+NAMES = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "pk": "%(table_name)s_pkey",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+TIME = DateTime(timezone=True)
+MONEY = Numeric(18, 4)
+
+
+def table(schema: str, name: str, writer: str, *items: Any, **options: Any) -> Table:
+    """A table of `metadata` with its writing module in `info`."""
+    info = {"writer": writer, **options.pop("info", {})}
+    return Table(name, metadata, *items, schema=schema, info=info, **options)
+
+
+def required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **options)
+
+
+def optional(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=True, **options)
+
+
+# --- input: the event log, events, identities -------------------------------------------------------------------------
+
+object_ids = Sequence("object_ids", schema="input", metadata=metadata, cache=1)
+"""Ids of objects and of correlations: one space, so that both can be members of a journey."""
+event_numbers = Sequence("event_numbers", schema="input", metadata=metadata, cache=1)
+
+event_log = table(
+    "input",
+    "event_log",
+    "milepost.inbox.log",
+    Column("seq", BigInteger, Identity(always=True), primary_key=True),
+    required("received_at", TIME),  # the oldest in the batch
+    required("events", Integer),
+    required("payload", LargeBinary),  # zstd of msgpack list[contract.Entry]
+)
+
+events = table(
+    "input",
+    "events",
+    "correlator.record",
+    required("event_no", BigInteger),
+    required("received_at", TIME),
+    required("occurred_at", TIME),
+    optional("claimed_at", TIME),
+    required("source", Text),
+    required("event_id", Text),
+    required("type", Text),
+    required("outcome", Text),
+    optional("code", Text),
+    optional("correlation_id", Text),
+    required("flags", Integer),  # milepost.journeystate.Flag
+    required("body", JSON),  # the CloudEvent as it was sent
+    Index("events_event_no_idx", "event_no"),
+    info={"partition_by": "received_at"},
+)
+
+event_object = table(
+    "input",
+    "event_object",
+    "correlator.record",
+    required("object_id", BigInteger),
+    required("received_at", TIME),
+    required("event_no", BigInteger),
+    required("subject", Boolean),
+    Index("event_object_object_id_received_at_idx", "object_id", "received_at"),
+    info={"partition_by": "received_at"},
+)
+
+objects = table(
+    "input",
+    "objects",
+    "milepost.inbox.objects",
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    required("type", Text),
+    required("namespace", Text),
+    required("key", Text),
+    required("epoch", SmallInteger, server_default=text("0")),
+    # key first: the same index finds an object, and serves the search by any key
+    UniqueConstraint("key", "type", "namespace", "epoch"),
+)
+
+correlations = table(
+    "input",
+    "correlations",
+    "milepost.inbox.objects",
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    required("key", Text, unique=True),
+    required("created_at", TIME),
+)
+
+identity_generations = table(
+    "input",
+    "identity_generations",
+    "milepost.inbox.identities",
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    required("created_at", TIME),
+    optional("sealed_at", TIME),
+    required("identities", BigInteger, server_default=text("0")),
+    # each generation is a table input.identities_<n>(identity uuid primary key, content bigint)
+)
+
+quarantine = table(
+    "input",
+    "quarantine",
+    "milepost.inbox.quarantine",
+    Column("quarantine_id", BigInteger, Identity(always=True), primary_key=True),
+    required("received_at", TIME),
+    required("source", Text),
+    required("kind", Text),  # refused | conflict | failed
+    required("reason", Text),
+    optional("event_id", Text),
+    required("body", LargeBinary),  # whole, as it came
+    optional("sender", Text),  # name of the key
+    required(
+        "state", Text, server_default=text("'open'")
+    ),  # open | replayed | discarded
+    Index("quarantine_source_received_at_idx", "source", "received_at"),
+    Index(
+        "quarantine_open_idx", "quarantine_id", postgresql_where=text("state = 'open'")
+    ),
+)
+
+sources = table(
+    "input",
+    "sources",
+    "milepost.inbox.sources",
+    Column("source", Text, primary_key=True),
+    required("title", Text, server_default=text("''")),
+    optional("owner", Text),
+    required("registered_at", TIME),
+)
+
+pollers = table(
+    "input",
+    "pollers",
+    "collector.odoo.poll",
+    Column("name", Text, primary_key=True),
+    required("cursor", JSONB),
+    required("polled_at", TIME),
+    optional("error", Text),
+    optional("failing_since", TIME),
+)
+
+# --- input: people, keys, catalog, decisions ---------------------------------------------------------------------------
+
+api_keys = table(
+    "input",
+    "api_keys",
+    "milepost.decisions.access",
+    Column("key_id", Text, primary_key=True),  # public part, shown in lists
+    required(
+        "secret_hash", LargeBinary
+    ),  # SHA-256 of the secret part (it is random: no stretching needed)
+    required("name", Text),
+    required(
+        "sources", JSONB
+    ),  # list of source patterns; the first without wildcard is the default source
+    required("types", JSONB),  # list of event type patterns
+    required("scopes", JSONB),  # list: send, read
+    required("created_at", TIME),
+    required("created_by", Text),
+    optional("expires_at", TIME),
+    optional("revoked_at", TIME),
+    optional("last_used_at", TIME),
+)
+
+users = table(
+    "input",
+    "users",
+    "milepost.decisions.access",
+    Column("user_id", BigInteger, Identity(always=True), primary_key=True),
+    required("name", Text, unique=True),
+    optional("password_hash", Text),  # argon2id
+    required("role", Text),
+    required("created_at", TIME),
+    optional("disabled_at", TIME),
+    CheckConstraint("role in ('viewer', 'operator', 'analyst', 'admin')", name="role"),
+)
+
+login_tokens = table(
+    "input",
+    "login_tokens",
+    "milepost.decisions.access",
+    Column("token_hash", LargeBinary, primary_key=True),
+    required("user_name", Text),
+    required("expires_at", TIME),
+    optional("used_at", TIME),
+)
+
+catalog_versions = table(
+    "input",
+    "catalog_versions",
+    "milepost.decisions.catalog",
+    Column("version", Text, primary_key=True),  # hash of the canonical parsed form
+    required("content", JSONB),  # {file name: YAML text}
+    required("applied_at", TIME),
+    required("applied_by", Text),
+    required("active", Boolean),
+    Index(
+        "catalog_versions_active_idx",
+        "active",
+        unique=True,
+        postgresql_where=text("active"),
+    ),
+)
+
+audit = table(
+    "input",
+    "audit",
+    "milepost.decisions.audit",
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    required("at", TIME),
+    required("actor", Text),
+    required("action", Text),
+    required("target", Text),
+    required("detail", JSONB, server_default=text("'{}'::jsonb")),
+    Index("audit_at_idx", "at"),
+)
+
+# --- input: what sources did (counted while recording) -----------------------------------------------------------------
+
+source_stats = table(
+    "input",
+    "source_stats",
+    "correlator.record",
+    Column("source", Text, primary_key=True),
+    required("events", BigInteger),
+    required("duplicates", BigInteger),
+    required("conflicts", BigInteger),
+    required("skewed", BigInteger),
+    required("first_received_at", TIME),
+    required("last_received_at", TIME),
+    required("last_occurred_at", TIME),
+)
+
+source_minutes = table(
+    "input",
+    "source_minutes",
+    "correlator.record",
+    required("source", Text),
+    required("minute", TIME),  # of reception
+    required("events", Integer),
+    required("duplicates", Integer),
+    required("conflicts", Integer),
+    required("lag_us_sum", Numeric(24, 0)),  # receive time minus occurred time, summed
+    required("lag_us_max", BigInteger),
+    PrimaryKeyConstraint("source", "minute"),
+    Index("source_minutes_minute_idx", "minute"),
+)
+
+volume_hours = table(
+    "input",
+    "volume_hours",
+    "correlator.record",
+    required("source", Text),
+    required("type", Text),
+    required(
+        "dimension", Text
+    ),  # "" for all, or "name=value" for a declared attribute (warehouse=north)
+    required("hour", TIME),  # in which it occurred
+    required("events", BigInteger),
+    required("bad", BigInteger),  # outcome failed or rejected
+    PrimaryKeyConstraint("source", "type", "dimension", "hour"),
+    Index("volume_hours_hour_idx", "hour"),
+)
+
+# --- derived ------------------------------------------------------------------------------------------------------------
+
+touches = table(
+    "derived",
+    "touches",
+    "correlator.store",
+    Column("seq", BigInteger, Identity(always=True), primary_key=True),
+    required("received_at", TIME),  # the oldest in the batch
+    required("touches", Integer),
+    required("payload", LargeBinary),  # zstd of msgpack, see correlator/store.py
+)
+
+relations = table(
+    "derived",
+    "relations",
+    "correlator.store",
+    # a co-mention or correlation has first_id < second_id; an explicit link has first_id = its parent
+    required("first_id", BigInteger),
+    required("second_id", BigInteger),
+    required("rel", Text),  # mention | correlation | link:<rel>
+    required(
+        "occurred_at", TIME
+    ),  # of the first proving event, minimum by (time, source, id)
+    required("source", Text),
+    required("event_id", Text),
+    required("event_no", BigInteger),
+    required("received_at", TIME),
+    PrimaryKeyConstraint("first_id", "second_id", "rel"),
+    Index("relations_second_id_idx", "second_id"),
+)
+
+object_states = table(
+    "derived",
+    "object_states",
+    "correlator.store",
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    required("state", LargeBinary),  # journeystate.ObjectState
+    postgresql_with={"fillfactor": 70},
+)
+
+journeys = table(
+    "derived",
+    "journeys",
+    "correlator.store",
+    Column("journey_id", BigInteger, Identity(always=True), primary_key=True),
+    required("model", Text),
+    required("root_id", BigInteger),
+    required("key", Text),
+    required("namespace", Text),
+    required("root_type", Text),
+    required("state", Text),  # open | completed | cancelled | absorbed
+    optional("stage", Text),  # the highest milestone reached
+    required("stage_rank", SmallInteger),  # -1 while none is reached
+    required("started_at", TIME),
+    required("last_at", TIME),
+    required("progress_at", TIME),  # the last milestone's time, or the start
+    required("first_received_at", TIME),
+    required("last_received_at", TIME),
+    optional("channel", Text),
+    optional("warehouse", Text),
+    optional("carrier", Text),
+    optional("partner", Text),
+    optional("amount", MONEY),
+    optional("currency", Text),
+    optional("completed_at", TIME),
+    required("facts", LargeBinary),  # journeystate.JourneyFacts
+    UniqueConstraint("model", "root_id"),
+    Index("journeys_key_idx", "key"),
+    Index(
+        "journeys_model_state_last_at_idx", "model", "state", "last_at", "journey_id"
+    ),
+    Index("journeys_model_state_stage_idx", "model", "state", "stage_rank"),
+    Index("journeys_started_at_idx", "started_at"),
+    postgresql_with={"fillfactor": 70},
+)
+
+members = table(
+    "derived",
+    "members",
+    "correlator.store",
+    required("journey_id", BigInteger),
+    required("object_id", BigInteger),
+    optional(
+        "via_id", BigInteger
+    ),  # the member through which it was reached; null for the root
+    required("depth", SmallInteger),
+    PrimaryKeyConstraint("journey_id", "object_id"),
+    Index("members_object_id_idx", "object_id"),
+)
+
+milestones = table(
+    "derived",
+    "milestones",
+    "correlator.store",
+    required("journey_id", BigInteger),
+    required("name", Text),
+    required("rank", SmallInteger),
+    required("reached_at", TIME),
+    required("last_at", TIME),
+    required("count", Integer),
+    required("event_no", BigInteger),  # the evidence: (event_no, received_at)
+    required("received_at", TIME),
+    PrimaryKeyConstraint("journey_id", "name"),
+    Index("milestones_name_reached_at_idx", "name", "reached_at"),
+    postgresql_with={"fillfactor": 80},
+)
+
+running_clocks = table(
+    "derived",
+    "running_clocks",
+    "sla.store",
+    Column("journey_id", BigInteger, primary_key=True, autoincrement=False),
+    optional("next_at", TIME),  # the least due or warn time of the running clocks
+    required("at_risk", Boolean),  # a running clock has warned
+    required("breached", Boolean),  # a running clock is past due
+    required("clocks", LargeBinary),  # journeystate: list of running clocks
+    Index(
+        "running_clocks_next_at_idx",
+        "next_at",
+        postgresql_where=text("next_at is not null"),
+    ),
+    Index(
+        "running_clocks_breached_idx", "journey_id", postgresql_where=text("breached")
+    ),
+    Index("running_clocks_at_risk_idx", "journey_id", postgresql_where=text("at_risk")),
+    postgresql_with={"fillfactor": 70},
+)
+
+clocks = table(
+    "derived",
+    "clocks",
+    "sla.store",
+    # a clock is a row from when it warns, breaches or ends
+    required("journey_id", BigInteger),
+    required("policy", Text),
+    required("subject_id", BigInteger),
+    required("occurrence", Integer),
+    required("policy_version", Text),
+    required(
+        "state", Text
+    ),  # warned | breached | met | missed | late_known | retracted | stopped | absorbed
+    required("started_at", TIME),
+    optional("due_at", TIME),
+    optional("stopped_at", TIME),
+    PrimaryKeyConstraint("journey_id", "policy", "subject_id", "occurrence"),
+    Index("clocks_policy_due_at_idx", "policy", "due_at"),
+    Index("clocks_due_at_idx", "due_at"),
+)
+
+baselines = table(
+    "derived",
+    "baselines",
+    "anomaly.store",
+    required("detector", Text),
+    required("series", Text),  # source|type|dimension, or model|from|to|dimension
+    required("slot", SmallInteger),  # hour of the week, -1 for all
+    required("median", Double),
+    required("mad", Double),
+    required("samples", Integer),
+    required("fitted_at", TIME),
+    PrimaryKeyConstraint("detector", "series", "slot"),
+)
+
+anomaly_models = table(
+    "derived",
+    "anomaly_models",
+    "anomaly.store",
+    Column("name", Text, primary_key=True),
+    required("fitted_at", TIME),
+    required("samples", Integer),
+    required("artifact", LargeBinary),
+    required("detail", JSONB),
+)
+
+# --- record ---------------------------------------------------------------------------------------------------------------
+
+breaches = table(
+    "record",
+    "breaches",
+    "sla.store",
+    Column("breach_id", BigInteger, Identity(always=True), primary_key=True),
+    # a clock's identity with the root object for the journey, so that a rebuild finds its breaches again
+    required("model", Text),
+    required("root_id", BigInteger),
+    required("policy", Text),
+    required("subject_id", BigInteger),
+    required("occurrence", Integer),
+    required("started_at", TIME),
+    required("due_at", TIME),
+    required("journey_id", BigInteger),
+    required("policy_version", Text),
+    required("severity", Text),
+    required("late_known", Boolean),
+    required("judged_at", TIME),  # the watermark it was judged at
+    required("opened_at", TIME),  # when Milepost found it
+    optional("ended_at", TIME),
+    optional("end", Text),  # late | retracted | cancelled | absorbed | withdrawn
+    optional("stopped_at", TIME),  # business time at which the milestone came
+    required("evidence", JSONB),  # events by source and id, why in words, calendar
+    required("dimensions", JSONB),
+    optional("amount", MONEY),
+    optional("currency", Text),
+    UniqueConstraint(
+        "model", "root_id", "policy", "subject_id", "occurrence", "started_at", "due_at"
+    ),
+    Index("breaches_open_idx", "policy", postgresql_where=text("ended_at is null")),
+    Index("breaches_journey_id_idx", "journey_id"),
+    Index("breaches_opened_at_idx", "opened_at"),
+)
+
+signals = table(
+    "record",
+    "signals",
+    "alerting.commands",
+    # the way from what is wrong (sla, anomaly, Milepost itself) to alerts; consumed by alerting.pipeline
+    Column("signal_id", BigInteger, Identity(always=True), primary_key=True),
+    required("at", TIME),
+    required("action", Text),  # raise | clear | acknowledge | resolve
+    required("kind", Text),  # sla | anomaly | platform
+    required("rule", Text),
+    required("group", JSONB),  # values of the declared group_by
+    required("item", Text),  # what is wrong, unique in (kind, rule): "breach:17"
+    required("body", JSONB),
+    optional("handled_at", TIME),
+    Index(
+        "signals_unhandled_idx",
+        "signal_id",
+        postgresql_where=text("handled_at is null"),
+    ),
+)
+
+alerts = table(
+    "record",
+    "alerts",
+    "alerting.store",
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    required("key", Text),  # kind, rule and group values, canonical
+    required("kind", Text),
+    required("rule", Text),
+    required("group", JSONB),
+    required("state", Text),  # firing | acknowledged | resolved
+    required("severity", Text),
+    required("title", Text),
+    required("summary", Text),
+    required("opened_at", TIME),
+    required("updated_at", TIME),
+    optional("acknowledged_at", TIME),
+    optional("acknowledged_by", Text),
+    optional("resolved_at", TIME),
+    optional("resolved_by", Text),
+    required("items_open", Integer),
+    required("items_total", Integer),
+    optional("oldest_at", TIME),
+    required("money", JSONB),  # {currency: amount as text}
+    required("labels", JSONB),
+    optional("owner", Text),
+    optional("runbook", Text),
+    optional("next_update_at", TIME),  # group_interval: when the next update may go out
+    Index(
+        "alerts_key_open_idx",
+        "key",
+        unique=True,
+        postgresql_where=text("state <> 'resolved'"),
+    ),
+    Index("alerts_opened_at_idx", "opened_at"),
+    Index(
+        "alerts_next_update_at_idx",
+        "next_update_at",
+        postgresql_where=text("next_update_at is not null"),
+    ),
+)
+
+alert_items = table(
+    "record",
+    "alert_items",
+    "alerting.store",
+    required("alert_id", BigInteger),
+    required("item", Text),
+    required("at", TIME),  # since when it is wrong
+    required("raised_at", TIME),
+    optional("cleared_at", TIME),
+    optional("cleared_why", Text),
+    optional("journey_id", BigInteger),
+    required("summary", Text),
+    required("labels", JSONB),
+    optional("amount", MONEY),
+    optional("currency", Text),
+    PrimaryKeyConstraint("alert_id", "item"),
+    Index("alert_items_item_idx", "item"),
+    Index("alert_items_journey_id_idx", "journey_id"),
+)
+
+alert_changes = table(
+    "record",
+    "alert_changes",
+    "alerting.store",
+    Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+    required("alert_id", BigInteger),
+    required("at", TIME),
+    required(
+        "what", Text
+    ),  # opened | updated | acknowledged | resolved | reopened | retracted
+    required("actor", Text),
+    required("detail", JSONB),
+    Index("alert_changes_alert_id_idx", "alert_id"),
+)
+
+notifications = table(
+    "record",
+    "notifications",
+    "alerting.outbox",
+    Column("notification_id", BigInteger, Identity(always=True), primary_key=True),
+    required("alert_id", BigInteger),
+    required("channel", Text),
+    required("event", Text),  # opened | updated | acknowledged | resolved
+    required("message_id", Text, unique=True),  # idempotency key at the receiver
+    required("body", JSONB),
+    required("created_at", TIME),
+    required("state", Text),  # pending | sending | sent | parked | dropped
+    required("attempts", Integer, server_default=text("0")),
+    required("next_attempt_at", TIME),
+    optional("lease_until", TIME),
+    optional("sent_at", TIME),
+    optional("error", Text),
+    Index(
+        "notifications_due_idx",
+        "next_attempt_at",
+        postgresql_where=text("state in ('pending', 'sending')"),
+    ),
+    Index(
+        "notifications_alert_id_channel_idx", "alert_id", "channel", "notification_id"
+    ),
+)
+
+anomalies = table(
+    "record",
+    "anomalies",
+    "anomaly.store",
+    Column("anomaly_id", BigInteger, Identity(always=True), primary_key=True),
+    required("detector", Text),
+    required("series", Text),
+    required("at", TIME),  # the hour, or the journey's end
+    required("found_at", TIME),
+    required("score", Double),
+    optional("expected", Double),
+    optional("observed", Double),
+    required("severity", Text),
+    required("reason", Text),  # in plain words
+    required("labels", JSONB),
+    optional("journey_id", BigInteger),
+    optional("ended_at", TIME),
+    UniqueConstraint("detector", "series", "at"),
+    Index("anomalies_at_idx", "at"),
+    Index("anomalies_journey_id_idx", "journey_id"),
+)
+
+heartbeats = table(
+    "record",
+    "heartbeats",
+    "milepost.inbox.heartbeats",
+    Column("process", Text, primary_key=True),
+    required("at", TIME),
+    required("detail", JSONB),
+)

@@ -1,0 +1,204 @@
+"""The state of an object, a journey and its clocks as bytes: the only reader and writer of those bytes.
+
+Written as msgpack arrays with a leading version. Times are integers, microseconds since 1970 UTC. Fields are only ever
+appended, with a default, so that older bytes stay readable; anything else needs a new VERSION and a branch in `_read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import IntFlag
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from milepost.errors import Permanent
+
+VERSION: Final = 1
+Scalar = str | int | float | bool | None
+
+
+class Flag(IntFlag):
+    """What was odd about an event; kept with it (input.events.flags)."""
+
+    TIME_MISSING = 1
+    CLOCK_SKEW = 2
+    AMBIGUOUS = 4  # many-to-many co-mention: related nothing
+    NAMESPACE_MISSING = 8  # the attribute that gives a key its namespace is missing
+    JUNK_KEY = 16  # a key that the catalog calls junk was left out
+    NO_SUBJECT = 32  # names no object of its own type and no correlation
+
+
+class Evidence(Struct, array_like=True, gc=False):
+    """The distinct events of one type with outcome ok about one object.
+
+    `first` is the minimum by (time, source, id); the pair (first_no, first_received_us) finds its row.
+    """
+
+    count: int
+    first_us: int
+    first_source: str
+    first_id: str
+    first_no: int
+    first_received_us: int
+    last_us: int
+
+
+class AttributeGroup(Struct, array_like=True, gc=False):
+    """The attributes for which one event has the last word, by (time, source, id)."""
+
+    at_us: int
+    source: str
+    id: str
+    values: dict[str, Scalar]
+
+
+class Trouble(Struct, array_like=True, gc=False):
+    """The events of one type about one object whose outcome is retried, failed or rejected: never progress."""
+
+    count: int
+    last_us: int
+    outcome: str
+    code: str | None
+    reason: str | None
+
+
+class ObjectState(Struct, array_like=True):
+    """All that a journey needs to know of one object. `reached` and `trouble` are by event type."""
+
+    version: int = VERSION
+    reached: dict[str, Evidence] = {}
+    trouble: dict[str, Trouble] = {}
+    attributes: list[AttributeGroup] = []
+    events: int = 0
+    first_us: int = 0
+    last_us: int = 0
+    first_received_us: int = 0
+    last_received_us: int = 0
+
+    def values(self) -> dict[str, Scalar]:
+        """The attributes of the object, each with its last value."""
+        return {
+            name: value
+            for group in self.attributes
+            for name, value in group.values.items()
+        }
+
+
+class Member(Struct, array_like=True, gc=False, frozen=True):
+    """An object in a journey, and through which member it was reached (None for the root)."""
+
+    object_id: int
+    via_id: int | None
+    depth: int
+
+
+class Reached(Struct, array_like=True, gc=False, frozen=True):
+    """A milestone that is reached, with its evidence."""
+
+    name: str
+    rank: int
+    reached_us: int
+    last_us: int
+    count: int
+    event_no: int
+    received_us: int
+    source: str
+    event_id: str
+
+
+class JourneyFacts(Struct, array_like=True):
+    """What was last written of a journey: enough to write only what changes."""
+
+    version: int = VERSION
+    members: list[Member] = []
+    milestones: list[Reached] = []
+
+
+class RunningClock(Struct, array_like=True, gc=False):
+    """A clock that runs. Identity: (journey, policy, subject_id, occurrence)."""
+
+    policy: str
+    subject_id: int
+    occurrence: int
+    policy_version: str
+    started_us: int
+    started_received_us: int
+    due_us: int
+    warn_us: int | None
+    warned: bool = False
+    breached: bool = False
+
+
+@dataclass(slots=True)
+class JourneyChange:
+    """A journey as it stands after a recomputation: what the SLA engine is told, in the same transaction.
+
+    `state` is open, completed, cancelled or absorbed; `ended_us` is the business time of the latter two. `states`
+    holds the state of every member object, for clocks that run per object. `types` gives each member's object type.
+    """
+
+    journey_id: int
+    model: str
+    root_id: int
+    key: str
+    state: str
+    started_us: int
+    last_us: int
+    progress_us: int
+    ended_us: int | None
+    milestones: Mapping[str, Reached]
+    attributes: Mapping[str, Scalar]
+    amount: Decimal | None
+    currency: str | None
+    members: Sequence[Member]
+    states: Mapping[int, ObjectState] = field(default_factory=dict)
+    types: Mapping[int, str] = field(default_factory=dict)
+
+
+_encode: Final = msgspec.msgpack.Encoder(decimal_format="string").encode
+_object_decoder: Final = msgspec.msgpack.Decoder(ObjectState)
+_facts_decoder: Final = msgspec.msgpack.Decoder(JourneyFacts)
+_clocks_decoder: Final = msgspec.msgpack.Decoder(tuple[int, list[RunningClock]])
+
+
+def encode_object(state: ObjectState) -> bytes:
+    return _encode(state)
+
+
+def decode_object(data: bytes) -> ObjectState:
+    state = _read(_object_decoder, data)
+    assert isinstance(state, ObjectState)
+    return state
+
+
+def encode_facts(facts: JourneyFacts) -> bytes:
+    return _encode(facts)
+
+
+def decode_facts(data: bytes) -> JourneyFacts:
+    facts = _read(_facts_decoder, data)
+    assert isinstance(facts, JourneyFacts)
+    return facts
+
+
+def encode_clocks(clocks: Sequence[RunningClock]) -> bytes:
+    return _encode((VERSION, clocks))
+
+
+def decode_clocks(data: bytes) -> list[RunningClock]:
+    _, clocks = _read(_clocks_decoder, data)
+    return list(clocks)
+
+
+def _read(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+    """All versions so far share one layout; a byte string from a newer Milepost is refused."""
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise Permanent(
+            f"stored state can't be read by this version of Milepost: {error}"
+        ) from error
