@@ -1,0 +1,89 @@
+"""The event log: a queue of validated batches in PostgreSQL, one compressed row a commit.
+
+`append` is true when the transaction commits: the batch is then on stable storage. `consume` deletes what it returns, in
+the consumer's transaction: at-least-once in, exactly-once effects, and no cursor to lose. Batches come out roughly in
+the order of their sequence; several consumers never see the same one (SKIP LOCKED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+import zstandard
+
+from milepost.clock import from_us
+from milepost.contract import Entry
+from milepost.db.tables import event_log
+
+APPEND_SQL: Final = (
+    "INSERT INTO input.event_log (received_at, events, payload) VALUES (%s, %s, %s)"
+)
+"""For the collector's asynchronous path; the parameters are those of `row`."""
+
+_CONSUME: Final = sa.text(
+    "DELETE FROM input.event_log WHERE seq = ANY(ARRAY("
+    " SELECT seq FROM input.event_log WHERE seq >= :low ORDER BY seq FOR UPDATE SKIP LOCKED LIMIT :batches))"
+    " RETURNING seq, payload"
+)
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(list[Entry])
+_LEVEL: Final = 1
+_MAX_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One appended batch, decoded."""
+
+    seq: int
+    entries: list[Entry]
+
+
+def row(entries: Sequence[Entry]) -> tuple[datetime, int, bytes]:
+    """The columns (received_at, events, payload) of a batch that is not empty."""
+    oldest = from_us(min(entry.received_us for entry in entries))
+    return oldest, len(entries), encode_batch(entries)
+
+
+def encode_batch(entries: Sequence[Entry]) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(_encoder.encode(entries))
+
+
+def decode_batch(payload: bytes) -> list[Entry]:
+    return _decoder.decode(
+        zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES)
+    )
+
+
+def append(connection: sa.Connection, entries: Sequence[Entry]) -> None:
+    """Append one batch; nothing for an empty one. Durable when the caller's transaction commits."""
+    if entries:
+        received_at, events, payload = row(entries)
+        connection.execute(
+            event_log.insert().values(
+                received_at=received_at, events=events, payload=payload
+            )
+        )
+
+
+def consume(connection: sa.Connection, batches: int, low_seq: int = 0) -> list[Batch]:
+    """Take up to `batches` batches out of the log, oldest first; empty when there is nothing to do.
+
+    `low_seq` is a hint that rows below it are gone: without it the scan passes all dead rows when an old snapshot is
+    open. A sequence number can become visible after a higher one, so callers go back to 0 when they find nothing.
+    """
+    rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
+    return sorted(
+        (Batch(seq, decode_batch(payload)) for seq, payload in rows),
+        key=lambda batch: batch.seq,
+    )
+
+
+def oldest(connection: sa.Connection) -> datetime | None:
+    """The oldest receive time in the log, None when it is empty."""
+    return connection.scalar(sa.select(sa.func.min(event_log.c.received_at)))
