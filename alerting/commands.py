@@ -1,0 +1,143 @@
+"""What other components may ask of alerting: say that something is wrong or right again, acknowledge, resolve.
+
+Each is a row of record.signals, written in the caller's transaction; alerting.pipeline alone turns them into alerts,
+so that alerts have one writer. The effect shows within a tick of the pipeline (about half a second). This module is the
+only writer of record.signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from milepost.catalog.schema import Severity
+from milepost.db.tables import alerts, signals
+from milepost.errors import Conflict, NotFound
+
+Kind = Literal["sla", "anomaly", "platform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something is wrong (raise), or right again (clear).
+
+    `kind`, `rule` and the values of `group` name the alert that it belongs to; `item` names what is wrong, unique
+    within (kind, rule), such as "breach:17". Raising an open item again refreshes it. Clearing needs kind, rule and item
+    only; an item that isn't open is cleared without effect. `at` is since when it is wrong, or when it was put right.
+    `title` names the rule for people, `summary` is one line about this item. `labels` (warehouse, carrier, …) choose
+    the route, and the value that most items share explains the wave. `amount` is the money at risk; items of one
+    journey count once. With `notify` false the alert is made or extended without telling anybody. `why` says for a
+    clear how it ended: late, retracted, cancelled, absorbed, withdrawn, or any other words.
+    """
+
+    action: Literal["raise", "clear"]
+    kind: Kind
+    rule: str
+    group: Mapping[str, str]
+    item: str
+    at: datetime
+    summary: str = ""
+    title: str = ""
+    severity: Severity = "warning"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    amount: Decimal | None = None
+    currency: str | None = None
+    journey_id: int | None = None
+    owner: str | None = None
+    runbook: str | None = None
+    notify: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a person does to an alert."""
+
+    action: Literal["acknowledge", "resolve"]
+    alert_id: int
+    actor: str
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The next unhandled signals in their order: either `signals`, or one `act`."""
+
+    ids: Sequence[int]
+    signals: Sequence[Signal] = ()
+    act: Act | None = None
+
+
+_COLUMNS: Final = ("action", "kind", "rule", "group", "item", "at")
+_ACTS: Final = ("acknowledge", "resolve")
+
+
+def send(connection: sa.Connection, sent: Sequence[Signal], *, now: datetime) -> None:  # noqa: ARG001 (all commands alike)
+    """Append signals in their order. They take effect once the caller's transaction commits."""
+    rows = [_row(signal) for signal in sent]
+    if rows:
+        connection.execute(sa.insert(signals), rows)
+
+
+def acknowledge(connection: sa.Connection, alert_id: int, *, actor: str, now: datetime) -> None:
+    """Ask that the alert be acknowledged. Raises NotFound, or Conflict when it is resolved."""
+    _append(connection, Act("acknowledge", alert_id, actor, now))
+
+
+def resolve(connection: sa.Connection, alert_id: int, *, actor: str, now: datetime, reason: str) -> None:
+    """Ask that the alert be resolved, its open items with it. Raises NotFound, or Conflict when it is resolved."""
+    _append(connection, Act("resolve", alert_id, actor, now, reason))
+
+
+def take(connection: sa.Connection, limit: int) -> Taken | None:
+    """The oldest unhandled signals, `limit` at most, up to the next act of a person; None when there are none."""
+    query = sa.select(signals).where(signals.c.handled_at.is_(None)).order_by(signals.c.signal_id).limit(limit)
+    rows = connection.execute(query).mappings().all()
+    if not rows:
+        return None
+    if rows[0]["action"] in _ACTS:
+        return Taken([rows[0]["signal_id"]], act=_act(rows[0]))
+    stop = next((index for index, row in enumerate(rows) if row["action"] in _ACTS), len(rows))
+    return Taken([row["signal_id"] for row in rows[:stop]], [_signal(row) for row in rows[:stop]])
+
+
+def handled(connection: sa.Connection, taken: Taken, *, now: datetime) -> None:
+    """Mark as handled, in the transaction of the effects."""
+    ids = sa.cast(list(taken.ids), sa.ARRAY(sa.BigInteger))
+    connection.execute(sa.update(signals).where(signals.c.signal_id == sa.func.any(ids)).values(handled_at=now))
+
+
+def _row(signal: Signal) -> dict[str, Any]:
+    row = {name: getattr(signal, name) for name in _COLUMNS}
+    body = {name: getattr(signal, name) for name in Signal.__slots__ if name not in _COLUMNS}
+    return {**row, "group": dict(signal.group), "body": msgspec.to_builtins(body)}
+
+
+def _append(connection: sa.Connection, act: Act) -> None:
+    query = sa.select(alerts.c.state, alerts.c.kind, alerts.c.rule, alerts.c.group).where(
+        alerts.c.alert_id == act.alert_id
+    )
+    alert = connection.execute(query).mappings().first()
+    if alert is None:
+        raise NotFound(f"there is no alert {act.alert_id}")
+    if alert["state"] == "resolved":
+        raise Conflict(f"alert {act.alert_id} is resolved already")
+    body = {"alert_id": act.alert_id, "actor": act.actor, "reason": act.reason}
+    place = {name: alert[name] for name in ("kind", "rule", "group")}
+    row = {**place, "action": act.action, "item": f"alert:{act.alert_id}", "at": act.at, "body": body}
+    connection.execute(sa.insert(signals), row)
+
+
+def _signal(row: sa.RowMapping) -> Signal:
+    return msgspec.convert({**row["body"], **{name: row[name] for name in _COLUMNS}}, Signal)
+
+
+def _act(row: sa.RowMapping) -> Act:
+    return msgspec.convert({**row["body"], "action": row["action"], "at": row["at"]}, Act)
