@@ -119,7 +119,11 @@ class JourneyFacts(Struct, array_like=True):
 
 
 class RunningClock(Struct, array_like=True, gc=False):
-    """A clock that runs. Identity: (journey, policy, subject_id, occurrence)."""
+    """A clock of a journey. Identity: (journey, policy, subject_id, occurrence).
+
+    It runs until `stopped_us`. While it runs, `breached` says that its breach is open; afterwards, that it had one.
+    `state` is running, or how it ended: met, missed, late_known, retracted or stopped.
+    """
 
     policy: str
     subject_id: int
@@ -131,6 +135,16 @@ class RunningClock(Struct, array_like=True, gc=False):
     warn_us: int | None
     warned: bool = False
     breached: bool = False
+    stopped_us: int | None = None
+    state: str = "running"
+
+
+class JourneyClocks(Struct, array_like=True):
+    """All clocks of a journey. The ended ones stay with it, so that late evidence is compared without another read."""
+
+    version: int = VERSION
+    running: list[RunningClock] = []
+    ended: list[RunningClock] = []
 
 
 @dataclass(slots=True)
@@ -162,7 +176,7 @@ class JourneyChange:
 _encode: Final = msgspec.msgpack.Encoder(decimal_format="string").encode
 _object_decoder: Final = msgspec.msgpack.Decoder(ObjectState)
 _facts_decoder: Final = msgspec.msgpack.Decoder(JourneyFacts)
-_clocks_decoder: Final = msgspec.msgpack.Decoder(tuple[int, list[RunningClock]])
+_clocks_decoder: Final = msgspec.msgpack.Decoder(JourneyClocks)
 
 
 def encode_object(state: ObjectState) -> bytes:
@@ -185,13 +199,19 @@ def decode_facts(data: bytes) -> JourneyFacts:
     return facts
 
 
-def encode_clocks(clocks: Sequence[RunningClock]) -> bytes:
-    return _encode((VERSION, clocks))
+def encode_clocks(running: Sequence[RunningClock], ended: Sequence[RunningClock] = ()) -> bytes:
+    return _encode((VERSION, running, ended))
 
 
 def decode_clocks(data: bytes) -> list[RunningClock]:
-    _, clocks = _read(_clocks_decoder, data)
-    return list(clocks)
+    """The running clocks; the ended ones are rows of derived.clocks."""
+    return decode_all_clocks(data).running
+
+
+def decode_all_clocks(data: bytes) -> JourneyClocks:
+    clocks = _read(_clocks_decoder, data)
+    assert isinstance(clocks, JourneyClocks)
+    return clocks
 
 
 def _read(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
