@@ -65,6 +65,7 @@ def optional(name: str, kind: Any, **options: Any) -> Column[Any]:
 object_ids = Sequence("object_ids", schema="input", metadata=metadata, cache=1)
 """Ids of objects and of correlations: one space, so that both can be members of a journey."""
 event_numbers = Sequence("event_numbers", schema="input", metadata=metadata, cache=1)
+journey_ids = Sequence("journey_ids", schema="derived", metadata=metadata, cache=1)
 
 event_log = table(
     "input",
@@ -311,11 +312,20 @@ volume_hours = table(
 touches = table(
     "derived",
     "touches",
-    "correlator.store",
+    "correlator.touches",
     Column("seq", BigInteger, Identity(always=True), primary_key=True),
     required("received_at", TIME),  # the oldest in the batch
     required("touches", Integer),
     required("payload", LargeBinary),  # zstd of msgpack, see correlator/store.py
+)
+
+assembled = table(
+    "derived",
+    "assembled",
+    "correlator.journeystore",
+    # with which catalog the journeys were last put together; one row
+    Column("name", Text, primary_key=True),
+    required("catalog_version", Text),
 )
 
 relations = table(
@@ -340,7 +350,7 @@ relations = table(
 object_states = table(
     "derived",
     "object_states",
-    "correlator.store",
+    "correlator.journeystore",
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),
     required("state", LargeBinary),  # journeystate.ObjectState
     postgresql_with={"fillfactor": 70},
@@ -349,14 +359,14 @@ object_states = table(
 journeys = table(
     "derived",
     "journeys",
-    "correlator.store",
-    Column("journey_id", BigInteger, Identity(always=True), primary_key=True),
+    "correlator.journeystore",
+    Column("journey_id", BigInteger, primary_key=True, autoincrement=False),
     required("model", Text),
     required("root_id", BigInteger),
     required("key", Text),
     required("namespace", Text),
     required("root_type", Text),
-    required("state", Text),  # open | completed | cancelled | absorbed
+    required("state", Text),  # open | completed | cancelled
     optional("stage", Text),  # the highest milestone reached
     required("stage_rank", SmallInteger),  # -1 while none is reached
     required("started_at", TIME),
@@ -385,7 +395,7 @@ journeys = table(
 members = table(
     "derived",
     "members",
-    "correlator.store",
+    "correlator.journeystore",
     required("journey_id", BigInteger),
     required("object_id", BigInteger),
     optional(
@@ -399,7 +409,7 @@ members = table(
 milestones = table(
     "derived",
     "milestones",
-    "correlator.store",
+    "correlator.journeystore",
     required("journey_id", BigInteger),
     required("name", Text),
     required("rank", SmallInteger),

@@ -1,7 +1,7 @@
 """The event log: a queue of validated batches in PostgreSQL, one compressed row a commit.
 
-`append` is true when the transaction commits: the batch is then on stable storage. `consume` deletes what it returns, in
-the consumer's transaction: at-least-once in, exactly-once effects, and no cursor to lose. Batches come out roughly in
+`append` is true when the transaction commits: the batch is then on stable storage. `consume` deletes what it
+returns, in the consumer's transaction: at-least-once in, exactly-once effects, and no cursor to lose. Batches come out roughly in
 the order of their sequence; several consumers never see the same one (SKIP LOCKED).
 """
 
@@ -20,9 +20,7 @@ from milepost.clock import from_us
 from milepost.contract import Entry
 from milepost.db.tables import event_log
 
-APPEND_SQL: Final = (
-    "INSERT INTO input.event_log (received_at, events, payload) VALUES (%s, %s, %s)"
-)
+APPEND_SQL: Final = "INSERT INTO input.event_log (received_at, events, payload) VALUES (%s, %s, %s)"
 """For the collector's asynchronous path; the parameters are those of `row`."""
 
 _CONSUME: Final = sa.text(
@@ -55,20 +53,14 @@ def encode_batch(entries: Sequence[Entry]) -> bytes:
 
 
 def decode_batch(payload: bytes) -> list[Entry]:
-    return _decoder.decode(
-        zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES)
-    )
+    return _decoder.decode(zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES))
 
 
 def append(connection: sa.Connection, entries: Sequence[Entry]) -> None:
     """Append one batch; nothing for an empty one. Durable when the caller's transaction commits."""
     if entries:
         received_at, events, payload = row(entries)
-        connection.execute(
-            event_log.insert().values(
-                received_at=received_at, events=events, payload=payload
-            )
-        )
+        connection.execute(event_log.insert().values(received_at=received_at, events=events, payload=payload))
 
 
 def consume(connection: sa.Connection, batches: int, low_seq: int = 0) -> list[Batch]:
@@ -86,4 +78,5 @@ def consume(connection: sa.Connection, batches: int, low_seq: int = 0) -> list[B
 
 def oldest(connection: sa.Connection) -> datetime | None:
     """The oldest receive time in the log, None when it is empty."""
-    return connection.scalar(sa.select(sa.func.min(event_log.c.received_at)))
+    found: datetime | None = connection.scalar(sa.select(sa.func.min(event_log.c.received_at)))
+    return found

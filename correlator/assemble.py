@@ -1,0 +1,374 @@
+"""Assemble: from touches to journeys. One at a time (the caller holds the leader's lock), so it may cache.
+
+One step is one transaction: batches of touches leave the table; what they are about learns its state; every journey
+above is put together anew from committed facts; the SLA engine is told in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from correlator import journeystore as store
+from correlator import touches
+from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.stitch import Graph, Journey, Missing, Node, Occurrence, assess, learn
+from correlator.touches import TouchBatch
+from milepost.catalog.schema import Catalog
+from milepost.clock import Clock, from_us
+from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
+
+CACHE: Final = 400_000
+MAX_TOUCHES: Final = 8_000
+RESCAN: Final = 50
+
+CatalogOf = Callable[[sa.Connection], Catalog]
+Changed = Callable[[sa.Connection, Catalog, Sequence[JourneyChange], datetime], None]
+"""Told of changed journeys, in the transaction that changes them."""
+
+Root = tuple[str, int]  # model name, root id
+
+
+@dataclass(slots=True)
+class _Output:
+    """The rows that one step writes."""
+
+    journeys: list[tuple[Any, ...]] = field(default_factory=list)
+    members: list[tuple[Any, ...]] = field(default_factory=list)
+    members_gone: list[tuple[int, int]] = field(default_factory=list)
+    milestones: list[tuple[Any, ...]] = field(default_factory=list)
+    milestones_gone: list[tuple[int, str]] = field(default_factory=list)
+    absorbed: list[int] = field(default_factory=list)
+    changes: list[JourneyChange] = field(default_factory=list)
+
+
+class Assembler:
+    """The one consumer of touches. `step` does one transaction and tells whether it found work."""
+
+    def __init__(self, engine: sa.Engine, catalog_of: CatalogOf, clock: Clock, changed: Changed) -> None:
+        self._engine = engine
+        self._catalog_of = catalog_of
+        self._clock = clock
+        self._changed = changed
+        self._compiled: Compiled | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the caches: after a failure they may be ahead of what is committed."""
+        self._graph = Graph()
+        self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
+        self._low = 0
+        self._steps = 0
+        self._batches = 8
+
+    def step(self) -> bool:
+        now = self._clock()
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+                return self._step(connection, now)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _step(self, connection: sa.Connection, now: datetime) -> bool:
+        self._steps += 1
+        compiled = self._current(connection, now)
+        if self._steps % RESCAN == 0:
+            self._low = 0
+        taken = touches.take(connection, self._batches, self._low)
+        if not taken:
+            found, self._low = self._low > 0, 0
+            return found
+        self._low = taken[-1][0] + 1
+        batches = [batch for _, batch in taken]
+        count = sum(len(batch.touches) + len(batch.again) for batch in batches)
+        self._batches = max(1, min(200, len(batches) * MAX_TOUCHES // max(count, 1), self._batches * 2))
+        self._assemble(connection, compiled, batches, now)
+        return True
+
+    def _current(self, connection: sa.Connection, now: datetime) -> Compiled:
+        """The compiled catalog. When another one is active than the journeys were put together with, all are due."""
+        catalog = self._catalog_of(connection)
+        if self._compiled is not None and self._compiled.version == catalog.version:
+            return self._compiled
+        compiled = Compiled(catalog)
+        before = store.assembled_version(connection)
+        if before != catalog.version:
+            self._forget()
+            if before is not None:
+                for portion in store.root_objects(connection, compiled.root_types):
+                    touches.put(connection, TouchBatch({}, [], [], list(portion)), now)
+            store.set_assembled_version(connection, catalog.version)
+        self._compiled = compiled
+        return compiled
+
+    def _assemble(
+        self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
+    ) -> None:
+        dirty, learned = self._take_in(connection, compiled, batches)
+        output = _Output()
+        roots = {
+            (model.name, root): model for model in compiled.models for root in self._roots(connection, dirty, model)
+        }
+        self._find_journeys(connection, roots)
+        pending = list(roots.items())
+        while pending:
+            pending = self._put_together(connection, pending, output)
+        self._number(connection, output)
+        self._save(connection, learned, output)
+        if output.changes:
+            self._changed(connection, compiled.catalog, output.changes, now)
+        if output.absorbed:
+            store.remove_journeys(connection, output.absorbed)
+        self._evict()
+
+    def _take_in(
+        self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch]
+    ) -> tuple[set[int], set[Node]]:
+        """Bring relations and touches into the graph; the objects concerned, and the nodes that learned something."""
+        graph = self._graph
+        names: dict[int, tuple[str, str, str]] = {}
+        for batch in batches:
+            names.update(batch.names)
+        about = {object_id for batch in batches for touch in batch.touches for object_id, _ in touch.about}
+        ends = {end for batch in batches for item in batch.relations for end in (item.first_id, item.second_id)}
+        again = {object_id for batch in batches for object_id in batch.again}
+        graph.types.update((object_id, name[0]) for object_id, name in names.items())
+        unloaded = (about | ends | again) - graph.nodes.keys()
+        if unloaded:
+            store.load(connection, graph, unloaded, names)
+        dirty = about | again | self._relate(compiled, batches)
+        return dirty, self._learn(compiled, batches)
+
+    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[int]:
+        """Put new relations into the graph; the objects whose journeys they may change."""
+        graph = self._graph
+        dirty: set[int] = set()
+        named: dict[int, set[int]] = {}
+        for batch in batches:
+            for item in batch.relations:
+                store.relate(graph, item.first_id, item.second_id, item.rel)
+                if item.rel == CORRELATION:
+                    first_is = graph.types[item.first_id] == CORRELATION
+                    correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
+                    named.setdefault(correlation, set()).add(other)
+                else:
+                    dirty |= {item.first_id, item.second_id}
+        for correlation, others in named.items():
+            dirty |= others
+            dirty |= self._renamed(graph.nodes[correlation], others, compiled)
+        return dirty
+
+    def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
+        """What else changes when a correlation is named by new objects: all roots that name it, if its owner changes."""
+        graph = self._graph
+        dirty: set[int] = set()
+        edges = correlation.edges
+        for model in compiled.models:
+            after = graph.owner(correlation, model)
+            correlation.edges = {other: bits for other, bits in edges.items() if other not in new}
+            before = graph.owner(correlation, model)
+            correlation.edges = edges
+            if before != after:
+                dirty |= {other for other in edges if graph.types[other] in model.root_rank}
+            if after is not None:
+                dirty.add(correlation.id)
+        return dirty
+
+    def _learn(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[Node]:
+        nodes = self._graph.nodes
+        learned: set[Node] = set()
+        for batch in batches:
+            for touch in batch.touches:
+                event = Occurrence(
+                    touch.event_no,
+                    touch.received_us,
+                    touch.occurred_us,
+                    touch.source,
+                    touch.event_id,
+                    touch.type,
+                    touch.outcome,
+                    touch.code,
+                    touch.reason,
+                    touch.attributes,
+                )
+                for object_id, subject in touch.about:
+                    node = nodes[object_id]
+                    node.used = self._steps
+                    learn(node.state, event=event, subject=subject, ranks=compiled.ranks)
+                    learned.add(node)
+        return learned
+
+    def _roots(self, connection: sa.Connection, dirty: set[int], model: CompiledModel) -> set[int]:
+        while True:
+            try:
+                return self._graph.roots_above(dirty, model)
+            except Missing as error:
+                store.load(connection, self._graph, error.ids, {})
+
+    def _find_journeys(self, connection: sa.Connection, roots: Iterable[Root]) -> None:
+        unknown = {root for model, root in roots if (model, root) not in self._journeys}
+        if unknown:
+            found = store.load_journeys(connection, unknown)
+            for root, journey in found.items():
+                self._journeys.setdefault(root, journey)
+
+    def _put_together(
+        self, connection: sa.Connection, pending: list[tuple[Root, CompiledModel]], output: _Output
+    ) -> list[tuple[Root, CompiledModel]]:
+        """Put journeys together; those that need nodes which aren't loaded come back, with the nodes loaded."""
+        missing: set[int] = set()
+        left = []
+        for item in pending:
+            (name, root), model = item
+            try:
+                self._one(name, root, model, output)
+            except Missing as error:
+                missing |= error.ids
+                left.append(item)
+        if missing:
+            store.load(connection, self._graph, missing, {})
+        return left
+
+    def _one(self, name: str, root: int, model: CompiledModel, output: _Output) -> None:
+        graph = self._graph
+        node = graph.node(root)
+        if model.root_rank[node.type] and graph.absorbers(node, model):
+            known = self._journeys.get((name, root))
+            if known is not None:
+                self._absorb(name, node, known, output)
+            return
+        members = graph.closure(root, model)
+        nodes = [graph.node(member.object_id) for member in members]
+        journey = assess(node, nodes, model)
+        if journey is None:
+            return
+        for member in nodes:
+            member.used = self._steps
+        self._keep(name, journey, members, nodes, output)
+
+    def _absorb(self, name: str, node: Node, known: tuple[int, JourneyFacts], output: _Output) -> None:
+        journey_id, _ = self._journeys.pop((name, node.id))
+        output.absorbed.append(journey_id)
+        at = node.state.first_us
+        output.changes.append(
+            JourneyChange(journey_id, name, node.id, node.key, "absorbed", at, at, at, None, {}, {}, None, None, [])
+        )
+
+    def _keep(self, name: str, journey: Journey, members: list[Member], nodes: list[Node], output: _Output) -> None:
+        root = journey.root
+        known = self._journeys.get((name, root.id))
+        facts = JourneyFacts(members=members, milestones=journey.milestones)
+        journey_id, before = known if known is not None else (-1 - len(output.changes), None)
+        self._journeys[name, root.id] = (journey_id, facts)
+        output.journeys.append(_journey_row(journey_id, name, journey, facts))
+        _diff_members(journey_id, before, members, output)
+        _diff_milestones(journey_id, before, journey.milestones, output)
+        output.changes.append(
+            JourneyChange(
+                journey_id,
+                name,
+                root.id,
+                root.key,
+                journey.state,
+                journey.started_us,
+                journey.last_us,
+                journey.progress_us,
+                journey.ended_us,
+                {item.name: item for item in journey.milestones},
+                journey.attributes,
+                journey.amount,
+                journey.currency,
+                members,
+                {node.id: node.state for node in nodes},
+                {node.id: node.type for node in nodes},
+            )
+        )
+
+    def _number(self, connection: sa.Connection, output: _Output) -> None:
+        """Give new journeys their ids, which stood in as negative numbers."""
+        new = [change for change in output.changes if change.journey_id < 0]
+        if not new:
+            return
+        ids = store.journey_ids(connection, len(new))
+        given = {change.journey_id: number for change, number in zip(new, ids, strict=True)}
+        for change in new:
+            root = (change.model, change.root_id)
+            change.journey_id = given[change.journey_id]
+            self._journeys[root] = (change.journey_id, self._journeys[root][1])
+        for rows in (output.journeys, output.members, output.milestones):
+            for index, row in enumerate(rows):
+                if row[0] < 0:
+                    rows[index] = (given[row[0]], *row[1:])
+
+    def _save(self, connection: sa.Connection, learned: set[Node], output: _Output) -> None:
+        store.save_states(connection, learned)
+        store.save_journeys(connection, output.journeys)
+        store.save_members(connection, output.members, output.members_gone)
+        store.save_milestones(connection, output.milestones, output.milestones_gone)
+
+    def _evict(self) -> None:
+        """Keep the caches bounded: forget the half that was used longest ago."""
+        graph = self._graph
+        if len(graph.nodes) > CACHE:
+            oldest = sorted(graph.nodes.values(), key=lambda node: node.used)
+            for node in oldest[: len(oldest) // 2]:
+                del graph.nodes[node.id]
+            near = {other for node in graph.nodes.values() for other in node.edges}
+            graph.types = {i: kind for i, kind in graph.types.items() if i in graph.nodes or i in near}
+        if len(self._journeys) > CACHE:
+            for root in list(self._journeys)[: CACHE // 2]:
+                del self._journeys[root]
+
+
+def _journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
+    root = journey.root
+    highest = journey.milestones[-1] if journey.milestones else None
+    attributes = journey.attributes
+    return (
+        journey_id,
+        name,
+        root.id,
+        root.key,
+        root.namespace,
+        root.type,
+        journey.state,
+        highest.name if highest else None,
+        highest.rank if highest else -1,
+        from_us(journey.started_us),
+        from_us(journey.last_us),
+        from_us(journey.progress_us),
+        from_us(journey.first_received_us),
+        from_us(journey.last_received_us),
+        *(None if attributes.get(field) is None else str(attributes[field]) for field in _DIMENSIONS),
+        journey.amount,
+        journey.currency,
+        from_us(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,
+        encode_facts(facts),
+    )
+
+
+_DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
+
+
+def _diff_members(journey_id: int, before: JourneyFacts | None, members: list[Member], output: _Output) -> None:
+    old = {member.object_id: member for member in before.members} if before else {}
+    for member in members:
+        if old.pop(member.object_id, None) != member:
+            output.members.append((journey_id, member.object_id, member.via_id, member.depth))
+    output.members_gone += [(journey_id, object_id) for object_id in old]
+
+
+def _diff_milestones(journey_id: int, before: JourneyFacts | None, reached: list[Reached], output: _Output) -> None:
+    old = {item.name: item for item in before.milestones} if before else {}
+    for item in reached:
+        if old.pop(item.name, None) != item:
+            at, last, received = from_us(item.reached_us), from_us(item.last_us), from_us(item.received_us)
+            row = (journey_id, item.name, item.rank, at, last, item.count, item.event_no, received)
+            output.milestones.append(row)
+    output.milestones_gone += [(journey_id, name) for name in old]

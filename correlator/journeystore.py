@@ -1,0 +1,174 @@
+"""What the assembler reads and writes: object states, journeys, members, milestones.
+
+Rows are copied into temporary tables and merged from there, so that a batch costs a handful of statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
+from milepost.db import tables
+from milepost.db.engine import copy_rows
+from milepost.inbox import objects
+from milepost.journeystate import JourneyFacts, ObjectState, decode_facts, decode_object, encode_object
+
+_RELATED: Final = sa.text(
+    "SELECT first_id, second_id, rel FROM derived.relations WHERE first_id = ANY(CAST(:ids AS bigint[]))"
+    " UNION ALL SELECT first_id, second_id, rel FROM derived.relations WHERE second_id = ANY(CAST(:ids AS bigint[]))"
+)
+_STATES: Final = sa.text(
+    "SELECT object_id, state FROM derived.object_states WHERE object_id = ANY(CAST(:ids AS bigint[]))"
+)
+_JOURNEYS: Final = sa.text(
+    "SELECT journey_id, model, root_id, facts FROM derived.journeys WHERE root_id = ANY(CAST(:ids AS bigint[]))"
+)
+
+
+def bits_of(rel: str) -> int:
+    """What a stored relation is from its first object's side."""
+    if rel == "mention":
+        return MENTION
+    return NAMING if rel == "correlation" else PARENT
+
+
+def relate(graph: Graph, first: int, second: int, rel: str) -> None:
+    """Put a relation on those of its two ends that are loaded."""
+    bits = bits_of(rel)
+    if (node := graph.nodes.get(first)) is not None:
+        node.edges[second] = node.edges.get(second, 0) | bits
+    if (node := graph.nodes.get(second)) is not None:
+        node.edges[first] = node.edges.get(first, 0) | (CHILD if bits == PARENT else bits)
+
+
+def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
+    """Load nodes with their states and relations, and the types of all that they relate to."""
+    wanted = sorted(ids)
+    related = connection.execute(_RELATED, {"ids": wanted}).all()
+    near = {end for first, second, _ in related for end in (first, second)}
+    unnamed = [i for i in (*wanted, *near) if i not in names and i not in graph.types]
+    unnamed += [i for i in wanted if i not in names and i in graph.types]
+    found = dict(names) if not unnamed else names | dict(objects.refs_of(connection, set(unnamed)))
+    states = {row[0]: row[1] for row in connection.execute(_STATES, {"ids": wanted})}
+    for object_id in near:
+        if object_id not in graph.types:
+            graph.types[object_id] = found[object_id][0]
+    for object_id in wanted:
+        kind, namespace, key = found[object_id]
+        graph.types[object_id] = kind
+        data = states.get(object_id)
+        state = ObjectState() if data is None else decode_object(data)
+        graph.nodes[object_id] = Node(object_id, kind, namespace, key, state)
+    for first, second, rel in related:
+        relate(graph, first, second, rel)
+
+
+def load_journeys(connection: sa.Connection, roots: Collection[int]) -> dict[tuple[str, int], tuple[int, JourneyFacts]]:
+    """The stored journeys of these roots: (model, root id) → (journey id, facts)."""
+    rows = connection.execute(_JOURNEYS, {"ids": sorted(roots)})
+    return {(row[1], row[2]): (row[0], decode_facts(row[3])) for row in rows}
+
+
+def journey_ids(connection: sa.Connection, count: int) -> list[int]:
+    numbers = connection.scalars(
+        sa.text("SELECT nextval('derived.journey_ids') FROM generate_series(1, :count)"), {"count": count}
+    )
+    return list(numbers)
+
+
+def save_states(connection: sa.Connection, nodes: Iterable[Node]) -> None:
+    rows = [(node.id, encode_object(node.state)) for node in sorted(nodes, key=lambda node: node.id)]
+    _merge(connection, tables.object_states, rows, ["object_id"])
+
+
+def save_journeys(connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Insert or update journeys; a row has all columns in the table's order."""
+    _merge(connection, tables.journeys, sorted(rows, key=lambda row: row[0]), ["journey_id"])
+
+
+def save_milestones(connection: sa.Connection, rows: list[tuple[Any, ...]], gone: list[tuple[int, str]]) -> None:
+    _merge(connection, tables.milestones, rows, ["journey_id", "name"])
+    _delete(connection, "derived.milestones", "name", "text", gone)
+
+
+def save_members(connection: sa.Connection, rows: list[tuple[Any, ...]], gone: list[tuple[int, int]]) -> None:
+    _merge(connection, tables.members, rows, ["journey_id", "object_id"])
+    _delete(connection, "derived.members", "object_id", "bigint", gone)
+
+
+def remove_journeys(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Take absorbed journeys away."""
+    for name in ("members", "milestones", "journeys"):
+        connection.execute(
+            sa.text(f"DELETE FROM derived.{name} WHERE journey_id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
+        )
+
+
+def _delete(connection: sa.Connection, table: str, column: str, kind: str, gone: Sequence[tuple[int, Any]]) -> None:
+    if not gone:
+        return
+    connection.execute(
+        sa.text(
+            f"DELETE FROM {table} AS t USING unnest(CAST(:ids AS bigint[]), CAST(:others AS {kind}[])) AS g(id, other)"
+            f" WHERE t.journey_id = g.id AND t.{column} = g.other"
+        ),
+        {"ids": [row[0] for row in gone], "others": [row[1] for row in gone]},
+    )
+
+
+def _merge(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]], key: list[str]) -> None:
+    """Insert rows or update those with the same key, through a temporary table of the connection."""
+    if not rows:
+        return
+    columns = [column.name for column in table.columns]
+    staging = _staging(connection, table)
+    copy_rows(connection, staging, columns, rows)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    names = ", ".join(columns)
+    connection.execute(
+        sa.text(
+            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {staging.name}"
+            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+        )
+    )
+    connection.execute(sa.text(f"TRUNCATE {staging.name}"))
+
+
+def _staging(connection: sa.Connection, table: sa.Table) -> sa.Table:
+    """The temporary table of this connection that has the columns of `table`."""
+    name = f"staging_{table.name}"
+    connection.execute(
+        sa.text(f"CREATE TEMP TABLE IF NOT EXISTS {name} (LIKE {table.schema}.{table.name}) ON COMMIT DELETE ROWS")
+    )
+    return _describe(name, table)
+
+
+@cache
+def _describe(name: str, table: sa.Table) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *(sa.Column(column.name, column.type) for column in table.columns))
+
+
+def assembled_version(connection: sa.Connection) -> str | None:
+    """The catalog version with which the journeys were last put together."""
+    table = tables.assembled
+    found: str | None = connection.scalar(sa.select(table.c.catalog_version).where(table.c.name == "journeys"))
+    return found
+
+
+def set_assembled_version(connection: sa.Connection, version: str) -> None:
+    statement = insert(tables.assembled).values(name="journeys", catalog_version=version)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"catalog_version": version}))
+
+
+def root_objects(connection: sa.Connection, types: Collection[str]) -> Iterable[Sequence[int]]:
+    """The ids of all objects of these types, in portions."""
+    statement = sa.select(tables.objects.c.object_id).where(tables.objects.c.type.in_(sorted(types)))
+    return connection.execution_options(yield_per=PORTION).scalars(statement).partitions()
+
+
+PORTION: Final = 5_000

@@ -1,0 +1,145 @@
+"""Journey models compiled for look-up, and what a catalog says of keys. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from milepost.catalog import loader
+from milepost.catalog.schema import Catalog, KeyRule, Model
+
+CORRELATION: Final = "correlation"
+_NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
+_STEPS: Final[Mapping[str, Callable[[str], str]]] = {
+    "strip": str.strip,
+    "upper": str.upper,
+    "lower": str.lower,
+    "strip_zeros": lambda key: key.lstrip("0") or key,
+    "alphanumeric": lambda key: _NOT_ALNUM.sub("", key) or key,
+}
+_PLAIN: Final = KeyRule()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A milestone with its rank; `all_type` as in the catalog's `all`."""
+
+    name: str
+    rank: int
+    all_type: str | None
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A journey model.
+
+    `below[t]` holds all types below t. `root_rank[t]` is the preference of a root type, 0 the first. `steps_of` maps
+    an event type to the milestones it counts for.
+    """
+
+    name: str
+    types: frozenset[str]
+    below: Mapping[str, frozenset[str]]
+    root_rank: Mapping[str, int]
+    steps: tuple[Step, ...]
+    steps_of: Mapping[str, tuple[Step, ...]]
+    source: Model
+
+    @cached_property
+    def cancelling(self) -> tuple[str, ...]:
+        return tuple(self.source.cancelled_by)
+
+
+def compile_model(model: Model) -> CompiledModel:
+    steps = tuple(Step(item.name, rank, item.all) for rank, item in enumerate(model.milestones))
+    steps_of: dict[str, tuple[Step, ...]] = {}
+    for step, item in zip(steps, model.milestones, strict=True):
+        for event_type in item.events:
+            steps_of[event_type] = (*steps_of.get(event_type, ()), step)
+    below = {kind: frozenset(kinds) for kind, kinds in loader.descendants(model).items()}
+    ranks = {kind: rank for rank, kind in enumerate(model.roots)}
+    return CompiledModel(model.name, frozenset(below) | {CORRELATION}, below, ranks, steps, steps_of, model)
+
+
+class Compiled:
+    """All that the correlator asks of a catalog, compiled once per version."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.version = catalog.version
+        self.models = tuple(compile_model(model) for model in catalog.models.values())
+        self.root_types = frozenset(kind for model in self.models for kind in model.root_rank)
+        self.dimensions = tuple(catalog.dimensions)
+        self.ranks = {name: source.rank for name, source in catalog.sources.items() if source.rank}
+        self._rules = {kind: _compile_rule(rule) for kind, rule in catalog.keys.items()}
+        self._related: dict[tuple[str, str], bool] = {}
+        self._subjects: dict[str, tuple[str, ...]] = {}
+
+    def related(self, one: str, other: str) -> bool:
+        """Whether one type is an ancestor of the other in any model."""
+        pair = (one, other)
+        known = self._related.get(pair)
+        if known is None:
+            known = any(other in m.below.get(one, ()) or one in m.below.get(other, ()) for m in self.models)
+            self._related[pair] = known
+        return known
+
+    def subject_types(self, event_type: str) -> tuple[str, ...]:
+        """The key types an event is about, in order of preference.
+
+        The type before the dot; where that is the first root type of a model, the model's lesser root types stand in
+        for it (a channel's `order.received` names only its own order number).
+        """
+        known = self._subjects.get(event_type)
+        if known is None:
+            kind = event_type.partition(".")[0]
+            lesser = [name for m in self.models if m.source.roots[0] == kind for name in m.source.roots[1:]]
+            known = (kind, *dict.fromkeys(lesser))
+            self._subjects[event_type] = known
+        return known
+
+    def normalise(self, kind: str, key: str) -> str | None:
+        """The comparable form of a key; None for junk."""
+        rule = self._rules.get(kind, _PLAIN_RULE)
+        for step in rule.steps:
+            key = step(key)
+        return None if not key or key.casefold() in rule.junk else key
+
+    def namespace_of(self, kind: str) -> str:
+        """none, source, or the attribute that gives keys of this type their namespace."""
+        return self._rules.get(kind, _PLAIN_RULE).namespace
+
+    def namespace(self, kind: str, source: str, attributes: Mapping[str, object]) -> tuple[str, bool]:
+        """The namespace of a key, and whether the attribute that should give it is missing."""
+        by = self.namespace_of(kind)
+        if by == "none":
+            return "", False
+        if by == "source":
+            return f"source={source}", False
+        value = attributes.get(by)
+        if value is None or value == "":
+            return f"source={source}", True
+        return f"{by}={self.one_name(by, str(value))}", False
+
+    def one_name(self, attribute: str, value: str) -> str:
+        """The catalog's one name of a partner, however it is spelled."""
+        value = value.strip()
+        return self.catalog.aliases.get(attribute, {}).get(value.lower(), value)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    steps: tuple[Callable[[str], str], ...]
+    junk: frozenset[str]
+    namespace: str
+
+
+def _compile_rule(rule: KeyRule) -> _Rule:
+    junk = frozenset(word.casefold() for word in rule.junk)
+    return _Rule(tuple(_STEPS[name] for name in rule.normalise), junk, rule.namespace)
+
+
+_PLAIN_RULE: Final = _compile_rule(_PLAIN)

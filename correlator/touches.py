@@ -1,0 +1,82 @@
+"""What the recorder hands to the assembler: one compressed batch a transaction, consumed like the event log.
+
+A batch carries facts that its transaction committed: the names behind new ids, new or improved relations, and for each
+event a touch with the objects that it is about.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+import zstandard
+from msgspec import Struct
+
+from milepost.db.tables import touches
+from milepost.journeystate import Scalar
+
+_MAX_BYTES: Final = 1 << 30
+
+
+class Relation(Struct, array_like=True, gc=False):
+    """Two related objects with the event that proves it. Times in microseconds."""
+
+    first_id: int
+    second_id: int
+    rel: str
+    occurred_us: int
+    source: str
+    event_id: str
+    event_no: int
+    received_us: int
+
+
+class Touch(Struct, array_like=True, gc=False):
+    """One stored event and the objects it is about: (object id, whether it is a subject). Times in microseconds."""
+
+    event_no: int
+    received_us: int
+    occurred_us: int
+    source: str
+    event_id: str
+    type: str
+    outcome: str
+    code: str | None
+    reason: str | None
+    attributes: dict[str, Scalar] | None
+    about: list[tuple[int, bool]]
+
+
+class TouchBatch(Struct, array_like=True, gc=False):
+    """`names` gives (type, namespace, key) of every id in the batch. `again` are objects to look at anew, no more."""
+
+    names: dict[int, tuple[str, str, str]]
+    relations: list[Relation]
+    touches: list[Touch]
+    again: list[int] = []
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(TouchBatch)
+_CONSUME: Final = sa.text(
+    "DELETE FROM derived.touches WHERE seq = ANY(ARRAY("
+    " SELECT seq FROM derived.touches WHERE seq >= :low ORDER BY seq LIMIT :batches))"
+    " RETURNING seq, payload"
+)
+
+
+def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime) -> None:
+    """Hand over a batch; `received_at` is the oldest receive time in it."""
+    payload = zstandard.ZstdCompressor(level=1).compress(_encoder.encode(batch))
+    count = len(batch.touches) + len(batch.again)
+    connection.execute(touches.insert().values(received_at=received_at, touches=count, payload=payload))
+
+
+def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:
+    """Up to `batches` batches with their sequence, oldest first; deleted in the caller's transaction."""
+    rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
+    unzip = zstandard.ZstdDecompressor()
+    decoded = ((seq, _decoder.decode(unzip.decompress(data, max_output_size=_MAX_BYTES))) for seq, data in rows)
+    return sorted(decoded, key=lambda item: item[0])

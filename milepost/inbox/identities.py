@@ -1,0 +1,111 @@
+"""Which events are known: 16-byte identities in generations.
+
+One hot table takes the inserts; sealed ones are only probed, and pruning drops a whole generation. (One ever-growing
+primary key slows down with its size; hot and sealed tables keep the pace.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from milepost.db.tables import identity_generations as generations
+
+HOT_IDENTITIES: Final = 5_000_000
+HOT_AGE: Final = timedelta(days=1)
+_LOCK: Final = 7_226_001  # shared by recorders, exclusive while the hot generation changes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What became of the claimed identities: `new` ones are now stored; `stored` has the content of all others."""
+
+    new: frozenset[bytes]
+    stored: Mapping[bytes, int]
+
+
+def claim(connection: sa.Connection, contents: Mapping[bytes, int]) -> Seen:
+    """Store the identities that nobody stored yet.
+
+    `contents` maps identity to content hash. Concurrent claims of one identity wait for each other; the first to
+    commit stands. Belongs to the caller's transaction.
+    """
+    if not contents:
+        return Seen(frozenset(), {})
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    hot, sealed = _generations(connection)
+    ordered = sorted(contents)
+    ids = [identity.hex() for identity in ordered]
+    unseen = "".join(
+        f" AND NOT EXISTS (SELECT FROM input.identities_{number} AS s WHERE s.identity = w.identity)"
+        for number in sealed
+    )
+    inserted = connection.execute(
+        sa.text(
+            f"INSERT INTO input.identities_{hot} (identity, content)"
+            " SELECT w.identity, w.content FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS bigint[]))"
+            f" AS w(identity, content) WHERE true{unseen} ON CONFLICT DO NOTHING RETURNING identity"
+        ),
+        {"ids": ids, "contents": [contents[identity] for identity in ordered]},
+    )
+    new = frozenset(row[0].bytes for row in inserted)
+    old = [identity for identity in ordered if identity not in new]
+    return Seen(new, _stored(connection, [hot, *sealed], old) if old else {})
+
+
+def _stored(connection: sa.Connection, numbers: list[int], identities: list[bytes]) -> dict[bytes, int]:
+    parts = [
+        f"SELECT identity, content FROM input.identities_{n} WHERE identity = ANY(CAST(:ids AS uuid[]))"
+        for n in numbers
+    ]
+    rows = connection.execute(sa.text(" UNION ALL ".join(parts)), {"ids": [identity.hex() for identity in identities]})
+    return {identity.bytes: content for identity, content in rows}
+
+
+def _generations(connection: sa.Connection) -> tuple[int, list[int]]:
+    """The hot generation and the sealed ones."""
+    rows = connection.execute(sa.select(generations.c.generation, generations.c.sealed_at)).all()
+    hot = [number for number, sealed_at in rows if sealed_at is None]
+    if not hot:
+        raise RuntimeError("there is no hot generation of identities; call roll_over first")
+    return hot[0], sorted(number for number, sealed_at in rows if sealed_at is not None)
+
+
+def roll_over(connection: sa.Connection, now: datetime, keep: timedelta) -> None:
+    """Seal the hot generation when it is full or old, make the next one, and drop those sealed before `now - keep`.
+
+    Safe to call at any time, from any process; waits for the recorders' open transactions.
+    """
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    row = connection.execute(sa.select(generations).where(generations.c.sealed_at.is_(None))).one_or_none()
+    if row is not None and not _is_full(connection, row, now):
+        return
+    number = (connection.scalar(sa.select(sa.func.max(generations.c.generation))) or 0) + 1
+    connection.execute(
+        sa.text(f"CREATE TABLE input.identities_{number} (identity uuid PRIMARY KEY, content bigint NOT NULL)")
+    )
+    if row is not None:
+        seal = generations.update().where(generations.c.generation == row.generation)
+        connection.execute(seal.values(sealed_at=now))
+    connection.execute(generations.insert().values(generation=number, created_at=now))
+    _prune(connection, now - keep)
+
+
+def _is_full(connection: sa.Connection, row: sa.Row[tuple[object, ...]], now: datetime) -> bool:
+    estimate = connection.scalar(
+        sa.text("SELECT n_live_tup FROM pg_stat_user_tables WHERE schemaname = 'input' AND relname = :name"),
+        {"name": f"identities_{row.generation}"},
+    )
+    count = estimate or 0
+    return count >= HOT_IDENTITIES or (count > 0 and now - row.created_at >= HOT_AGE)
+
+
+def _prune(connection: sa.Connection, before: datetime) -> None:
+    stale = connection.scalars(sa.select(generations.c.generation).where(generations.c.sealed_at < before)).all()
+    for number in stale:
+        connection.execute(sa.text(f"DROP TABLE input.identities_{number}"))
+        connection.execute(generations.delete().where(generations.c.generation == number))
