@@ -1,0 +1,205 @@
+"""Engines, locks, bulk copies, and what a database error means.
+
+The one place that turns errors of the driver into Milepost's: whatever an engine of `make_engine` raises that may go
+away by itself is a `Transient`; all others stay SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.dialects import postgresql
+
+from milepost.errors import Transient, Unavailable
+
+CONNECT_TIMEOUT: Final = 10
+_DRIVER: Final = "postgresql+psycopg"
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+# SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may well succeed.
+_RETRY_CLASSES: Final = ("08", "53", "58")  # connection, resources, I/O
+_RETRY_CODES: Final = frozenset(
+    {
+        "25006",  # read-only transaction: the server has become a standby
+        "25P03",  # idle in transaction for too long
+        "40001",  # serialisation failure
+        "40P01",  # deadlock
+        "55P03",  # lock not available
+        "57014",  # cancelled, by statement_timeout
+        "57P01",  # shut down by the administrator
+        "57P02",  # another server process crashed
+        "57P03",  # starting up or shutting down
+        "57P05",  # idle for too long
+    }
+)
+_UNAVAILABLE: Final = ("08", "53", "57P")
+
+
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    application_name: str = "milepost",
+    statement_timeout: float | None = None,
+) -> sa.Engine:
+    """An engine on psycopg 3 whose sessions run in UTC. `statement_timeout` is in seconds.
+
+    `url` may be postgres://, postgresql:// or postgresql+psycopg://. At most 2 × `pool_size` connections are open.
+    """
+    target = sa.make_url(url).set(drivername=_DRIVER)
+    engine = sa.create_engine(
+        target,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=30,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": CONNECT_TIMEOUT,
+            "options": _options(target, statement_timeout),
+            # A server that vanished without a word is noticed within a minute (TCP only).
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+        },
+    )
+    sa.event.listen(engine, "handle_error", _translate)
+    return engine
+
+
+def libpq_url(url: str) -> str:
+    """`url` as psycopg itself and psql take it, without SQLAlchemy's driver name."""
+    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _options(url: sa.URL, statement_timeout: float | None) -> str:
+    given = url.query.get("options", "")
+    parts = [given if isinstance(given, str) else " ".join(given), "-c timezone=UTC"]
+    if statement_timeout is not None:
+        parts.append(f"-c statement_timeout={round(statement_timeout * 1000)}")
+    return " ".join(part for part in parts if part)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def transient(error: BaseException) -> bool:
+    """Whether trying again may help: connection lost, serialisation failure, deadlock, lock or statement timeout."""
+    if isinstance(error, Transient | sa.exc.TimeoutError):
+        return True
+    if isinstance(error, sa.exc.DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and transient(error.orig))
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate is None:
+        # The server said nothing: there is no connection, or there no longer is.
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate.startswith(_RETRY_CLASSES) or error.sqlstate in _RETRY_CODES
+
+
+def translated(error: BaseException) -> Transient | None:
+    """The `Transient` to raise in place of a driver's error, or None when it stays as it is."""
+    if isinstance(error, Transient) or not transient(error):
+        return None
+    state = getattr(error, "sqlstate", None)
+    kind = Unavailable if state is None or state.startswith(_UNAVAILABLE) else Transient
+    return kind(f"database: {str(error).strip() or type(error).__name__}")
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Raise what psycopg raises inside as `Transient` where that is what it is. Engines do this by themselves."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if (instead := translated(error)) is not None:
+            raise instead from error
+        raise
+
+
+def _translate(context: sa.engine.ExceptionContext) -> BaseException | None:
+    # A failed pre-ping is the pool's own business: it opens another connection.
+    if context.is_pre_ping:
+        return None
+    return translated(context.original_exception)
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def lock_key(name: str) -> int:
+    """The advisory lock's number of `name`: a signed 64-bit hash, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def advisory_lock(connection: sa.Connection, name: str) -> bool:
+    """Try to take the lock for this session: until `advisory_unlock` or the connection's end, whatever is committed.
+
+    A pooled connection keeps it when it goes back: unlock, or use `leader`.
+    """
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(lock_key(name)))))
+
+
+def advisory_unlock(connection: sa.Connection, name: str) -> None:
+    """Give back a lock of `advisory_lock`."""
+    connection.execute(sa.select(sa.func.pg_advisory_unlock(lock_key(name))))
+
+
+def transaction_lock(connection: sa.Connection, name: str) -> bool:
+    """Try to take the lock until the transaction's end. It shares its number with `advisory_lock` of the same name."""
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(lock_key(name)))))
+
+
+@contextmanager
+def leader(engine: sa.Engine, name: str) -> Iterator[bool]:
+    """Yield whether this process leads `name`: at most one does. Holds a connection of its own meanwhile.
+
+    Who loses that connection loses the lead and isn't told. Work that must never run twice at once takes a
+    `transaction_lock` (of another name) in its own transaction too.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        leads = advisory_lock(connection, name)
+        try:
+            yield leads
+        finally:
+            if leads:
+                # Closing the session gives the lock back even where the server no longer answers.
+                connection.invalidate()
+
+
+# --- bulk -------------------------------------------------------------------------------------------------------------
+
+
+def copy_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Append `rows` by binary COPY, as part of the connection's transaction.
+
+    Values are what the column's type takes (aware datetimes, Decimal, UUID, bytes …), exactly: COPY converts nothing.
+    A JSONB column takes a Python object; a JSON column takes the document itself, as UTF-8 bytes.
+    """
+    if not connection.in_transaction():
+        connection.begin()
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(*([table.schema] if table.schema else []), table.name),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+    )
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    with database_errors(), driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types([_copy_type(table.c[name].type) for name in columns])
+        for row in rows:
+            copy.write_row(row)
+
+
+def _copy_type(kind: sa.types.TypeEngine[Any]) -> str:
+    if isinstance(kind, sa.JSON) and not isinstance(kind, postgresql.JSONB):
+        return "bytea"  # json's binary form is its text, so the bytes can go as they are
+    return kind.compile(_DIALECT).lower().partition("(")[0]
