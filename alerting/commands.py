@@ -7,63 +7,17 @@ only writer of record.signals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from milepost.catalog.schema import Severity
+from alerting.signal import Act, Kind, Signal
 from milepost.db.tables import alerts, signals
 from milepost.errors import Conflict, NotFound
-
-Kind = Literal["sla", "anomaly", "platform"]
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """Something is wrong (raise), or right again (clear).
-
-    `kind`, `rule` and the values of `group` name the alert that it belongs to; `item` names what is wrong, unique
-    within (kind, rule), such as "breach:17". Raising an open item again refreshes it. Clearing needs kind, rule and item
-    only; an item that isn't open is cleared without effect. `at` is since when it is wrong, or when it was put right.
-    `title` names the rule for people, `summary` is one line about this item. `labels` (warehouse, carrier, …) choose
-    the route, and the value that most items share explains the wave. `amount` is the money at risk; items of one
-    journey count once. With `notify` false the alert is made or extended without telling anybody. `why` says for a
-    clear how it ended: late, retracted, cancelled, absorbed, withdrawn, or any other words.
-    """
-
-    action: Literal["raise", "clear"]
-    kind: Kind
-    rule: str
-    group: Mapping[str, str]
-    item: str
-    at: datetime
-    summary: str = ""
-    title: str = ""
-    severity: Severity = "warning"
-    labels: Mapping[str, str] = field(default_factory=dict)
-    amount: Decimal | None = None
-    currency: str | None = None
-    journey_id: int | None = None
-    owner: str | None = None
-    runbook: str | None = None
-    notify: bool = True
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """What a person does to an alert."""
-
-    action: Literal["acknowledge", "resolve"]
-    alert_id: int
-    actor: str
-    at: datetime
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +28,8 @@ class Taken:
     signals: Sequence[Signal] = ()
     act: Act | None = None
 
+
+__all__ = ["Act", "Kind", "Signal", "Taken", "acknowledge", "handled", "resolve", "send", "take"]
 
 _COLUMNS: Final = ("action", "kind", "rule", "group", "item", "at")
 _ACTS: Final = ("acknowledge", "resolve")
