@@ -1,0 +1,212 @@
+"""The list of journeys: filter, sort, keyset pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, get_args
+
+import sqlalchemy as sa
+
+from dashboards.queries.paging import Order, Page, amount_order, bounded, time_order
+from milepost.db.tables import journeys, running_clocks
+
+Health = Literal["on_track", "at_risk", "breached"]
+HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
+STATES: Final = ("open", "completed", "cancelled")
+DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
+NO_STAGE: Final = "none"
+"""As a stage: journeys that have reached no milestone yet."""
+_RECENT: Final = 3000
+"""How many of the latest journeys of each state the choices of a filter come from."""
+
+_j, _c = journeys.c, running_clocks.c
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list of journeys is narrowed to; None means any. `stage_rank` is the rank of `stage`, where it is known.
+
+    `ids` are the results of a search.
+    """
+
+    kind: str | None = None
+    state: str | None = None
+    stage: str | None = None
+    stage_rank: int | None = None
+    health: Health | None = None
+    channel: str | None = None
+    warehouse: str | None = None
+    carrier: str | None = None
+    partner: str | None = None
+    ids: Collection[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A journey in a list. Times are aware UTC; `next_at` is when the next of its clocks warns or falls due."""
+
+    journey_id: int
+    kind: str
+    key: str
+    namespace: str
+    state: str
+    stage: str | None
+    started_at: datetime
+    last_at: datetime
+    progress_at: datetime
+    channel: str | None
+    warehouse: str | None
+    carrier: str | None
+    partner: str | None
+    amount: Decimal | None
+    currency: str | None
+    at_risk: bool
+    breached: bool
+    next_at: datetime | None
+
+    @property
+    def health(self) -> Health:
+        return "breached" if self.breached else "at_risk" if self.at_risk else "on_track"
+
+
+ORDERS: Final[Mapping[str, Order]] = {
+    "last_at": time_order(_j.last_at, _j.journey_id, descending=True),
+    "quiet": time_order(_j.last_at, _j.journey_id, descending=False),
+    "started_at": time_order(_j.started_at, _j.journey_id, descending=True),
+    "due": time_order(_c.next_at, _j.journey_id, descending=False),
+    "amount": amount_order(_j.amount, _j.journey_id),
+}
+_VALUES: Final = {"last_at": "last_at", "quiet": "last_at", "started_at": "started_at", "due": "next_at"}
+_COLUMNS: Final = (
+    _j.journey_id,
+    _j.model.label("kind"),
+    *(_j[name] for name in ("key", "namespace", "state", "stage", "started_at", "last_at", "progress_at")),
+    *(_j[name] for name in DIMENSIONS),
+    _j.amount,
+    _j.currency,
+    sa.func.coalesce(_c.at_risk, False).label("at_risk"),
+    sa.func.coalesce(_c.breached, False).label("breached"),
+    _c.next_at,
+)
+
+
+def list_page(
+    connection: sa.Connection,
+    filter_: Filter,
+    *,
+    kinds: Sequence[str],
+    sort: str = "last_at",
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[Row]:
+    """One page of journeys. `kinds` are the models that the catalog knows. Raises Permanent for a bad cursor."""
+    order, limit = ORDERS[sort], bounded(limit)
+    statement = select_page(filter_, kinds, sort, limit, cursor)
+    rows = [Row(**row) for row in connection.execute(statement).mappings()]
+    value = _VALUES.get(sort, sort)
+    return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id))
+
+
+def select_page(
+    filter_: Filter, kinds: Sequence[str], sort: str, limit: int, cursor: str | None = None
+) -> sa.Select[Any]:
+    """The statement behind `list_page`: up to `limit` + 1 rows."""
+    order = ORDERS[sort]
+    wanted = sa.and_(sa.true(), *_conditions(filter_), order.after(cursor))
+    if sort == "amount":
+        wanted = sa.and_(wanted, _j.amount.is_not(None))
+    if sort == "due" or filter_.health in ("at_risk", "breached"):
+        return _driven_by_clocks(filter_, wanted, order, limit)
+    if filter_.ids is None and sort in ("last_at", "quiet"):
+        return _merged(filter_, kinds, wanted, order, limit)
+    source = journeys.outerjoin(running_clocks, _c.journey_id == _j.journey_id)
+    plain = sa.and_(wanted, *_kind_and_state(filter_))
+    return sa.select(*_COLUMNS).select_from(source).where(plain).order_by(*order.by()).limit(limit + 1)
+
+
+def _driven_by_clocks(filter_: Filter, wanted: Any, order: Order, limit: int) -> sa.Select[Any]:
+    """The flagged and the due are few and indexed among the running clocks: start there."""
+    source = journeys.join(running_clocks, _c.journey_id == _j.journey_id)
+    flags = {"breached": _c.breached, "at_risk": sa.and_(_c.at_risk, ~_c.breached)}
+    extra = [flags[filter_.health]] if filter_.health in flags else []
+    if order is ORDERS["due"]:
+        extra.append(_c.next_at.is_not(None))
+    wanted = sa.and_(wanted, *_kind_and_state(filter_), *extra)
+    return sa.select(*_COLUMNS).select_from(source).where(wanted).order_by(*order.by()).limit(limit + 1)
+
+
+def _merged(filter_: Filter, kinds: Sequence[str], wanted: Any, order: Order, limit: int) -> sa.Select[Any]:
+    """Each pair of kind and state has its journeys in order in one index: take the first of each and merge."""
+    branches = [
+        sa.select(_j.journey_id)
+        .where(_j.model == kind, _j.state == state, wanted)
+        .order_by(*order.by())
+        .limit(limit + 1)
+        .subquery()
+        for kind in ([filter_.kind] if filter_.kind else kinds)
+        for state in ([filter_.state] if filter_.state else STATES)
+    ]
+    ids = sa.union_all(*(sa.select(branch.c.journey_id) for branch in branches)).subquery()
+    source = (
+        sa.select(ids.c.journey_id)
+        .subquery()
+        .join(journeys, _j.journey_id == ids.c.journey_id)
+        .outerjoin(running_clocks, _c.journey_id == _j.journey_id)
+    )
+    return sa.select(*_COLUMNS).select_from(source).order_by(*order.by()).limit(limit + 1)
+
+
+def _kind_and_state(filter_: Filter) -> list[sa.ColumnElement[bool]]:
+    wanted = []
+    if filter_.kind:
+        wanted.append(_j.model == filter_.kind)
+    if filter_.state:
+        wanted.append(_j.state == filter_.state)
+    return wanted
+
+
+def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
+    """All conditions but kind, state and a flagged health."""
+    wanted: list[sa.ColumnElement[bool]] = []
+    if filter_.ids is not None:
+        wanted.append(_j.journey_id.in_(sorted(filter_.ids)))
+    if filter_.stage == NO_STAGE:
+        wanted.append(_j.stage_rank == -1)
+    elif filter_.stage:
+        wanted.append(_j.stage == filter_.stage)
+        if filter_.stage_rank is not None:
+            wanted.append(_j.stage_rank == filter_.stage_rank)
+    for name in DIMENSIONS:
+        value = getattr(filter_, name)
+        if value is not None:
+            wanted.append(_j[name] == value)
+    if filter_.health == "on_track":
+        flagged = sa.select(_c.journey_id).where(_c.journey_id == _j.journey_id, sa.or_(_c.breached, _c.at_risk))
+        wanted.append(~sa.exists(flagged))
+    return wanted
+
+
+def choices(connection: sa.Connection, kinds: Sequence[str]) -> dict[str, list[str]]:
+    """For each dimension the values seen in the latest journeys, sorted: what a filter offers."""
+    found: dict[str, set[str]] = {name: set() for name in DIMENSIONS}
+    for kind in kinds:
+        for state in ("open", "completed"):
+            for name, values in _recent_values(connection, kind, state).items():
+                found[name] |= values
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def _recent_values(connection: sa.Connection, kind: str, state: str) -> dict[str, set[str]]:
+    recent = (
+        sa.select(*(_j[name] for name in DIMENSIONS))
+        .where(_j.model == kind, _j.state == state)
+        .order_by(_j.last_at.desc(), _j.journey_id.desc())
+        .limit(_RECENT)
+        .subquery()
+    )
+    lists = [sa.func.array_agg(sa.distinct(recent.c[name])).label(name) for name in DIMENSIONS]
+    row = connection.execute(sa.select(*lists)).mappings().one()
+    return {name: {value for value in row[name] or () if value is not None} for name in DIMENSIONS}
