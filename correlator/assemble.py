@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -55,6 +56,7 @@ class Assembler:
         self._clock = clock
         self._changed = changed
         self._compiled: Compiled | None = None
+        self._holder = uuid4().hex
         self._forget()
 
     def _forget(self) -> None:
@@ -76,8 +78,11 @@ class Assembler:
             raise
 
     def _step(self, connection: sa.Connection, now: datetime) -> bool:
+        ours, version = store.take_over(connection, self._holder)
+        if not ours:
+            self._forget()
+        compiled = self._current(connection, version, now)
         self._steps += 1
-        compiled = self._current(connection, now)
         if self._steps % RESCAN == 0:
             self._low = 0
         taken = touches.take(connection, self._batches, self._low)
@@ -86,26 +91,26 @@ class Assembler:
             return found
         self._low = taken[-1][0] + 1
         batches = [batch for _, batch in taken]
-        count = sum(len(batch.touches) + len(batch.again) for batch in batches)
-        self._batches = max(1, min(200, len(batches) * MAX_TOUCHES // max(count, 1), self._batches * 2))
         self._assemble(connection, compiled, batches, now)
+        self._pace(batches)
         return True
 
-    def _current(self, connection: sa.Connection, now: datetime) -> Compiled:
+    def _pace(self, batches: Sequence[TouchBatch]) -> None:
+        """Take so many batches that a transaction has about MAX_TOUCHES touches."""
+        count = sum(len(batch.touches) + len(batch.again) for batch in batches)
+        self._batches = max(1, min(200, len(batches) * MAX_TOUCHES // max(count, 1), self._batches * 2))
+
+    def _current(self, connection: sa.Connection, version: str | None, now: datetime) -> Compiled:
         """The compiled catalog. When another one is active than the journeys were put together with, all are due."""
         catalog = self._catalog_of(connection)
-        if self._compiled is not None and self._compiled.version == catalog.version:
-            return self._compiled
-        compiled = Compiled(catalog)
-        before = store.assembled_version(connection)
-        if before != catalog.version:
-            self._forget()
-            if before is not None:
-                for portion in store.root_objects(connection, compiled.root_types):
+        if self._compiled is None or self._compiled.version != catalog.version:
+            self._compiled = Compiled(catalog)
+        if version != catalog.version:
+            if version is not None:
+                for portion in store.root_objects(connection, self._compiled.root_types):
                     touches.put(connection, TouchBatch({}, [], [], list(portion)), now)
-            store.set_assembled_version(connection, catalog.version)
-        self._compiled = compiled
-        return compiled
+            store.set_catalog_version(connection, catalog.version)
+        return self._compiled
 
     def _assemble(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
@@ -165,7 +170,7 @@ class Assembler:
         return dirty
 
     def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
-        """What else changes when a correlation is named by new objects: all roots that name it, if its owner changes."""
+        """What else changes when new objects name a correlation: all roots that name it, if its owner changes."""
         graph = self._graph
         dirty: set[int] = set()
         edges = correlation.edges
@@ -239,9 +244,8 @@ class Assembler:
         graph = self._graph
         node = graph.node(root)
         if model.root_rank[node.type] and graph.absorbers(node, model):
-            known = self._journeys.get((name, root))
-            if known is not None:
-                self._absorb(name, node, known, output)
+            if (name, root) in self._journeys:
+                self._absorb(name, node, output)
             return
         members = graph.closure(root, model)
         nodes = [graph.node(member.object_id) for member in members]
@@ -252,7 +256,7 @@ class Assembler:
             member.used = self._steps
         self._keep(name, journey, members, nodes, output)
 
-    def _absorb(self, name: str, node: Node, known: tuple[int, JourneyFacts], output: _Output) -> None:
+    def _absorb(self, name: str, node: Node, output: _Output) -> None:
         journey_id, _ = self._journeys.pop((name, node.id))
         output.absorbed.append(journey_id)
         at = node.state.first_us

@@ -153,16 +153,30 @@ def _describe(name: str, table: sa.Table) -> sa.Table:
     return sa.Table(name, sa.MetaData(), *(sa.Column(column.name, column.type) for column in table.columns))
 
 
-def assembled_version(connection: sa.Connection) -> str | None:
-    """The catalog version with which the journeys were last put together."""
+def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]:
+    """Lock the assembler's row for this transaction and put our name into it.
+
+    Returns whether it was ours already (if not, somebody else may have changed what we cached), and the version of the
+    catalog that the journeys were last put together with.
+    """
     table = tables.assembled
-    found: str | None = connection.scalar(sa.select(table.c.catalog_version).where(table.c.name == "journeys"))
-    return found
+    found = connection.execute(sa.select(table).where(table.c.name == _ROW).with_for_update()).one_or_none()
+    if found is None:
+        statement = insert(table).values(name=_ROW, holder=holder).on_conflict_do_nothing()
+        connection.execute(statement)
+        return False, None
+    if found.holder != holder:
+        connection.execute(table.update().where(table.c.name == _ROW).values(holder=holder))
+    return found.holder == holder, found.catalog_version
 
 
-def set_assembled_version(connection: sa.Connection, version: str) -> None:
-    statement = insert(tables.assembled).values(name="journeys", catalog_version=version)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"catalog_version": version}))
+def set_catalog_version(connection: sa.Connection, version: str) -> None:
+    """Say with which catalog the journeys are being put together."""
+    table = tables.assembled
+    connection.execute(table.update().where(table.c.name == _ROW).values(catalog_version=version))
+
+
+_ROW: Final = "journeys"
 
 
 def root_objects(connection: sa.Connection, types: Collection[str]) -> Iterable[Sequence[int]]:

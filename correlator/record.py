@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -44,9 +44,15 @@ class _Known:
         self.ids.update(ids)
         for item in relations:
             self.relations[item.first_id, item.second_id, item.rel] = (item.occurred_us, item.source, item.event_id)
-        for cache in (self.ids, self.relations):
-            for key in list(cache)[: max(0, len(cache) - CACHE)]:
-                del cache[key]  # type: ignore[attr-defined]
+        _shrink(self.ids)
+        _shrink(self.relations)
+
+
+def _shrink(cache: dict[Any, Any]) -> None:
+    """Forget the older half of a cache that is over its bound."""
+    if len(cache) > CACHE:
+        for key in list(cache)[: CACHE // 2]:
+            del cache[key]
 
 
 @dataclass(slots=True)
@@ -186,10 +192,7 @@ class Recorder:
 def _sift(connection: sa.Connection, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:
     """Split into new entries, duplicates (same identity, same content) and conflicts (same identity, other content)."""
     first: dict[bytes, Entry] = {}
-    others: list[Entry] = []
-    for entry in entries:
-        if first.setdefault(entry.identity, entry) is not entry:
-            others.append(entry)
+    others = [entry for entry in entries if first.setdefault(entry.identity, entry) is not entry]
     seen = identities.claim(connection, {identity: entry.content for identity, entry in first.items()})
     fresh = [entry for identity, entry in first.items() if identity in seen.new]
     others += [entry for identity, entry in first.items() if identity not in seen.new]

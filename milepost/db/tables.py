@@ -323,9 +323,10 @@ assembled = table(
     "derived",
     "assembled",
     "correlator.journeystore",
-    # with which catalog the journeys were last put together; one row
+    # one row, locked by every step: with which catalog the journeys were put together, and whose caches are true
     Column("name", Text, primary_key=True),
-    required("catalog_version", Text),
+    optional("catalog_version", Text),
+    required("holder", Text),
 )
 
 relations = table(
