@@ -581,6 +581,7 @@ alerts = table(
         unique=True,
         postgresql_where=text("state <> 'resolved'"),
     ),
+    Index("alerts_key_alert_id_idx", "key", "alert_id"),  # finds the one that is to reopen
     Index("alerts_opened_at_idx", "opened_at"),
     Index(
         "alerts_next_update_at_idx",
@@ -631,7 +632,7 @@ notifications = table(
     Column("notification_id", BigInteger, Identity(always=True), primary_key=True),
     required("alert_id", BigInteger),
     required("channel", Text),
-    required("event", Text),  # opened | updated | acknowledged | resolved
+    required("event", Text),  # opened | reopened | updated | acknowledged | resolved
     required("message_id", Text, unique=True),  # idempotency key at the receiver
     required("body", JSONB),
     required("created_at", TIME),
