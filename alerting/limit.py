@@ -46,7 +46,7 @@ def speak(
     interval: timedelta,
     now: datetime,
 ) -> Verdict:
-    """Decide. `routed`: channels that the new trouble is to go to; `worse`: its severity rose; `acknowledged`: just now."""
+    """Decide. `routed`: where the new trouble is to go; `worse`: the severity rose; `acknowledged`: just now."""
     if state == "resolved":
         return Verdict({name: "resolved" for name, last in told.items() if last.event != OVER}, None)
     if acknowledged:

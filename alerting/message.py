@@ -1,0 +1,74 @@
+"""What a notification says, whatever the channel: stored with the outbox row, rendered by notifiers. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from msgspec import Struct
+
+from alerting.group import State
+from alerting.limit import Event
+from milepost.catalog.schema import Severity
+
+ITEMS_SHOWN: Final = 20
+
+
+class AlertView(Struct, frozen=True):
+    """An alert as receivers see it. `money`: {currency: amount}, `oldest_at`: since when the oldest item is wrong."""
+
+    id: int
+    key: str
+    kind: str
+    rule: str
+    group: dict[str, str]
+    state: State
+    severity: Severity
+    title: str
+    summary: str
+    opened_at: datetime
+    updated_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    resolved_at: datetime | None
+    resolved_by: str | None
+    items_open: int
+    items_total: int
+    oldest_at: datetime | None
+    money: dict[str, Decimal]
+    owner: str | None
+    runbook: str | None
+
+
+class ItemView(Struct, frozen=True):
+    """One of the alert's items. `since`: from when it is wrong."""
+
+    item: str
+    summary: str
+    since: datetime
+    cleared_why: str | None
+    labels: dict[str, str]
+    amount: Decimal | None
+    currency: str | None
+
+
+class Message(Struct, frozen=True):
+    """One notification. `items` holds the oldest ITEMS_SHOWN, `items_left_out` counts the rest.
+
+    `thread` is the message id of the alert's opening on this channel; `url` the alert's page.
+    """
+
+    event: Event
+    headline: str
+    alert: AlertView
+    items: list[ItemView]
+    items_left_out: int
+    url: str
+    thread: str
+
+
+def message_id(*parts: object) -> str:
+    """A message's id, which is its idempotency key at the receiver: the same parts always give the same id."""
+    return "msg_" + uuid.uuid5(uuid.NAMESPACE_OID, "|".join(str(part) for part in parts)).hex

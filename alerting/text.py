@@ -1,0 +1,109 @@
+"""The words of an alert. Pure: figures in, plain sentences out; times in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from alerting.explain import Share, Totals, explain
+
+_NOUNS: Final = {
+    "sla": ("breach", "breaches"),
+    "anomaly": ("anomaly", "anomalies"),
+    "platform": ("problem", "problems"),
+}
+_ENDS: Final = {
+    "late": "done late",
+    "retracted": "taken back by late evidence",
+    "cancelled": "cancelled",
+    "absorbed": "absorbed by another journey",
+    "withdrawn": "withdrawn with the rule",
+    "": "cleared",
+}
+_HEADS: Final = {
+    "opened": "",
+    "reopened": "Firing again: ",
+    "updated": "Update: ",
+    "acknowledged": "Acknowledged: ",
+    "resolved": "Resolved: ",
+}
+
+
+def title(name: str, group: Mapping[str, str]) -> str:
+    """The rule's name with the group's values, unless the name says them already."""
+    missing = [f"{label} {value}" for label, value in sorted(group.items()) if value not in name]
+    return f"{name} ({', '.join(missing)})" if missing else name
+
+
+def headline(event: str, severity: str, name: str, totals: Totals) -> str:
+    """One line for a subject or a chat."""
+    count = f" · {totals.items_open} open" if totals.items_open > 1 else ""
+    return f"[{severity}] {_HEADS[event]}{name}{count}"
+
+
+def summary(kind: str, group: Mapping[str, str], totals: Totals, *, lasted: timedelta) -> str:
+    """What is known now: how many, the money, the oldest, what explains them; or how it all ended."""
+    if totals.items_open:
+        parts = [f"{_count(kind, totals.items_open)} open.", *_money("At risk", totals), *_oldest(totals)]
+    else:
+        parts = [_over(kind, totals, lasted), *_money("Was at risk", totals)]
+    return " ".join([*parts, *_explanation(explain(totals, group), totals.items)])
+
+
+def money(amounts: Mapping[str, Decimal]) -> str:
+    """Amounts by currency, largest first: "12,300.50 EUR, 800.00 USD"."""
+    ordered = sorted(amounts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{amount:,.2f} {currency or 'of unknown currency'}" for currency, amount in ordered)
+
+
+def when(at: datetime) -> str:
+    """A time for people: "20 Nov 2026 10:02 UTC"."""
+    return f"{at.day} {at:%b %Y %H:%M} UTC"
+
+
+def length(span: timedelta) -> str:
+    """A length of time for people, in its two largest units: "2 h 5 min"."""
+    seconds = max(0, int(span.total_seconds()))
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for unit, size in units:
+        amount, seconds = divmod(seconds, size)
+        parts.append((amount, unit))
+    first = next((index for index, (amount, _) in enumerate(parts) if amount), len(parts) - 1)
+    shown = [f"{amount} {unit}" for amount, unit in parts[first : first + 2] if amount]
+    return " ".join(shown) or "0 s"
+
+
+def _count(kind: str, number: int) -> str:
+    one, many = _NOUNS.get(kind, ("item", "items"))
+    return f"{number} {one if number == 1 else many}"
+
+
+def _money(lead: str, totals: Totals) -> Iterable[str]:
+    return [f"{lead}: {money(totals.money)}."] if totals.money else []
+
+
+def _oldest(totals: Totals) -> Iterable[str]:
+    if totals.oldest_at is None:
+        return []
+    what = f": {totals.oldest.rstrip('.')}" if totals.oldest else ""
+    return [f"Oldest since {when(totals.oldest_at)}{what}."]
+
+
+def _over(kind: str, totals: Totals, lasted: timedelta) -> str:
+    lead = f"All {_count(kind, totals.items_total)} are over" if totals.items_total > 1 else "It is over"
+    ends = sorted(totals.ended.items(), key=lambda pair: (-pair[1], pair[0]))
+    if len(ends) == 1:
+        how = _ENDS.get(ends[0][0], ends[0][0])
+    else:
+        how = ", ".join(f"{number} {_ENDS.get(why, why)}" for why, number in ends)
+    return f"{lead} after {length(lasted)}: {how}."
+
+
+def _explanation(shares: Iterable[Share], items: int) -> Iterable[str]:
+    named = [f"{one.label} {one.value}" for one in shares if one.items == items]
+    mostly = [f"{one.items} of {items} have {one.label} {one.value}" for one in shares if one.items < items]
+    whole = [f"All have {' and '.join(named)}"] if named else []
+    return [f"{'; '.join([*whole, *mostly])}."] if whole or mostly else []
