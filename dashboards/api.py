@@ -1,0 +1,172 @@
+"""The read API. Thin routes: authorise, query, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+
+from alerting import commands
+from dashboards import shapes
+from dashboards.context import Context
+from dashboards.problems import Ambiguous, ProblemRoute
+from dashboards.queries import alerts as alert_queries
+from dashboards.queries import journey as one
+from dashboards.queries import journeys as many
+from dashboards.queries import search
+from dashboards.queries import sources as source_queries
+from dashboards.queries.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
+from dashboards.session import COOKIE, Person, same_origin
+from milepost.errors import NotAllowed, NotAuthenticated, NotFound
+
+RATE_WINDOW: Final = timedelta(hours=1)
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
+Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")]
+Text = Annotated[str | None, Query(max_length=256)]
+
+
+def make_router(context: Context) -> APIRouter:
+    """The routes under /v1 that read, and the two acts on alerts."""
+    router = APIRouter(prefix="/v1", route_class=ProblemRoute)
+    who = reader(context)
+    _add_journeys(router, context, who)
+    _add_alerts(router, context, who)
+    _add_sources(router, context, who)
+    return router
+
+
+def reader(context: Context) -> Callable[[Request], Person]:
+    """A dependency: who asks, by API key or session cookie. Raises NotAuthenticated or NotAllowed."""
+
+    def who(request: Request) -> Person:
+        header = request.headers.get("authorization")
+        if header:
+            return context.sessions.key_holder(header)
+        person = context.sessions.person(request.cookies.get(COOKIE))
+        if person is None:
+            raise NotAuthenticated("send an API key with scope read (Authorization: Bearer mp_…), or log in")
+        if request.method not in ("GET", "HEAD") and not same_origin(request.headers, context.settings.public_url):
+            raise NotAllowed("this request comes from another site")
+        return person
+
+    return who
+
+
+def answer(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def answer_page(page: Page[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
+    return answer({"items": [shape(item) for item in page.items], "next_cursor": page.next_cursor})
+
+
+def _add_journeys(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+    @router.get("/journeys", tags=["read"], summary="List journeys", dependencies=[Depends(who)])
+    def journeys(
+        kind: Annotated[str | None, Query(max_length=64, description="Name of a journey model")] = None,
+        state: Annotated[Literal["open", "completed", "cancelled"] | None, Query()] = None,
+        stage: Annotated[str | None, Query(max_length=64, description="The highest milestone reached, or none")] = None,
+        health: Annotated[many.Health | None, Query()] = None,
+        channel: Text = None,
+        warehouse: Text = None,
+        carrier: Text = None,
+        partner: Text = None,
+        q: Annotated[str | None, Query(max_length=256, description="A key, or its beginning, of any member")] = None,
+        sort: Annotated[Literal["last_at", "quiet", "started_at", "due", "amount"], Query()] = "last_at",
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        catalog = context.catalog()
+        with context.engine.connect() as connection:
+            wanted = many.Filter(
+                kind, state, stage, None, health, channel, warehouse, carrier, partner,
+                ids=search.find(connection, catalog, q) if q else None,
+            )  # fmt: skip
+            page = many.list_page(connection, wanted, kinds=list(catalog.models), sort=sort, limit=limit, cursor=cursor)
+        return answer_page(page, shapes.journey_row)
+
+    @router.get("/journeys/{kind}/{key:path}", tags=["read"], summary="One journey", dependencies=[Depends(who)])
+    def journey(kind: str, key: str, namespace: Text = None) -> Response:
+        catalog = context.catalog()
+        with context.engine.connect() as connection:
+            found = one.candidates(connection, catalog, kind, key, namespace)
+            return answer(shapes.journey(connection, catalog, pick(found, kind, key)))
+
+
+def pick(found: list[one.Head], kind: str, key: str) -> one.Head:
+    """The only one. Raises NotFound, or Ambiguous with what tells them apart."""
+    if not found:
+        raise NotFound(f"there is no journey of kind {kind} with key {key}")
+    if len(found) > 1:
+        names = ("kind", "key", "namespace", "root_type", "state", "started_at")
+        choices = [{name: getattr(head, name) for name in names} for head in found]
+        raise Ambiguous(f"{len(found)} journeys have the key {key}; add ?namespace= of one of the candidates", choices)
+    return found[0]
+
+
+def _add_alerts(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+    @router.get("/alerts", tags=["read"], summary="List alerts", dependencies=[Depends(who)])
+    def alerts(
+        state: Annotated[Literal["open", "firing", "acknowledged", "resolved"] | None, Query()] = None,
+        kind: Annotated[Literal["sla", "anomaly", "platform"] | None, Query()] = None,
+        severity: Annotated[Literal["info", "warning", "critical"] | None, Query()] = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        with context.engine.connect() as connection:
+            page = alert_queries.list_page(
+                connection, state=state, kind=kind, severity=severity, limit=limit, cursor=cursor
+            )
+        return answer_page(page, shapes.alert)
+
+    @router.get("/alerts/{alert_id}", tags=["read"], summary="One alert", dependencies=[Depends(who)])
+    def alert(alert_id: int) -> Response:
+        with context.engine.connect() as connection:
+            found = alert_queries.one(connection, alert_id)
+            if found is None:
+                raise NotFound(f"there is no alert {alert_id}")
+            parts = (alert_queries.items, alert_queries.changes, alert_queries.deliveries)
+            return answer(shapes.alert_detail(found, *(part(connection, alert_id) for part in parts)))
+
+    @router.post("/alerts/{alert_id}/acknowledge", tags=["act"], summary="Acknowledge an alert", status_code=202)
+    def acknowledge(alert_id: int, person: Annotated[Person, Depends(who)]) -> Response:
+        person.require("act")
+        with context.engine.begin() as connection:
+            commands.acknowledge(connection, alert_id, actor=person.name, now=context.clock())
+        return Response(status_code=202)
+
+    @router.post("/alerts/{alert_id}/resolve", tags=["act"], summary="Resolve an alert", status_code=202)
+    def resolve(
+        alert_id: int,
+        person: Annotated[Person, Depends(who)],
+        reason: Annotated[str, Body(embed=True, max_length=500)] = "",
+    ) -> Response:
+        person.require("act")
+        with context.engine.begin() as connection:
+            commands.resolve(connection, alert_id, actor=person.name, now=context.clock(), reason=reason)
+        return Response(status_code=202)
+
+
+def _add_sources(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+    @router.get("/sources", tags=["read"], summary="List sources", dependencies=[Depends(who)])
+    def sources() -> Response:
+        with context.engine.connect() as connection:
+            found = source_queries.source_list(connection, context.catalog(), context.clock(), RATE_WINDOW)
+        return answer({"items": [shapes.source(row) for row in found], "next_cursor": None})
+
+    @router.get("/quarantine", tags=["read"], summary="List refused events", dependencies=[Depends(who)])
+    def quarantine(
+        source: Text = None,
+        kind: Annotated[Literal["refused", "conflict", "failed"] | None, Query()] = None,
+        state: Annotated[Literal["open", "replayed", "discarded"] | None, Query()] = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        with context.engine.connect() as connection:
+            page = source_queries.quarantine_page(
+                connection, source=source, kind=kind, state=state, limit=limit, cursor=cursor
+            )
+        return answer_page(page, shapes.refused)

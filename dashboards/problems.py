@@ -1,0 +1,69 @@
+"""Errors as application/problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy.exc
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from milepost import errors
+
+_STATUS: Final[tuple[tuple[type[errors.MilepostError], int, str], ...]] = (
+    (errors.NotAuthenticated, 401, "Not authenticated"),
+    (errors.NotAllowed, 403, "Not allowed"),
+    (errors.NotFound, 404, "Not found"),
+    (errors.Conflict, 409, "Ambiguous or conflicting"),
+    (errors.Transient, 503, "Not available now"),
+    (errors.Permanent, 400, "Bad request"),
+)
+RETRY_AFTER: Final = 5
+
+
+class Ambiguous(errors.Conflict):
+    """Several things match; `candidates` tells them apart."""
+
+    def __init__(self, message: str, candidates: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+def problem(status: int, title: str, detail: str, **extra: Any) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="milepost"'
+    if status in (429, 503):
+        headers["Retry-After"] = str(RETRY_AFTER)
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/problem+json")
+
+
+def problem_of(error: errors.MilepostError) -> Response:
+    status, title = next((status, title) for kind, status, title in _STATUS if isinstance(error, kind))
+    extra = {"candidates": error.candidates} if isinstance(error, Ambiguous) else {}
+    return problem(status, title, str(error), **extra)
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are problems; the app that it is mounted on need not know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"][1:])
+                return problem(422, "Invalid request", f"{place}: {first['msg']}")
+            except errors.MilepostError as error:
+                return problem_of(error)
+            except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.TimeoutError):
+                return problem(503, "Not available now", "the database does not answer; try again")
+
+        return answer

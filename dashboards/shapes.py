@@ -1,0 +1,135 @@
+"""The JSON that the read API answers: plain dicts, times in UTC with Z, money as text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from dashboards.queries import journey as one
+from dashboards.queries.alerts import Alert
+from dashboards.queries.journeys import Row
+from dashboards.queries.sources import Refused, Source
+from milepost.catalog.schema import Catalog
+
+
+def journey_row(row: Row) -> dict[str, Any]:
+    names = ("channel", "warehouse", "carrier", "partner", "currency")
+    values = {name: getattr(row, name) for name in names if getattr(row, name) is not None}
+    if row.amount is not None:
+        values["amount"] = one.money_text(row.amount)
+    return {
+        "kind": row.kind,
+        "key": row.key,
+        "namespace": row.namespace,
+        "state": row.state,
+        "stage": row.stage,
+        "started_at": row.started_at,
+        "last_at": row.last_at,
+        "attributes": values,
+        "at_risk": row.at_risk,
+        "breached": row.breached,
+        "next_due_at": row.next_at,
+    }
+
+
+def journey(connection: sa.Connection, catalog: Catalog, head: one.Head) -> dict[str, Any]:
+    """Everything about one journey."""
+    found = one.member_list(connection, head.journey_id)
+    ids = [member.object_id for member in found]
+    names = {member.object_id: {"type": member.type, "key": member.key} for member in found}
+    return {
+        "kind": head.kind,
+        "key": head.key,
+        "namespace": head.namespace,
+        "state": head.state,
+        "stage": head.stage,
+        "started_at": head.started_at,
+        "last_at": head.last_at,
+        "completed_at": head.completed_at,
+        "attributes": one.attributes(connection, head, found),
+        "milestones": [_milestone(item) for item in one.milestone_list(connection, head.journey_id)],
+        "members": [{**names[item.object_id], "namespace": item.namespace} for item in found],
+        "links": [_link(link, names) for link in one.link_list(connection, catalog.models.get(head.kind), found)],
+        "events": [_event(event) for event in one.event_list(connection, head, ids)],
+        "clocks": [_clock(clock, names) for clock in one.clock_list(connection, head.journey_id)],
+    }
+
+
+def _milestone(item: one.Milestone) -> dict[str, Any]:
+    return {"name": item.name, "first_at": item.first_at, "last_at": item.last_at, "count": item.count}
+
+
+def _link(link: one.Link, names: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    return {
+        "parent": names[link.parent_id],
+        "child": names[link.child_id],
+        "rel": link.rel,
+        "event": {"source": link.source, "id": link.event_id},
+    }
+
+
+def _event(event: one.Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "time": event.occurred_at,
+        "received_at": event.received_at,
+        "claimed_at": event.claimed_at,
+        "outcome": event.outcome,
+        "code": event.code,
+        "correlationid": event.correlation_id,
+        "flags": list(event.flags),
+        "data": event.body.get("data", {}) if isinstance(event.body, dict) else {},
+    }
+
+
+def _clock(clock: one.ClockRow, names: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    return {
+        "policy": clock.policy,
+        "subject": names.get(clock.subject_id),
+        "state": clock.state,
+        "started_at": clock.started_at,
+        "due_at": clock.due_at,
+        "stopped_at": clock.stopped_at,
+    }
+
+
+def alert(row: Alert) -> dict[str, Any]:
+    values = asdict(row)
+    return {"id": values.pop("alert_id"), **values}
+
+
+def alert_detail(
+    row: Alert,
+    items: Sequence[Mapping[str, Any]],
+    changes: Sequence[Mapping[str, Any]],
+    deliveries: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    return {**alert(row), "items": items, "changes": changes, "notifications": deliveries}
+
+
+def source(row: Source) -> dict[str, Any]:
+    names = ("source", "title", "system", "owner", "first_received_at", "last_received_at", "last_occurred_at")
+    counts = ("events", "duplicates", "conflicts", "skewed", "refused")
+    rate = row.window_events / max(1, len(row.minutes)) if row.minutes else 0.0
+    return {
+        **{name: getattr(row, name) for name in (*names, *counts)},
+        "rate_per_minute": round(rate, 2),
+        "lag_seconds": {"mean": row.lag_mean, "max": row.lag_max},
+    }
+
+
+def refused(row: Refused) -> dict[str, Any]:
+    """The body as text; as base64 where it is no UTF-8."""
+    values = {"id": row.quarantine_id}
+    names = ("received_at", "source", "kind", "reason", "event_id", "sender", "state")
+    try:
+        body = {"body": row.body.decode()}
+    except UnicodeDecodeError:
+        body = {"body_base64": base64.b64encode(row.body).decode()}
+    return {**values, **{name: getattr(row, name) for name in names}, **body}
