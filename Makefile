@@ -10,7 +10,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo run test lint check bench services services-down clean
+.PHONY: help setup lock demo run test test-services lint check bench services services-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ run: setup ## Start Milepost
 
 test: setup ## Run the test suite on the embedded PostgreSQL
 	$(PYTEST) -n $(WORKERS) tests
+
+# Twice: what needs a service of its own, then all that speaks to the database once more, on TimescaleDB.
+test-services: setup ## The suites on real services (make services; source its env file)
+	$(PYTEST) -n $(WORKERS) --require-services -m "timescale or odoo or browser" tests
+	MILEPOST_TEST_DATABASE_URL="$$MILEPOST_TEST_TIMESCALE_URL" $(PYTEST) -n $(WORKERS) \
+		-m "not timescale and not odoo and not browser" tests/integration tests/conformance
 
 lint: setup ## Style, types, imports and schema, without the tests
 	$(BIN)/ruff check .
