@@ -68,3 +68,7 @@ class Unavailable(Transient):
 
 class Overloaded(Transient):
     """A bounded queue is full."""
+
+
+class RateLimited(Transient):
+    """One sender sends more than it may; the others are not affected."""
