@@ -6,17 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
 
+from alerting.lifecycle import worst
 from alerting.signal import Signal
 from milepost.catalog.schema import Severity
 
-State = Literal["firing", "acknowledged", "resolved"]
-What = Literal["opened", "reopened", "updated", "acknowledged", "retracted", "resolved"]
 ItemId = tuple[str, str, str]
 """(kind, rule, item)"""
-
-RANK: Final[Mapping[str, int]] = {"info": 0, "warning": 1, "critical": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,7 @@ def fold(signals: Iterable[Signal], open_items: MutableMapping[ItemId, str]) -> 
 def _raise(batch: Batch, signal: Signal, *, fresh: bool) -> None:
     batch.raised[signal.item] = Item(signal)
     batch.added += fresh
-    batch.severity = max(batch.severity, signal.severity, key=RANK.__getitem__)
+    batch.severity = worst(batch.severity, signal.severity)
     if signal.notify:
         batch.loud[signal.item] = signal
         batch.worth_telling |= fresh
@@ -94,13 +90,3 @@ def _clear(batch: Batch, signal: Signal) -> None:
         batch.ended[signal.item] = signal.why
     else:
         batch.raised[signal.item] = Item(raised.signal, signal.why)
-
-
-def follow(state: State | None, *, added: int, items_open: int) -> tuple[State, tuple[What, ...]]:
-    """The alert's next state, and what happened to it. `state` None: it is new."""
-    if state is None or (state == "resolved" and added):
-        began: What = "opened" if state is None else "reopened"
-        return ("firing", (began,)) if items_open else ("resolved", (began, "resolved"))
-    if not items_open:
-        return "resolved", ("resolved",)
-    return state, ("updated",)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from alerting.group import State
+from alerting.lifecycle import State
 
 Event = Literal["opened", "reopened", "updated", "acknowledged", "resolved"]
 OVER: Final = "resolved"

@@ -7,9 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
-from alerting.group import State
+from alerting import text
+from alerting.explain import Totals
+from alerting.lifecycle import Alert, State
 from alerting.limit import Event
 from milepost.catalog.schema import Severity
 
@@ -67,6 +70,27 @@ class Message(Struct, frozen=True):
     items_left_out: int
     url: str
     thread: str
+
+
+def compose(
+    event: Event, alert: Alert, totals: Totals, items: list[ItemView], *, public_url: str, thread: str
+) -> Message:
+    """The message of an event. `items`: the oldest ones, ITEMS_SHOWN at most."""
+    return Message(
+        event=event,
+        headline=text.headline(event, alert.severity, alert.title, totals),
+        alert=view(alert),
+        items=items,
+        items_left_out=max(0, totals.items - len(items)),
+        url=f"{public_url}/alerts/{alert.alert_id}",
+        thread=thread,
+    )
+
+
+def view(alert: Alert) -> AlertView:
+    """What receivers see of an alert."""
+    fields = {name: getattr(alert, name) for name in AlertView.__struct_fields__ if name != "id"}
+    return msgspec.convert({"id": alert.alert_id, **fields}, AlertView)
 
 
 def message_id(*parts: object) -> str:

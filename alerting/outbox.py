@@ -1,0 +1,232 @@
+"""Reads and writes record.notifications, the outbox: its only writer.
+
+A row is written in the transaction of the alert's change (`put`). A sender claims it by a lease (`claim`, in a
+transaction of its own), sends while no transaction is open, and records the outcome. A sender that dies in between
+loses its lease, and the same message id goes out again: at least once, and exactly once for a receiver that honours
+the id.
+
+Messages of one (alert, channel) go in their order: a later one waits until the earlier ones are sent, parked or
+dropped. A channel gets one message at a time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from alerting.limit import Told
+from alerting.message import Message
+from milepost.db.tables import notifications
+
+WAITING: Final = ("pending", "sending")
+UNOPENED: Final = "the opening of this alert was not delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to a channel, to be sent."""
+
+    channel: str
+    message_id: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this sender alone may send until its lease ends. `attempt` counts from 1."""
+
+    notification_id: int
+    alert_id: int
+    channel: str
+    message_id: str
+    message: Message
+    created_at: datetime
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the channels have heard of an alert. `muted` ones never got its opening and hear no more of it."""
+
+    told: dict[str, Told] = field(default_factory=dict)
+    muted: set[str] = field(default_factory=set)
+
+
+# --- written with the alert -------------------------------------------------------------------------------------------
+
+
+def put(connection: sa.Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
+    """Queue messages. An id that is there already is not queued again. What a message says better is dropped."""
+    if not outgoing:
+        return
+    _supersede(connection, outgoing)
+    query = insert(notifications).on_conflict_do_nothing(index_elements=[notifications.c.message_id])
+    connection.execute(query, [_row(each, now) for each in outgoing])
+
+
+def heard(connection: sa.Connection, alert_ids: Collection[int]) -> Mapping[int, Heard]:
+    """What each channel has heard, or is about to hear, of each alert."""
+    table = notifications.c
+    query = (
+        sa.select(table.alert_id, table.channel, table.event, table.created_at, table.state)
+        .where(table.alert_id == sa.func.any(sa.cast(sorted(alert_ids), sa.ARRAY(sa.BigInteger))))
+        .order_by(table.notification_id)
+    )
+    by_alert: defaultdict[int, Heard] = defaultdict(Heard)
+    for alert_id, channel, event, created_at, state in connection.execute(query):
+        if state == "parked" and event == "opened":
+            by_alert[alert_id].muted.add(channel)
+        elif state != "dropped":
+            by_alert[alert_id].told[channel] = Told(event, created_at)
+    for each in by_alert.values():
+        for channel in each.muted:
+            each.told.pop(channel, None)
+    return by_alert
+
+
+def _row(outgoing: Outgoing, now: datetime) -> dict[str, Any]:
+    message = outgoing.message
+    return {
+        "alert_id": message.alert.id,
+        "channel": outgoing.channel,
+        "event": message.event,
+        "message_id": outgoing.message_id,
+        "body": msgspec.to_builtins(message),
+        "created_at": now,
+        "state": "pending",
+        "next_attempt_at": now,
+    }
+
+
+def _supersede(connection: sa.Connection, outgoing: Sequence[Outgoing]) -> None:
+    """Drop updates that wait: what comes now says more. One that is being sent stays."""
+    table = notifications.c
+    pairs = sa.tuple_(table.alert_id, table.channel)
+    connection.execute(
+        sa.update(notifications)
+        .where(
+            table.state == "pending",
+            table.event == "updated",
+            pairs.in_([(each.message.alert.id, each.channel) for each in outgoing]),
+        )
+        .values(state="dropped", error="superseded by a later message")
+    )
+
+
+# --- claimed and recorded by senders ----------------------------------------------------------------------------------
+
+
+def claim(connection: sa.Connection, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
+    """Claim what is due, one message a channel, `limit` at most. True once the transaction has committed."""
+    chosen = _claimable(now, limit).cte("chosen")
+    table = notifications.c
+    query = (
+        sa.update(notifications)
+        .where(table.notification_id == chosen.c.notification_id)
+        .values(state="sending", attempts=table.attempts + 1, lease_until=now + lease, next_attempt_at=now + lease)
+        .returning(notifications)
+    )
+    return [_claimed(row) for row in connection.execute(query).mappings()]
+
+
+def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
+    """Rows to claim, locked; rows that another sender is claiming are passed over.
+
+    A lease that has run out makes its row due again. The conditions on the row itself stand in the outer query too,
+    where they are checked again on what a concurrent sender made of the row.
+    """
+    row, head = notifications.alias("row"), notifications.alias("head")
+    earlier, busy = notifications.alias("earlier"), notifications.alias("busy")
+    is_first = ~sa.exists().where(
+        earlier.c.alert_id == head.c.alert_id,
+        earlier.c.channel == head.c.channel,
+        earlier.c.notification_id < head.c.notification_id,
+        earlier.c.state.in_(WAITING),
+    )
+    is_free = ~sa.exists().where(
+        busy.c.channel == head.c.channel, busy.c.state == "sending", busy.c.next_attempt_at > now
+    )
+    heads = (
+        sa.select(head.c.notification_id)
+        .distinct(head.c.channel)
+        .where(head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free)
+        .order_by(head.c.channel, head.c.next_attempt_at, head.c.notification_id)
+    )
+    return (
+        sa.select(row.c.notification_id)
+        .where(row.c.notification_id.in_(heads), row.c.state.in_(WAITING), row.c.next_attempt_at <= now)
+        .order_by(row.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _claimed(row: sa.RowMapping) -> Claimed:
+    return Claimed(
+        notification_id=row["notification_id"],
+        alert_id=row["alert_id"],
+        channel=row["channel"],
+        message_id=row["message_id"],
+        message=msgspec.convert(row["body"], Message),
+        created_at=row["created_at"],
+        attempt=row["attempts"],
+    )
+
+
+def sent(connection: sa.Connection, claimed: Claimed, now: datetime, note: str = "") -> None:
+    """Record a delivery; true whoever holds the lease by now. `note`: what the receiver had to remark."""
+    _record(connection, claimed, state="sent", sent_at=now, error=note or None, fenced=False)
+
+
+def retry(connection: sa.Connection, claimed: Claimed, at: datetime, error: str) -> None:
+    """Record a failure that is tried again."""
+    _record(connection, claimed, state="pending", next_attempt_at=at, error=error)
+
+
+def park(connection: sa.Connection, claimed: Claimed, error: str) -> None:
+    """Give a message up, visibly. With an opening, what waits for it on that channel is dropped."""
+    parked = _record(connection, claimed, state="parked", error=error)
+    if parked and claimed.message.event == "opened":
+        table = notifications.c
+        connection.execute(
+            sa.update(notifications)
+            .where(table.alert_id == claimed.alert_id, table.channel == claimed.channel, table.state == "pending")
+            .values(state="dropped", error=UNOPENED)
+        )
+
+
+def hold_channel(connection: sa.Connection, channel: str, until: datetime) -> None:
+    """Let everything that waits for a channel wait longer: its receiver asked for that."""
+    table = notifications.c
+    connection.execute(
+        sa.update(notifications)
+        .where(table.channel == channel, table.state == "pending", table.next_attempt_at < until)
+        .values(next_attempt_at=until)
+    )
+
+
+def park_channel(connection: sa.Connection, channel: str, error: str) -> None:
+    """Give up everything that waits for a channel: its receiver is gone."""
+    table = notifications.c
+    connection.execute(
+        sa.update(notifications)
+        .where(table.channel == channel, table.state == "pending")
+        .values(state="parked", error=error)
+    )
+
+
+def _record(connection: sa.Connection, claimed: Claimed, *, fenced: bool = True, **values: Any) -> bool:
+    """Write an outcome; when `fenced` only if nobody has claimed the row since."""
+    table = notifications.c
+    mine = [table.notification_id == claimed.notification_id]
+    if fenced:
+        mine += [table.state == "sending", table.attempts == claimed.attempt]
+    result = connection.execute(sa.update(notifications).where(*mine).values(lease_until=None, **values))
+    return result.rowcount == 1

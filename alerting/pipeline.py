@@ -1,0 +1,224 @@
+"""Signals to alerts to outbox rows: the only writer of alerts, one transaction a step, one step at a time.
+
+The stages, each a pure function or one module: group (which alert, and what a batch of signals does to it), lifecycle
+(its next state), route (whose business it is), limit (what is said now), message (the words), outbox. Inhibition and
+silences belong between lifecycle and route, and take signals out of what is routed and told; escalation belongs
+into limit, and sets the alert's next time to speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from alerting import commands, group, lifecycle, limit, message, outbox, route, store
+from alerting.explain import Totals
+from alerting.group import Batch
+from alerting.lifecycle import RANK, Alert, What
+from alerting.outbox import Heard, Outgoing
+from alerting.signal import Act, Signal
+from alerting.store import MILEPOST, Change
+from milepost.catalog.schema import Routing
+from milepost.db.engine import transaction_lock
+
+LOCK: Final = "alerting.pipeline"
+SIGNALS: Final = 5_000
+"""So many signals a step takes at most."""
+SETTLE: Final = timedelta(hours=1)
+"""An alert that fires again so soon after its end is the same one, reopened; later it is a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An alert that a step works on: as it was stored, as it becomes, and through what."""
+
+    before: Alert | None
+    alert: Alert
+    batch: Batch | None = None
+    act: Act | None = None
+    happened: tuple[What, ...] = ()
+
+
+def step(engine: sa.Engine, routing: Routing, *, now: datetime, public_url: str) -> bool:
+    """Take waiting signals and updates that are due. Did it find work? Another process at it: no.
+
+    `public_url` is where people reach Milepost, for the links.
+    """
+    with engine.begin() as connection:
+        if not transaction_lock(connection, LOCK):
+            return False
+        taken = commands.take(connection, SIGNALS)
+        cases = _cases(connection, taken, now) if taken else []
+        cases += _due(connection, cases, now)
+        _finish(connection, cases, Speaker(routing, public_url, now))
+        if taken:
+            commands.handled(connection, taken, now=now)
+        return bool(cases) or taken is not None
+
+
+# --- what happened ----------------------------------------------------------------------------------------------------
+
+
+def _cases(connection: sa.Connection, taken: commands.Taken, now: datetime) -> list[Case]:
+    if taken.act is not None:
+        return _obey(connection, taken.act, now)
+    return _batches(connection, taken.signals, now)
+
+
+def _due(connection: sa.Connection, cases: Iterable[Case], now: datetime) -> list[Case]:
+    known = {case.alert.alert_id for case in cases}
+    return [Case(alert, alert) for alert in store.due(connection, now) if alert.alert_id not in known]
+
+
+def _obey(connection: sa.Connection, act: Act, now: datetime) -> list[Case]:
+    before = store.get(connection, act.alert_id)
+    if before is None:
+        return []
+    alert, happened = lifecycle.obey(before, act, now)
+    if "resolved" in happened:
+        store.end_all(connection, act.alert_id, f"resolved by {act.actor}", now)
+    return [Case(before, alert, act=act, happened=happened)] if happened else []
+
+
+def _batches(connection: sa.Connection, signals: Sequence[Signal], now: datetime) -> list[Case]:
+    held = store.open_items(connection, {group.identify(signal) for signal in signals})
+    batches = group.fold(signals, held)
+    stored = store.by_key(connection, batches.keys(), resolved_after=now - SETTLE)
+    fresh = [lifecycle.opened(key, batch.seed, now) for key, batch in batches.items() if key not in stored]
+    ids = store.add(connection, fresh)
+    current = {
+        **stored,
+        **{alert.key: replace(alert, alert_id=number) for alert, number in zip(fresh, ids, strict=True)},
+    }
+    store.save_items(connection, {current[key].alert_id: batch for key, batch in batches.items()}, now)
+    return [Case(stored.get(key), current[key], batch) for key, batch in batches.items()]
+
+
+# --- what becomes of it -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """What is needed to put an alert into words and on its way."""
+
+    routing: Routing
+    public_url: str
+    now: datetime
+
+    @property
+    def interval(self) -> timedelta:
+        return timedelta(microseconds=self.routing.group_interval.us)
+
+    @property
+    def channels(self) -> set[str]:
+        return {channel.name for channel in self.routing.channels}
+
+
+def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker) -> None:
+    """Count, advance, route, limit, write."""
+    ids = [case.alert.alert_id for case in cases]
+    if not ids:
+        return
+    totals, heard = store.totals(connection, ids), outbox.heard(connection, ids)
+    done = [_advance(case, totals[case.alert.alert_id], speaker.now) for case in cases]
+    spoken: list[Alert] = []
+    for case in done:
+        alert, outgoing = _speak(connection, case, totals[case.alert.alert_id], heard[case.alert.alert_id], speaker)
+        outbox.put(connection, outgoing, speaker.now)
+        spoken.append(alert)
+    store.save(connection, spoken)
+    store.add_changes(connection, [change for case in done for change in _changes(case, speaker.now)])
+
+
+def _advance(case: Case, totals: Totals, now: datetime) -> Case:
+    alert, happened = case.alert, case.happened
+    if case.batch is not None:
+        before = case.before.state if case.before else None
+        state, happened = lifecycle.follow(before, added=case.batch.added, items_open=totals.items_open)
+        alert = lifecycle.enter(alert, state, case.batch.severity, now)
+    return replace(case, alert=lifecycle.count(alert, totals, now), happened=happened)
+
+
+def _speak(
+    connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker
+) -> tuple[Alert, list[Outgoing]]:
+    alert = case.alert
+    verdict = limit.speak(
+        alert.state,
+        {channel: told for channel, told in heard.told.items() if channel in speaker.channels},
+        routed=[channel for channel in _routed(case, speaker.routing) if channel not in heard.muted],
+        worth_telling=case.batch is not None and case.batch.worth_telling,
+        worse=_worse(case),
+        acknowledged="acknowledged" in case.happened,
+        next_update_at=alert.next_update_at,
+        interval=speaker.interval,
+        now=speaker.now,
+    )
+    alert = replace(alert, next_update_at=verdict.next_update_at)
+    if not verdict.events:
+        return alert, []
+    items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
+    return alert, [
+        _outgoing(channel, event, alert, totals, items, speaker) for channel, event in verdict.events.items()
+    ]
+
+
+def _routed(case: Case, routing: Routing) -> list[str]:
+    """Where the new trouble is to go."""
+    loud = case.batch.loud.values() if case.batch else ()
+    return route.channels_for_any(routing, [route.labels_of(signal, case.alert.group) for signal in loud])
+
+
+def _worse(case: Case) -> bool:
+    """Whether something that is to be told is more severe than all before."""
+    if case.before is None or case.batch is None:
+        return False
+    before = RANK[case.before.severity]
+    return any(RANK[signal.severity] > before for signal in case.batch.loud.values())
+
+
+def _outgoing(
+    channel: str, event: limit.Event, alert: Alert, totals: Totals, items: list[message.ItemView], speaker: Speaker
+) -> Outgoing:
+    """The message for one channel. Its id tells installations apart too: the alert's opening time is part of it."""
+    place = (alert.opened_at.isoformat(), alert.alert_id, channel)
+    thread = message.message_id(*place, "opened")
+    own = thread if event == "opened" else message.message_id(*place, event, speaker.now.isoformat())
+    body = message.compose(event, alert, totals, items, public_url=speaker.public_url, thread=thread)
+    return Outgoing(channel, own, body)
+
+
+# --- the record of it -------------------------------------------------------------------------------------------------
+
+
+def _changes(case: Case, now: datetime) -> list[Change]:
+    actor = case.act.actor if case.act else MILEPOST
+    detail = _detail(case)
+    changes = [Change(case.alert.alert_id, now, what, actor, detail) for what in case.happened]
+    return [*_retracted(case, now), *changes]
+
+
+def _detail(case: Case) -> Mapping[str, Any]:
+    if case.act is not None:
+        return {"reason": case.act.reason} if case.act.reason else {}
+    if case.batch is None:
+        return {}
+    return {
+        "added": case.batch.added,
+        "cleared": dict(case.batch.cleared),
+        "open": case.alert.items_open,
+        "severity": case.alert.severity,
+    }
+
+
+def _retracted(case: Case, now: datetime) -> list[Change]:
+    """What late evidence took back has an entry of its own."""
+    if case.batch is None or not case.batch.cleared["retracted"]:
+        return []
+    items = [item for item, why in case.batch.ended.items() if why == "retracted"]
+    detail = {"count": case.batch.cleared["retracted"], "items": items[: message.ITEMS_SHOWN]}
+    return [Change(case.alert.alert_id, now, "retracted", MILEPOST, detail)]
