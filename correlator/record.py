@@ -20,7 +20,6 @@ from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us
 from milepost.contract import Entry, read
-from milepost.db import timescale
 from milepost.db.engine import transient
 from milepost.inbox import identities, log, objects, quarantine
 from milepost.inbox.objects import Ref
@@ -157,17 +156,15 @@ class Recorder:
     def _write(self, connection: sa.Connection, facts: Facts, done: _Done) -> None:
         if not facts.items:
             return
-        received = [item.received_us for item in facts.items]
-        first, last = from_us(min(received)), from_us(max(received))
-        timescale.ensure_partitions(connection, first, last)
         numbers = store.event_numbers(connection, len(facts.items))
         for item, number in zip(facts.items, numbers, strict=True):
             item.event_no = number
         done.relations = self._news(facts)
         store.write_events(connection, facts)
         store.write_relations(connection, done.relations)
-        names = {object_id: tuple(ref) for ref, object_id in facts.ids.items()}
-        put(connection, TouchBatch(names, done.relations, [_touch(item, facts) for item in facts.items]), first)  # type: ignore[arg-type]
+        names = {object_id: (ref.type, ref.namespace, ref.key) for ref, object_id in facts.ids.items()}
+        oldest = from_us(min(item.received_us for item in facts.items))
+        put(connection, TouchBatch(names, done.relations, [_touch(item, facts) for item in facts.items]), oldest)
 
     def _news(self, facts: Facts) -> list[Relation]:
         """The relations of the batch that are new, or proven by an earlier event than before."""

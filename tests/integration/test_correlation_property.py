@@ -1,0 +1,173 @@
+"""Any order, duplication, batching, number of recorders and restarts give the journeys that the oracle gives."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from milepost.catalog import loader
+from milepost.clock import to_us
+from milepost.db import tables as t
+from tests.chain import Chain, Wire, entry
+from tests.oracle import Oracle
+
+JOURNEYS = yaml.safe_load(loader.default_texts()["journeys.yaml"])
+BASE_US = 1_790_000_000_000_000
+TYPES = [
+    "order.received",
+    "order.confirmed",
+    "order.cancelled",
+    "order.acknowledged",
+    "picking.created",
+    "picking.released",
+    "picking.picked",
+    "picking.packed",
+    "picking.done",
+    "picking.cancelled",
+    "shipment.booked",
+    "shipment.dispatched",
+    "shipment.delivered",
+    "shipment.cancelled",
+    "invoice.posted",
+    "invoice.paid",
+    "message.received",
+    "message.failed",
+    "return.requested",
+    "ticket.opened",
+]
+SCENARIOS = 120
+
+
+def scenario(rng: random.Random, prefix: str) -> list[tuple[Wire, int]]:
+    """A small, nasty world: few keys, so that everything meets everything."""
+    pools = {
+        "order": ["S1", "S2", "S3"],
+        "channel_order": ["C1", "C2"],
+        "customer_po": ["1001", "1002"],
+        "picking": ["P1", "P2", "P3"],
+        "shipment": ["X1", "X2"],
+        "package": ["K1", "K2"],
+        "invoice": ["I1", "I2"],
+        "ticket": ["T1"],
+    }
+    events = []
+    for number in range(rng.randint(1, 22)):
+        kinds = rng.sample(list(pools), k=rng.choice([0, 1, 1, 2, 2, 2, 3, 4]))
+        keys: dict[str, Any] = {}
+        for kind in kinds:
+            chosen = rng.sample(pools[kind], k=min(len(pools[kind]), rng.choice([1, 1, 1, 2])))
+            keys[kind] = [f"{prefix}{key}" for key in chosen]
+            if len(chosen) == 1 and rng.random() < 0.5:
+                keys[kind] = f" {prefix}{chosen[0]}" if rng.random() < 0.2 else f"{prefix}{chosen[0]}"
+        data: dict[str, Any] = {"keys": keys}
+        if rng.random() < 0.15:
+            data["keys"]["picking"] = "n/a"
+        if rng.random() < 0.15:
+            kinds = [rng.choice(["picking", "order", "shipment", "invoice"]) for _ in range(2)]
+            ends = [{"type": kind, "key": prefix + rng.choice(pools[kind])} for kind in kinds]
+            data["links"] = [{"parent": ends[0], "child": ends[1], "rel": "backorder"}]
+        data["outcome"] = rng.choice(["ok"] * 6 + ["failed", "rejected", "retried"])
+        data["attributes"] = {
+            name: rng.choice(values)
+            for name, values in {
+                "partner": ["ACME", "Globex"],
+                "amount": ["10.5", "20"],
+                "carrier": ["dhl", "ups"],
+            }.items()
+            if rng.random() < 0.4
+        }
+        wire: Wire = {
+            "specversion": "1.0",
+            "id": f"{prefix}e{number}",
+            "source": rng.choice(["/odoo", "/wms"]),
+            "type": rng.choice(TYPES),
+            "data": data,
+        }
+        received = BASE_US + rng.randint(0, 40) * 60_000_000
+        if rng.random() < 0.9:
+            seconds = (received - 1_790_000_000_000_000) // 1_000_000 + rng.randint(-1200, 600)
+            wire["time"] = _iso(seconds)
+        if rng.random() < 0.45:
+            wire["correlationid"] = prefix + rng.choice(["Z1", "Z2", "Z3"])
+        if wire["data"]["keys"] or "correlationid" in wire or "links" in data:
+            events.append((wire, received))
+    return events
+
+
+def _iso(seconds: int) -> str:
+    return (datetime.fromtimestamp(1_790_000_000, UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def stored(engine: sa.Engine, prefix: str) -> dict[Any, dict[str, Any]]:
+    """The journeys of a scenario as the database has them, in the oracle's words."""
+    with engine.connect() as connection:
+        names = {row.object_id: (row.type, row.namespace, row.key) for row in connection.execute(sa.select(t.objects))}
+        names |= {row.object_id: ("correlation", "", row.key) for row in connection.execute(sa.select(t.correlations))}
+        result: dict[Any, dict[str, Any]] = {}
+        by_id = {}
+        for row in connection.execute(sa.select(t.journeys).where(t.journeys.c.key.startswith(prefix))):
+            journey = {
+                "members": set(),
+                "milestones": {},
+                "state": row.state,
+                "carrier": row.carrier,
+                "partner": row.partner,
+                "amount": row.amount,
+                "started": to_us(row.started_at),
+                "last": to_us(row.last_at),
+                "received": (to_us(row.first_received_at), to_us(row.last_received_at)),
+            }
+            result[row.model, names[row.root_id]] = by_id[row.journey_id] = journey
+        events = {row.event_no: (row.source, row.event_id) for row in connection.execute(sa.select(t.events))}
+        for row in connection.execute(sa.select(t.members).where(t.members.c.journey_id.in_(by_id))):
+            by_id[row.journey_id]["members"].add(names[row.object_id])
+        for row in connection.execute(sa.select(t.milestones).where(t.milestones.c.journey_id.in_(by_id))):
+            proof = events[row.event_no]
+            reached = (to_us(row.reached_at), to_us(row.last_at), row.count, *proof)
+            by_id[row.journey_id]["milestones"][row.name] = reached
+    return result
+
+
+def expected(events: list[tuple[Wire, int]]) -> dict[Any, dict[str, Any]]:
+    result = Oracle(JOURNEYS, events).journeys()
+    for journey in result.values():
+        attributes = journey.pop("attributes")
+        journey["carrier"], journey["partner"] = attributes.get("carrier"), attributes.get("partner")
+        journey["amount"] = Decimal(journey["amount"]) if journey["amount"] is not None else None
+    return result
+
+
+def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]]) -> Chain:
+    """Send the events in any order, some twice, in any batches, with steps and restarts in between."""
+    sent = [*events, *rng.choices(events, k=len(events) // 4)] if events else []
+    rng.shuffle(sent)
+    while sent:
+        size = rng.choice([1, 1, 2, 3, 10])
+        chain.append([entry(wire, received) for wire, received in sent[:size]])
+        del sent[:size]
+        for _ in range(rng.randint(0, 3)):
+            rng.choice([*(recorder.step for recorder in chain.recorders), chain.assembler.step])()
+        if rng.random() < 0.05:
+            chain = Chain(chain.engine, recorders=rng.randint(1, 3))
+    chain.settle()
+    return chain
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_journeys_equal_the_oracles(engine: sa.Engine, part: int) -> None:
+    chain = Chain(engine, recorders=2)
+    for number in range(SCENARIOS // 4):
+        rng = random.Random(f"{part}-{number}")
+        prefix = f"{part}n{number}_"
+        events = scenario(rng, prefix)
+        chain = play(chain, rng, events)
+        found, wanted = stored(engine, prefix), expected(events)
+        assert found.keys() == wanted.keys(), (part, number, events)
+        for root, journey in wanted.items():
+            assert found[root] == journey, (part, number, root, events)

@@ -1,0 +1,274 @@
+"""An oracle for correlation: the rules of docs/explanation/correlation.md in plain Python, slow and literal.
+
+It knows wire events (dicts) and the journey models' YAML, and nothing of the product's code.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+Obj = tuple[str, str, str]  # type, namespace, key
+Wire = dict[str, Any]
+
+
+def us(text: str) -> int:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
+
+
+class Oracle:
+    """Journeys from a set of stored events, each with its receive time (microseconds)."""
+
+    def __init__(self, journeys: dict[str, Any], events: list[tuple[Wire, int]]) -> None:
+        self.models = journeys["models"]
+        self.keys = journeys["keys"]
+        self.events = [self.parse(wire, received) for wire, received in events]
+        self.pairs: set[tuple[Obj, Obj]] = set()  # unordered: both directions
+        self.links: set[tuple[Obj, Obj]] = set()  # parent, child
+        self.naming: set[tuple[str, Obj]] = set()
+        for event in self.events:
+            self.relate(event)
+
+    def parse(self, wire: Wire, received: int) -> dict[str, Any]:
+        data = wire["data"]
+        claimed = us(wire["time"]) if "time" in wire else None
+        at = received if claimed is None or claimed > received + 300_000_000 else claimed
+        named: dict[str, list[Obj]] = {}
+        for kind, keys in data.get("keys", {}).items():
+            for key in keys if isinstance(keys, list) else [keys]:
+                obj = self.obj(kind, str(key), wire)
+                if obj and obj not in named.setdefault(kind, []):
+                    named[kind].append(obj)
+        named = {kind: group for kind, group in named.items() if group}
+        links = []
+        for link in data.get("links", []):
+            parent = self.obj(link["parent"]["type"], link["parent"]["key"], wire)
+            child = self.obj(link["child"]["type"], link["child"]["key"], wire)
+            if parent and child and parent != child:
+                links.append((parent, child))
+        return {
+            "order": (at, wire["source"], wire["id"]),
+            "at": at,
+            "received": received,
+            "type": wire["type"],
+            "named": named,
+            "links": links,
+            "correlation": wire.get("correlationid"),
+            "outcome": data.get("outcome", "ok"),
+            "attributes": data.get("attributes", {}),
+        }
+
+    def obj(self, kind: str, key: str, wire: Wire) -> Obj | None:
+        rule = self.keys.get(kind, {})
+        key = key.strip()
+        if not key or key.lower() in [junk.lower() for junk in rule.get("junk", [])]:
+            return None
+        by = rule.get("namespace", "none")
+        if by == "none":
+            return (kind, "", key)
+        value = wire["data"].get("attributes", {}).get(by)
+        return (kind, f"{by}={value}" if value else f"source={wire['source']}", key)
+
+    # --- types ---
+
+    def below(self, model: str, kind: str) -> set[str]:
+        tree = self.models[model]["tree"]
+        found: set[str] = set()
+        todo = [kind]
+        while todo:
+            for child in tree.get(todo.pop(), []):
+                if child not in found:
+                    found.add(child)
+                    todo.append(child)
+        return found
+
+    def kinds(self, model: str) -> set[str]:
+        tree = self.models[model]["tree"]
+        return {*self.models[model]["roots"], *tree, *(child for group in tree.values() for child in group)}
+
+    def ordered(self, one: str, other: str) -> bool:
+        return any(other in self.below(m, one) or one in self.below(m, other) for m in self.models)
+
+    # --- relations ---
+
+    def relate(self, event: dict[str, Any]) -> None:
+        named = event["named"]
+        own: set[tuple[Obj, Obj]] = set()
+        for kind, other in product(named, named):
+            if self.ordered(kind, other) and (len(named[kind]) == 1 or len(named[other]) == 1):
+                own |= set(product(named[kind], named[other]))
+        self.pairs |= own
+        self.links |= set(event["links"])
+        if event["correlation"]:
+            self.naming |= {(event["correlation"], obj) for group in named.values() for obj in group}
+        subjects = self.subjects(event)
+        if subjects is not None:
+            tied = {one for one, _ in own}
+            rest = {obj for group in named.values() for obj in group} - set(subjects)
+            event["subjects"] = subjects
+            event["about"] = set(subjects) | {obj for obj in rest if obj not in tied}
+        else:
+            event["about"] = {obj for group in named.values() for obj in group}
+            event["subjects"] = []
+            if event["correlation"]:
+                event["subjects"] = [("correlation", "", event["correlation"])]
+                event["about"] |= set(event["subjects"])
+            elif not event["about"]:
+                event["about"] = {obj for link in event["links"] for obj in link}
+
+    def subjects(self, event: dict[str, Any]) -> list[Obj] | None:
+        kind = event["type"].split(".")[0]
+        if kind in event["named"]:
+            return list(event["named"][kind])
+        for model in self.models.values():
+            if model["roots"][0] == kind:
+                for lesser in model["roots"][1:]:
+                    if lesser in event["named"]:
+                        return list(event["named"][lesser])
+        return None
+
+    # --- journeys ---
+
+    def owner(self, model: str, correlation: str) -> Obj | None:
+        roots = self.models[model]["roots"]
+        named = [obj for name, obj in self.naming if name == correlation and obj[0] in roots]
+        for kind in roots:
+            if sum(obj[0] == kind for obj in named) > 1:
+                return None
+        return min(named, key=lambda obj: roots.index(obj[0]), default=None)
+
+    def under(self, model: str, obj: Obj) -> set[Obj]:
+        kinds, roots = self.kinds(model), self.models[model]["roots"]
+        if obj[0] == "correlation":
+            owner = self.owner(model, obj[2])
+            if owner is None:
+                return set()
+            return {other for name, other in self.naming if name == obj[2] and other != owner and other[0] in kinds}
+        found = {other for one, other in self.pairs if one == obj and other[0] in self.below(model, obj[0])}
+        for parent, child in self.links:
+            for one, other, forward in ((parent, child, True), (child, parent, False)):
+                if one != obj or other[0] not in kinds:
+                    continue
+                down, up = other[0] in self.below(model, obj[0]), obj[0] in self.below(model, other[0])
+                if down or (forward and not up):
+                    found.add(other)
+        if obj[0] in roots:
+            for name, other in self.naming:
+                if other == obj and self.owner(model, name) in (None, obj):
+                    found.add(("correlation", "", name))
+        return found
+
+    def absorbed(self, model: str, obj: Obj) -> bool:
+        roots = self.models[model]["roots"]
+        rank = roots.index(obj[0])
+        for other in self.everything():
+            if other[0] in roots and roots.index(other[0]) < rank and obj in self.under(model, other):
+                return True
+        for name, other in self.naming:
+            owner = self.owner(model, name)
+            if other == obj and owner and owner != obj and roots.index(owner[0]) < rank:
+                return True
+        return False
+
+    def everything(self) -> set[Obj]:
+        objs = {obj for event in self.events for group in event["named"].values() for obj in group}
+        return objs | {obj for link in self.links for obj in link}
+
+    def members(self, model: str, root: Obj) -> set[Obj]:
+        found, todo = {root}, [root]
+        while todo:
+            for child in self.under(model, todo.pop()):
+                if child not in found:
+                    found.add(child)
+                    todo.append(child)
+        return found
+
+    def journeys(self) -> dict[tuple[str, Obj], dict[str, Any]]:
+        result = {}
+        for name, model in self.models.items():
+            for obj in self.everything():
+                if obj[0] in model["roots"] and not self.absorbed(name, obj):
+                    journey = self.journey(name, obj)
+                    if journey:
+                        result[name, obj] = journey
+        return result
+
+    def journey(self, name: str, root: Obj) -> dict[str, Any] | None:
+        members = self.members(name, root)
+        told = [event for event in self.events if event["about"] & members]
+        if not told:
+            return None
+        milestones = {}
+        for milestone in self.models[name]["milestones"]:
+            reached = self.milestone(milestone, members)
+            if reached:
+                milestones[milestone["name"]] = reached
+        values = {obj: self.values(obj) for obj in members}
+        others: dict[str, set[Any]] = {}
+        for obj in members - {root}:
+            for key, value in values[obj].items():
+                others.setdefault(key, set()).add(value)
+        attributes = {key: next(iter(vs)) for key, vs in others.items() if len(vs) == 1} | values[root]
+        return {
+            "members": members,
+            "milestones": milestones,
+            "state": self.state(name, root, members, milestones),
+            "attributes": attributes,
+            "amount": values[root].get("amount"),
+            "started": min(event["at"] for event in told),
+            "last": max(event["at"] for event in told),
+            "received": (min(event["received"] for event in told), max(event["received"] for event in told)),
+        }
+
+    def milestone(self, milestone: dict[str, Any], members: set[Obj]) -> tuple[int, int, int, str, str] | None:
+        """(reached, last, count, source, id of the evidence)."""
+        found: dict[Obj, list[tuple[int, str, str]]] = {}
+        for event in self.events:
+            if event["type"] in milestone["events"] and event["outcome"] == "ok":
+                for obj in event["subjects"]:
+                    if obj in members:
+                        found.setdefault(obj, []).append(event["order"])
+        if not found:
+            return None
+        kind = milestone.get("all")
+        wanted = {obj for obj in members if obj[0] == kind}
+        if kind is None or not wanted:
+            orders = [order for group in found.values() for order in group]
+            first = min(orders)
+            return (first[0], max(orders)[0], len(orders), first[1], first[2])
+        wanted = {obj for obj in wanted if not self.cancelled(obj)}
+        if not wanted or not wanted <= set(found):
+            return None
+        last = max(min(found[obj]) for obj in wanted)
+        orders = [order for obj in wanted for order in found[obj]]
+        return (last[0], max(orders)[0], len(orders), last[1], last[2])
+
+    def cancelled(self, obj: Obj) -> bool:
+        return any(
+            event["type"] == f"{obj[0]}.cancelled" and event["outcome"] == "ok" and obj in event["subjects"]
+            for event in self.events
+        )
+
+    def values(self, obj: Obj) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for event in sorted(self.events, key=lambda event: event["order"]):
+            if obj in event["subjects"]:
+                found.update(event["attributes"])
+        return found
+
+    def state(self, name: str, root: Obj, members: set[Obj], milestones: dict[str, Any]) -> str:
+        model = self.models[name]
+        for event in self.events:
+            if (
+                event["type"] in model.get("cancelled_by", [])
+                and event["outcome"] == "ok"
+                and root in event["subjects"]
+            ):
+                return "cancelled"
+        for way in model["complete_when"]:
+            without = set(way.get("without", []))
+            if all(step in milestones for step in way["reached"]) and not any(obj[0] in without for obj in members):
+                return "completed"
+        return "open"
