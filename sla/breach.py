@@ -1,0 +1,170 @@
+"""What a breach says: why in plain words, the events that prove it, whom it concerns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from milepost.catalog.schema import Catalog, Milestone
+from milepost.clock import from_us
+from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
+from sla.policy import CompiledPolicy
+
+UNKNOWN: Final = "unknown"
+NO_NAMES: Final[Mapping[int, str]] = {}
+
+
+def why(
+    policy: CompiledPolicy,
+    catalog: Catalog,
+    clock: RunningClock,
+    change: JourneyChange,
+    names: Mapping[int, str] = NO_NAMES,
+) -> str:
+    """One line for people. `names` has the keys of objects, for clocks that run per object."""
+    subject = names.get(clock.subject_id)
+    who = f"{policy.per} {subject} " if policy.per is not None and subject is not None else ""
+    return f"{who}{_missing(policy, catalog, clock)}: {_promise(policy, catalog, clock, change)}"
+
+
+def _missing(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock) -> str:
+    if policy.end is None:
+        if clock.stopped_us is None:
+            return f"stuck after {_title(policy, catalog, policy.start)}"
+        return f"{_title(policy, catalog, policy.start)} for too long, until {_at(policy, clock.stopped_us)}"
+    title = _title(policy, catalog, policy.end)
+    return f"not {title}" if clock.stopped_us is None else f"{title} only {_at(policy, clock.stopped_us)}"
+
+
+def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, change: JourneyChange) -> str:
+    due = f"due {_at(policy, clock.due_us)}"
+    zone = policy.calendar.zone.key
+    if policy.kind == "by":
+        value = _attributes(policy, clock, change).get(policy.date)
+        grace = f" with {policy.spec.grace.text} of grace" if policy.spec.grace.us else ""
+        return f"{policy.date.replace('_', ' ')} is {value}, {due}{grace} ({zone})"
+    within = policy.spec.within.text if policy.spec.within is not None else ""
+    length = within if policy.all_hours else f"{within} of business time, calendar {policy.calendar.name}"
+    return f"{_title(policy, catalog, policy.start)} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+
+
+def _title(policy: CompiledPolicy, catalog: Catalog, name: str | None) -> str:
+    found = milestone(policy, catalog, name)
+    return (found.title or found.name.replace("_", " ")) if found is not None else str(name)
+
+
+def milestone(policy: CompiledPolicy, catalog: Catalog, name: str | None) -> Milestone | None:
+    """A milestone of the policy's model."""
+    model = catalog.models.get(policy.spec.model)
+    return next((item for item in model.milestones if item.name == name), None) if model is not None else None
+
+
+def _at(policy: CompiledPolicy, us: int) -> str:
+    moment: datetime = from_us(us).astimezone(policy.calendar.zone)
+    return f"{moment:%a %d %b %Y %H:%M}"
+
+
+def evidence(
+    policy: CompiledPolicy,
+    catalog: Catalog,
+    clock: RunningClock,
+    change: JourneyChange,
+    names: Mapping[int, str] = NO_NAMES,
+) -> dict[str, Any]:
+    """What record.breaches keeps as evidence: {why, calendar, zone, events: [{source, id, says}]}."""
+    told = (_start_event(policy, clock, change), _date_event(policy, clock, change))
+    return {
+        "why": why(policy, catalog, clock, change, names),
+        "calendar": policy.calendar.name,
+        "zone": policy.calendar.zone.key,
+        "events": [event for event in told if event is not None],
+    }
+
+
+def _start_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> dict[str, str] | None:
+    if policy.start is None:
+        return None
+    return _milestone_event(policy.start, policy.start_events, policy, clock, change)
+
+
+def stop_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> dict[str, str] | None:
+    """The event that stopped a clock; None when none did (cancelled, withdrawn)."""
+    if policy.end is not None:
+        return _milestone_event(policy.end, policy.end_events, policy, clock, change)
+    if policy.per is not None:
+        return _milestone_event(None, policy.higher_events, policy, clock, change)
+    higher = [item for item in change.milestones.values() if item.rank > policy.start_rank]
+    if not higher:
+        return None
+    first = min(higher, key=lambda item: (item.reached_us, item.rank))
+    return {"source": first.source, "id": first.event_id, "says": first.name}
+
+
+def _milestone_event(
+    name: str | None, types: Iterable[str], policy: CompiledPolicy, clock: RunningClock, change: JourneyChange
+) -> dict[str, str] | None:
+    if policy.per is None:
+        reached = change.milestones.get(name or "")
+        return {"source": reached.source, "id": reached.event_id, "says": reached.name} if reached is not None else None
+    state = change.states.get(clock.subject_id)
+    told = [(state.reached[kind], kind) for kind in types if kind in state.reached] if state is not None else []
+    if not told:
+        return None
+    first, kind = min(told, key=lambda pair: (pair[0].first_us, pair[0].first_source, pair[0].first_id))
+    return {"source": first.first_source, "id": first.first_id, "says": name or kind}
+
+
+def _date_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> dict[str, str] | None:
+    """The event that told the date of a `by` policy."""
+    if policy.kind != "by":
+        return None
+    for object_id in (clock.subject_id, change.root_id):
+        state = change.states.get(object_id)
+        for group in state.attributes if state is not None else ():
+            if policy.date in group.values:
+                return {"source": group.source, "id": group.id, "says": policy.date}
+    return None
+
+
+def dimensions(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, change: JourneyChange) -> dict[str, str]:
+    """The declared dimensions, and what the policy groups by, as far as they are known.
+
+    They are those of the object whose milestone is missing: of the clock's own, or of the only ones without it where a
+    milestone needs all members of a type; else the journey's.
+    """
+    attributes = _attributes(policy, clock, change)
+    lacking = [state.values() for state in _lacking(policy, catalog, change)]
+    found = {}
+    for name in dict.fromkeys((*catalog.dimensions, *policy.spec.group_by)):
+        values = {str(values[name]) for values in lacking if values.get(name) not in (None, "")}
+        value = values.pop() if len(values) == 1 else attributes.get(name)
+        if value is not None and value != "":
+            found[name] = str(value)
+    return found
+
+
+def group(policy: CompiledPolicy, known: Mapping[str, str]) -> dict[str, str]:
+    """The values that choose the alert."""
+    return {name: known.get(name, UNKNOWN) for name in policy.spec.group_by}
+
+
+def _attributes(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> Mapping[str, Scalar]:
+    state = change.states.get(clock.subject_id) if policy.per is not None else None
+    return change.attributes if state is None else {**change.attributes, **state.values()}
+
+
+def all_type(policy: CompiledPolicy, catalog: Catalog) -> str | None:
+    """The type of which every member must reach the policy's end."""
+    end = milestone(policy, catalog, policy.end)
+    return end.all if end is not None and policy.per is None else None
+
+
+def _lacking(policy: CompiledPolicy, catalog: Catalog, change: JourneyChange) -> Iterable[ObjectState]:
+    kind = all_type(policy, catalog)
+    if kind is None:
+        return
+    done = (*policy.end_events, f"{kind}.cancelled")
+    for object_id, state in change.states.items():
+        if change.types.get(object_id) == kind and not any(event in state.reached for event in done):
+            yield state

@@ -1,0 +1,234 @@
+"""From a journey as it stands to its SLA clocks: what started, when each is due, what stopped it. Pure, never raises.
+
+It runs for every journey that changes, so a deadline that was computed before is taken over instead of computed again.
+
+- between: from milestone `start` to milestone `end`.
+- dwell: from milestone `start` until any milestone of higher rank is reached; at the earliest of them. One that was
+  reached before the start stops the clock at its start.
+- by: from `start`, or else the start of the journey, to the date that an attribute tells.
+- `per`: one clock for each member object of that type, on the events about that object alone.
+
+No clock stops before it started. A stop at the due time itself is in time. A cancelled journey stops its clocks when it
+was cancelled, a cancelled object its own. A completed journey stops a clock whose milestone was passed over: one of
+higher rank is reached, so nobody will report it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
+from sla.calendar import CalendarBoundsError
+from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, select
+
+Key = tuple[str, int, int]
+"""A clock's identity within its journey: policy, subject object, occurrence."""
+How = Literal["running", "reached", "cancelled", "completed"]
+State = Literal["running", "met", "missed", "late_known", "stopped"]
+
+_NOTHING: Final[Mapping[Key, RunningClock]] = {}
+OCCURRENCE: Final = 0
+"""Policies of these kinds happen once in a journey; a milestone that opens again lets the same clock run again."""
+
+
+class Clock(Struct, gc=False):
+    """One policy running on one object. Times in microseconds; `how` says what stopped it."""
+
+    policy: CompiledPolicy
+    subject_id: int
+    started_us: int
+    started_received_us: int
+    due_us: int
+    warn_us: int | None
+    stopped_us: int | None
+    how: How
+
+    @property
+    def key(self) -> Key:
+        return (self.policy.name, self.subject_id, OCCURRENCE)
+
+    @property
+    def late(self) -> bool:
+        """It stopped past due. Whether a running clock is late is not for evidence to say, but for the watermark."""
+        return self.stopped_us is not None and self.stopped_us > self.due_us
+
+    @property
+    def state(self) -> State:
+        """What the evidence alone says."""
+        if self.stopped_us is None:
+            return "running"
+        if self.late:
+            return "late_known" if self.due_us <= self.started_received_us else "missed"
+        return "met" if self.how == "reached" else "stopped"
+
+
+class Evaluation(Struct):
+    """The clocks of a journey, and why others don't run."""
+
+    clocks: list[Clock]
+    verdicts: list[Verdict]
+
+
+def evaluate(compiled: Compiled, change: JourneyChange, known: Mapping[Key, RunningClock] = _NOTHING) -> Evaluation:
+    """The clocks of a journey as it stands. `known` are its clocks as they were, to take deadlines from.
+
+    An absorbed journey has none. A policy that fails is disabled, and its verdict says so.
+    """
+    clocks: list[Clock] = []
+    verdicts: list[Verdict] = []
+    if change.state == "absorbed":
+        return Evaluation(clocks, verdicts)
+    for family in compiled.families.get(change.model, ()):
+        if not family:
+            continue
+        if family[0].per is None:
+            _judge(compiled, family, change, None, known, clocks, verdicts)
+            continue
+        for object_id, kind in change.types.items():
+            if kind == family[0].per and object_id in change.states:
+                _judge(compiled, family, change, object_id, known, clocks, verdicts)
+    return Evaluation(clocks, verdicts)
+
+
+def _judge(
+    compiled: Compiled,
+    family: Sequence[CompiledPolicy],
+    change: JourneyChange,
+    object_id: int | None,
+    known: Mapping[Key, RunningClock],
+    clocks: list[Clock],
+    verdicts: list[Verdict],
+) -> None:
+    """The clock of a family on the journey, or on one of its objects."""
+    policy: CompiledPolicy | None = family[0]
+    try:
+        if object_id is not None:
+            attributes = {**change.attributes, **change.states[object_id].values()}
+            policy = select(family, attributes)
+            clock = policy and _of_object(policy, change, object_id, attributes, known)
+        else:
+            policy = select(family, change.attributes)
+            clock = policy and _of_journey(policy, change, known)
+        if clock:
+            clocks.append(clock)
+    except UnreadableDate as error:
+        verdicts.append(_verdict(policy, "unreadable date", error))
+    except CalendarBoundsError as error:
+        verdicts.append(_verdict(policy, "outside the calendar", error))
+    except FAULTS as error:
+        verdicts.append(compiled.disable(policy or family[0], error))
+
+
+def _verdict(
+    policy: CompiledPolicy | None, reason: Literal["unreadable date", "outside the calendar"], error: Exception
+) -> Verdict:
+    assert policy is not None
+    return Verdict(policy.name, reason, str(error))
+
+
+def _of_journey(policy: CompiledPolicy, change: JourneyChange, known: Mapping[Key, RunningClock]) -> Clock | None:
+    milestones = change.milestones
+    if policy.start is None:
+        started, received = change.started_us, _first_received(change)
+    else:
+        begun = milestones.get(policy.start)
+        if begun is None:
+            return None
+        started, received = begun.reached_us, begun.received_us
+    stop: int | None
+    if policy.end is not None:
+        ended = milestones.get(policy.end)
+        stop = None if ended is None else ended.reached_us
+    else:
+        rank = policy.start_rank
+        stop = min((item.reached_us for item in milestones.values() if item.rank > rank), default=None)
+    cancelled = change.ended_us if change.state == "cancelled" else None
+    return _timed(policy, change, change.root_id, change.attributes, (started, received, stop, cancelled), known)
+
+
+def _of_object(
+    policy: CompiledPolicy,
+    change: JourneyChange,
+    object_id: int,
+    attributes: Mapping[str, Scalar],
+    known: Mapping[Key, RunningClock],
+) -> Clock | None:
+    state = change.states[object_id]
+    if policy.start is None:
+        if not state.events:
+            return None
+        started, received = state.first_us, state.first_received_us
+    else:
+        begun = min(_told(state, policy.start_events), default=None)
+        if begun is None:
+            return None
+        started, received = begun
+    stops = policy.end_events if policy.end is not None else policy.higher_events
+    stop = min(_told(state, stops), default=(None, 0))[0]
+    return _timed(
+        policy, change, object_id, attributes, (started, received, stop, _cancelled(policy, change, state)), known
+    )
+
+
+def _told(state: ObjectState, types: Iterable[str]) -> list[tuple[int, int]]:
+    """When events of these types happened first, and were received."""
+    reached = state.reached
+    return [(reached[name].first_us, reached[name].first_received_us) for name in types if name in reached]
+
+
+def _cancelled(policy: CompiledPolicy, change: JourneyChange, state: ObjectState) -> int | None:
+    """When the object or its journey was cancelled, whichever came first."""
+    own = state.reached.get(policy.cancel_event)
+    times = [own.first_us] if own is not None else []
+    if change.state == "cancelled" and change.ended_us is not None:
+        times.append(change.ended_us)
+    return min(times, default=None)
+
+
+def _timed(
+    policy: CompiledPolicy,
+    change: JourneyChange,
+    subject_id: int,
+    attributes: Mapping[str, Scalar],
+    times: tuple[int, int, int | None, int | None],
+    known: Mapping[Key, RunningClock],
+) -> Clock | None:
+    """The clock, once it is known when it started, was received, reached its end and was cancelled."""
+    started, received, stop, cancelled = times
+    before = known.get((policy.name, subject_id, OCCURRENCE))
+    if before is not None and (before.started_us != started or before.policy_version != policy.version):
+        before = None
+    if policy.kind == "by":
+        value = attributes.get(policy.date)
+        if value is None or value == "":
+            return None
+        due = policy.promised(value)
+        same = before is not None and before.due_us == due
+        warn = before.warn_us if before is not None and same else policy.warning_before(started, due)
+    elif before is not None:
+        due, warn = before.due_us, before.warn_us
+    else:
+        due, warn = policy.deadline(started)
+    how: How = "running" if stop is None else "reached"
+    if cancelled is not None and (stop is None or cancelled < stop):
+        stop, how = cancelled, "cancelled"
+    elif stop is None and change.state == "completed" and _passed_over(policy, change):
+        stop, how = change.progress_us if change.ended_us is None else change.ended_us, "completed"
+    if stop is not None and stop < started:
+        stop = started
+    return Clock(policy, subject_id, started, received, due, warn, stop, how)
+
+
+def _passed_over(policy: CompiledPolicy, change: JourneyChange) -> bool:
+    rank = policy.end_rank
+    return rank >= 0 and any(item.rank > rank for item in change.milestones.values())
+
+
+def _first_received(change: JourneyChange) -> int:
+    """When the journey was first heard of."""
+    told = [state.first_received_us for state in change.states.values() if state.events]
+    told = told or [item.received_us for item in change.milestones.values()]
+    return min(told, default=change.started_us)

@@ -1,0 +1,274 @@
+"""SLA policies compiled for look-up: which of them runs for a journey, and when it falls due. Pure.
+
+Policies that promise the same thing (model, kind, start, end, date and `per`) are a family. Of a family one runs for a
+journey: the first that matches, ordered by the number of attributes that it asks for, then by priority, then by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Literal
+
+from milepost.catalog.schema import CalendarSpec, Catalog, Milestone, Model, Policy
+from milepost.clock import from_us, to_us
+from milepost.journeystate import Scalar
+from sla.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, build_calendar
+
+FAULTS: Final = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a faulty policy can raise: it is then disabled instead."""
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_CACHED_DATES: Final = 10_000
+_CACHED_CATALOGS: Final = 8
+_FLOOR_US: Final = to_us(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC))
+_CEILING_US: Final = to_us(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC))
+
+Family = tuple[str, str | None, str | None, str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a clock does not run although its policy applies: told, never raised."""
+
+    policy: str
+    reason: Literal["unreadable date", "outside the calendar", "faulty policy"]
+    detail: str
+
+
+class UnreadableDate(ValueError):
+    """An attribute that should be a date is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledPolicy:
+    """One policy, ready to run. Lengths in microseconds of the calendar's business time.
+
+    `start_events`, `end_events`, `higher_events` and `cancel_event` say what counts on a single object (`per`).
+    """
+
+    spec: Policy
+    version: str
+    calendar: Calendar
+    wanted: tuple[tuple[str, frozenset[str]], ...]
+    start_rank: int
+    end_rank: int
+    start_events: tuple[str, ...]
+    end_events: tuple[str, ...]
+    higher_events: tuple[str, ...]
+    cancel_event: str
+    name: str = field(init=False)
+    kind: str = field(init=False)
+    start: str | None = field(init=False)
+    end: str | None = field(init=False)
+    per: str | None = field(init=False)
+    date: str = field(init=False)
+    within_us: int = field(init=False)
+    warn_us: int | None = field(init=False)
+    all_hours: bool = field(init=False)
+    _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        within = self.spec.within.us if self.spec.within is not None else 0
+        share = self.spec.warn_at
+        for name in ("name", "kind", "start", "end", "per"):
+            object.__setattr__(self, name, getattr(self.spec, name))
+        if self.spec.kind == "dwell":
+            object.__setattr__(self, "end", None)
+        object.__setattr__(self, "date", self.spec.date or "")
+        object.__setattr__(self, "within_us", within)
+        object.__setattr__(self, "warn_us", None if share is None else int(within * share))
+        object.__setattr__(self, "all_hours", self.calendar.hours is None)
+
+    def applies(self, attributes: Mapping[str, Scalar]) -> bool:
+        """Whether every attribute asked for has one of the values asked for, without regard to case."""
+        return all(plain(attributes.get(name)) in values for name, values in self.wanted)
+
+    def after(self, at_us: int, length_us: int) -> int:
+        """When `length_us` of business time has run since `at_us`. Raises CalendarBoundsError."""
+        if self.all_hours:
+            return bounded(at_us + length_us)
+        return to_us(self.calendar.add(from_us(at_us), timedelta(microseconds=length_us)))
+
+    def deadline(self, start_us: int) -> tuple[int, int | None]:
+        """Due and warn time of a clock with a fixed length."""
+        due = self.after(start_us, self.within_us)
+        return due, None if self.warn_us is None else self.after(start_us, self.warn_us)
+
+    def promised(self, value: Scalar) -> int:
+        """Due time by the date that an attribute tells, with the grace. Raises UnreadableDate, CalendarBoundsError."""
+        if not isinstance(value, str):
+            raise UnreadableDate(f"{value!r} is not a date")
+        known = self._dates.get(value)
+        if known is None:
+            if len(self._dates) >= _CACHED_DATES:
+                self._dates.clear()
+            known = self._dates[value] = self._promised(value.strip())
+        return known
+
+    def _promised(self, text: str) -> int:
+        grace = self.spec.grace.us
+        day = _day(text)
+        if day is not None:
+            # a day's last instant: what happens at midnight happens on the next day
+            return self.after(to_us(self.calendar.end_of_day(day)), grace) - 1
+        return self.after(_moment(text, self.calendar), grace)
+
+    def warning_before(self, start_us: int, due_us: int) -> int | None:
+        """The warn time of a clock whose due time is given; None when nothing lies between."""
+        share = self.spec.warn_at
+        if share is None or due_us <= start_us:
+            return None
+        if self.all_hours:
+            return start_us + int((due_us - start_us) * share)
+        business = self.calendar.between(from_us(start_us), from_us(due_us)) // _MICROSECOND
+        return None if business <= 0 else self.after(start_us, int(business * share))
+
+
+def plain(value: Scalar) -> str:
+    """The comparable form of an attribute: its text without regard to case; empty when missing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).strip().casefold()
+
+
+def _day(text: str) -> date | None:
+    """The date, when the text is nothing but one."""
+    if len(text) > len("2026-11-20"):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UnreadableDate(f'"{text}" is not a date; write it like 2026-11-20 or 2026-11-20T14:00:00Z') from error
+
+
+def _moment(text: str, calendar: Calendar) -> int:
+    """An ISO date and time; without an offset it is the calendar's wall time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UnreadableDate(f'"{text}" is not a date; write it like 2026-11-20 or 2026-11-20T14:00:00Z') from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=calendar.zone)
+    return bounded(to_us(moment))
+
+
+def bounded(at_us: int) -> int:
+    """The same time. Raises CalendarBoundsError outside the years that calendars know."""
+    if not _FLOOR_US <= at_us <= _CEILING_US:
+        raise CalendarBoundsError(f"a time outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return at_us
+
+
+class Compiled:
+    """The policies of one catalog version, by model and family. `disabled` says what is wrong with the faulty ones."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.version = catalog.version
+        self.policies: dict[str, CompiledPolicy] = {}
+        self.disabled: dict[str, str] = {}
+        self.families: dict[str, list[list[CompiledPolicy]]] = {}
+        families: dict[Family, list[CompiledPolicy]] = {}
+        calendars: dict[str, Calendar] = {}
+        for policy in catalog.policies:
+            try:
+                compiled = _compile(policy, catalog, calendars)
+            except FAULTS as error:
+                self.disabled[policy.name] = f"{type(error).__name__}: {error}"
+                continue
+            self.policies[policy.name] = compiled
+            families.setdefault(_family(policy), []).append(compiled)
+        for (model, *_), members in families.items():
+            self.families.setdefault(model, []).append(sorted(members, key=_specificity))
+
+    def disable(self, policy: CompiledPolicy, error: Exception) -> Verdict:
+        """Take a policy out of service for this process."""
+        self.disabled[policy.name] = f"{type(error).__name__}: {error}"
+        self.policies.pop(policy.name, None)
+        for families in self.families.values():
+            for members in families:
+                if policy in members:
+                    members.remove(policy)
+        return Verdict(policy.name, "faulty policy", self.disabled[policy.name])
+
+
+def select(family: Iterable[CompiledPolicy], attributes: Mapping[str, Scalar]) -> CompiledPolicy | None:
+    """The policy of a family that runs for these attributes."""
+    for policy in family:
+        if not policy.wanted or policy.applies(attributes):
+            return policy
+    return None
+
+
+_catalogs: dict[str, Compiled] = {}
+
+
+def compile_catalog(catalog: Catalog) -> Compiled:
+    """The compiled policies of a catalog; one object per version and process, so that what is disabled stays so."""
+    known = _catalogs.get(catalog.version)
+    if known is None:
+        if len(_catalogs) >= _CACHED_CATALOGS:
+            _catalogs.pop(next(iter(_catalogs)))
+        known = _catalogs[catalog.version] = Compiled(catalog)
+    return known
+
+
+def _family(policy: Policy) -> Family:
+    return (policy.model, f"{policy.kind}:{policy.start}", policy.end, policy.date, policy.per)
+
+
+def _specificity(policy: CompiledPolicy) -> tuple[int, int, str]:
+    return (-len(policy.wanted), -policy.spec.priority, policy.name)
+
+
+def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -> CompiledPolicy:
+    if policy.calendar not in calendars:
+        calendars[policy.calendar] = _calendar(policy.calendar, catalog.calendars[policy.calendar])
+    model = catalog.models[policy.model]
+    start_rank, end_rank = _rank(model, policy.start), _rank(model, policy.end)
+    return CompiledPolicy(
+        spec=policy,
+        version=catalog.policy_versions[policy.name],
+        calendar=calendars[policy.calendar],
+        wanted=tuple((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
+        start_rank=start_rank,
+        end_rank=end_rank,
+        start_events=_events(model.milestones[start_rank : start_rank + 1]) if policy.start else (),
+        end_events=_events(model.milestones[end_rank : end_rank + 1]) if policy.end else (),
+        higher_events=_events(model.milestones[start_rank + 1 :]),
+        cancel_event=f"{policy.per}.cancelled",
+    )
+
+
+def _rank(model: Model, milestone: str | None) -> int:
+    """The place of a milestone; -1 for none."""
+    return -1 if milestone is None else [item.name for item in model.milestones].index(milestone)
+
+
+def _events(milestones: Iterable[Milestone]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(event for milestone in milestones for event in milestone.events))
+
+
+def _spellings(attribute: str, values: Iterable[str], catalog: Catalog) -> frozenset[str]:
+    """The values, with every other way in which the catalog knows a partner to be written."""
+    aliases = catalog.aliases.get(attribute, {})
+    names = {aliases.get(value.strip().lower(), value) for value in values}
+    forms = {form for form, name in aliases.items() if name in names}
+    return frozenset(plain(value) for value in (*values, *names, *forms))
+
+
+def _calendar(name: str, spec: CalendarSpec) -> Calendar:
+    weekly: dict[str, list[tuple[str, str]]] | None = None
+    if spec.weekly is not None:
+        weekly = {day: [(shift.opens, shift.closes) for shift in shifts] for day, shifts in spec.weekly.items()}
+    return build_calendar(
+        name,
+        zone=spec.zone,
+        weekly=weekly,
+        holidays=[date.fromisoformat(day) for day in spec.holidays],
+        country=spec.country,
+        region=spec.region,
+    )

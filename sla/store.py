@@ -1,0 +1,196 @@
+"""derived.running_clocks and derived.clocks: keeps the clocks of journeys that change, in the assembler's transaction.
+
+A journey's clocks are one row of bytes with its next time; reading and writing is one statement each for a whole batch,
+and only what really changes is written. A clock is a row of derived.clocks from when it warns, breaches or ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from alerting import commands
+from alerting.commands import Signal
+from milepost.catalog.schema import Catalog
+from milepost.clock import to_us
+from milepost.db.engine import database_errors
+from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock, decode_all_clocks, encode_clocks
+from sla import ledger, transition
+from sla.evaluate import Key, evaluate
+from sla.ledger import Book
+from sla.policy import Compiled, Verdict, compile_catalog
+from sla.transition import Transition
+
+_EPOCH: Final = "timestamptz 'epoch' + interval '1 microsecond' * "
+
+# psycopg's own placeholders: arrays go over in binary, which SQLAlchemy's bind parameters don't offer
+_READ: Final = """
+    SELECT journey_id, clocks FROM derived.running_clocks WHERE journey_id = ANY(%b) ORDER BY journey_id FOR UPDATE
+"""
+_WRITE: Final = f"""
+    INSERT INTO derived.running_clocks AS old (journey_id, next_at, at_risk, breached, clocks)
+    SELECT journey_id, {_EPOCH} next_us, at_risk, breached, clocks
+    FROM unnest(%b::bigint[], %b::bigint[], %b::bool[], %b::bool[], %b::bytea[])
+         AS new (journey_id, next_us, at_risk, breached, clocks)
+    ON CONFLICT (journey_id) DO UPDATE SET next_at = excluded.next_at, at_risk = excluded.at_risk,
+        breached = excluded.breached, clocks = excluded.clocks
+"""
+_DROP: Final = "DELETE FROM derived.running_clocks WHERE journey_id = ANY(%b)"
+_WRITE_ROWS: Final = f"""
+    INSERT INTO derived.clocks AS old
+        (journey_id, policy, subject_id, occurrence, policy_version, state, started_at, due_at, stopped_at)
+    SELECT journey_id, policy, subject_id, occurrence, policy_version, state,
+        {_EPOCH} started_us, {_EPOCH} due_us, {_EPOCH} stopped_us
+    FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::bigint[],
+                %b::bigint[])
+         AS new (journey_id, policy, subject_id, occurrence, policy_version, state, started_us, due_us, stopped_us)
+    ON CONFLICT (journey_id, policy, subject_id, occurrence) DO UPDATE SET policy_version = excluded.policy_version,
+        state = excluded.state, started_at = excluded.started_at, due_at = excluded.due_at,
+        stopped_at = excluded.stopped_at
+"""
+_DROP_ROWS: Final = """
+    DELETE FROM derived.clocks AS old
+    USING unnest(%b::bigint[], %b::text[], %b::bigint[], %b::int[]) AS gone (journey_id, policy, subject_id, occurrence)
+    WHERE old.journey_id = gone.journey_id AND old.policy = gone.policy AND old.subject_id = gone.subject_id
+        AND old.occurrence = gone.occurrence
+"""
+
+
+class Clocks:
+    """The SLA engine's side of the assembler. Holds what it has reported, so that nothing is told twice."""
+
+    def __init__(self) -> None:
+        self._reported: set[tuple[str, str, str]] = set()
+
+    def on_journeys_changed(
+        self, connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], *, now: datetime
+    ) -> None:
+        """Bring the clocks of changed journeys up to date, in the caller's transaction. Each journey comes once."""
+        if not changes:
+            return
+        compiled = compile_catalog(catalog)
+        now_us = to_us(now)
+        ordered = sorted(changes, key=_journey_id)
+        before = read(connection, [change.journey_id for change in ordered])
+        verdicts: list[Verdict] = []
+        found: list[Transition] = []
+        for change in ordered:
+            former = before.get(change.journey_id)
+            known = by_key(former) if former is not None else {}
+            evaluation = evaluate(compiled, change, known)
+            verdicts += evaluation.verdicts
+            moved = transition.settle(change, evaluation.clocks, former, known, compiled, now_us)
+            if moved is not None:
+                found.append(moved)
+        transition.take_over(found, now_us)
+        write(connection, found)
+        openings = [opening for moved in found for opening in moved.openings]
+        closings = [closing for moved in found for closing in moved.closings]
+        book = Book(catalog, compiled, judged_at=now, now=now, names={})
+        signals = ledger.enter(connection, book, openings, closings)
+        commands.send(connection, [*signals, *self._report(compiled, verdicts, now)], now=now)
+
+    def _report(self, compiled: Compiled, verdicts: Iterable[Verdict], now: datetime) -> list[Signal]:
+        """What is wrong with policies, each told once in a process."""
+        told = [Verdict(name, "faulty policy", detail) for name, detail in compiled.disabled.items()]
+        signals = []
+        for verdict in (*told, *verdicts):
+            mark = (compiled.version, verdict.policy, verdict.reason)
+            if mark not in self._reported:
+                self._reported.add(mark)
+                signals.append(_fault(verdict, now))
+        return signals
+
+
+def _fault(verdict: Verdict, now: datetime) -> Signal:
+    broken = verdict.reason == "faulty policy"
+    return Signal(
+        action="raise",
+        kind="platform",
+        rule="sla-policy",
+        group={"policy": verdict.policy},
+        item=f"{verdict.policy}: {verdict.reason}",
+        at=now,
+        summary=f"SLA policy {verdict.policy}: {verdict.reason}: {verdict.detail}",
+        title="An SLA policy can't be judged" if broken else "An SLA policy can't judge some journeys",
+        severity="critical" if broken else "warning",
+        labels={"policy": verdict.policy},
+        notify=broken,
+    )
+
+
+def _journey_id(change: JourneyChange) -> int:
+    return change.journey_id
+
+
+def by_key(clocks: JourneyClocks) -> dict[Key, RunningClock]:
+    """All clocks of a journey by their identity."""
+    known = {transition.key_of(clock): clock for clock in clocks.ended}
+    for clock in clocks.running:
+        known[transition.key_of(clock)] = clock
+    return known
+
+
+def read(connection: sa.Connection, journey_ids: Sequence[int]) -> dict[int, JourneyClocks]:
+    """The clocks of journeys as they were last written, locked in the order of the journeys."""
+    with _cursor(connection, binary=True) as cursor:
+        cursor.execute(_READ, [list(journey_ids)])
+        return {journey_id: decode_all_clocks(clocks) for journey_id, clocks in cursor}
+
+
+def write(connection: sa.Connection, found: Sequence[Transition]) -> None:
+    """Write what changed, sorted by journey: one statement a table, and one more where rows go."""
+    kept = [moved for moved in found if not moved.empty]
+    dropped = [moved.change.journey_id for moved in found if moved.empty]
+    rows = [(moved.change.journey_id, clock, state) for moved in found for clock, state in moved.rows]
+    gone = [(moved.change.journey_id, *key) for moved in found for key in moved.gone]
+    with _cursor(connection) as cursor:
+        if dropped:
+            cursor.execute(_DROP, [dropped])
+        if gone:
+            cursor.execute(_DROP_ROWS, _columns(gone))
+        if kept:
+            cursor.execute(_WRITE, _columns([_packed(moved) for moved in kept]))
+        if rows:
+            cursor.execute(_WRITE_ROWS, _columns([_row(*row) for row in rows]))
+
+
+@contextmanager
+def _cursor(connection: sa.Connection, *, binary: bool = False) -> Iterator[psycopg.Cursor[Any]]:
+    """The driver's cursor, in the connection's transaction."""
+    if not connection.in_transaction():
+        connection.begin()
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    with database_errors(), driver.cursor(binary=binary) as cursor:
+        yield cursor
+
+
+def _packed(moved: Transition) -> tuple[Any, ...]:
+    running = moved.running
+    data = encode_clocks(running, moved.ended)
+    at_risk, breached = transition.at_risk(running), transition.breached(running)
+    return (moved.change.journey_id, moved.next_us, at_risk, breached, data)
+
+
+def _row(journey_id: int, clock: RunningClock, state: str) -> tuple[Any, ...]:
+    return (
+        journey_id,
+        clock.policy,
+        clock.subject_id,
+        clock.occurrence,
+        clock.policy_version,
+        state,
+        clock.started_us,
+        clock.due_us,
+        clock.stopped_us,
+    )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

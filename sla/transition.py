@@ -1,0 +1,260 @@
+"""What changes between a journey's clocks as they were written and as the evidence now has them. Pure.
+
+The hook never breaches a clock because time has passed: that is for the check at the watermark. It opens a breach only
+where one was open already and its clock moved (its due time, or the journey that took it over).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock
+from sla.evaluate import OCCURRENCE, Clock, Key
+from sla.policy import Compiled
+
+End = Literal["late", "retracted", "cancelled", "completed", "absorbed", "withdrawn"]
+
+_LATE: Final[Mapping[str, End]] = {"reached": "late", "cancelled": "cancelled", "completed": "completed"}
+_PAST: Final = ("missed", "late_known")
+
+
+@dataclass(slots=True)
+class Opening:
+    """A breach to open. `notify` is None when the policy decides."""
+
+    change: JourneyChange
+    clock: RunningClock
+    notify: bool | None = None
+
+
+@dataclass(slots=True)
+class Closing:
+    """A breach to end, or to end otherwise than it did. With `record` it is written even if it was never open."""
+
+    change: JourneyChange
+    clock: RunningClock
+    end: End
+    stopped_us: int | None = None
+    record: bool = False
+
+
+@dataclass(slots=True)
+class Transition:
+    """What to write for one journey: `rows` are clocks that became or changed a row, `gone` lost theirs."""
+
+    change: JourneyChange
+    running: list[RunningClock] = field(default_factory=list)
+    ended: list[RunningClock] = field(default_factory=list)
+    rows: list[tuple[RunningClock, str]] = field(default_factory=list)
+    gone: list[Key] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
+    closings: list[Closing] = field(default_factory=list)
+    moved: bool = False
+
+    @property
+    def next_us(self) -> int | None:
+        return next_us(self.running)
+
+    @property
+    def empty(self) -> bool:
+        return not self.running and not self.ended
+
+
+def next_us(running: Iterable[RunningClock]) -> int | None:
+    """The least due or warn time to come; None when none is."""
+    least = None
+    for clock in running:
+        if clock.breached:
+            continue
+        at = clock.due_us
+        if not clock.warned and clock.warn_us is not None and clock.warn_us < at:
+            at = clock.warn_us
+        if least is None or at < least:
+            least = at
+    return least
+
+
+def at_risk(running: Iterable[RunningClock]) -> bool:
+    return any(clock.warned and not clock.breached for clock in running)
+
+
+def breached(running: Iterable[RunningClock]) -> bool:
+    return any(clock.breached for clock in running)
+
+
+def key_of(clock: RunningClock) -> Key:
+    return (clock.policy, clock.subject_id, clock.occurrence)
+
+
+def open_state(clock: RunningClock) -> str:
+    """The state of the row of a clock whose breach is open."""
+    return "late_known" if clock.due_us <= clock.started_received_us else "breached"
+
+
+def settle(
+    change: JourneyChange,
+    clocks: list[Clock],
+    before: JourneyClocks | None,
+    known: Mapping[Key, RunningClock],
+    compiled: Compiled,
+    now_us: int,
+) -> Transition | None:
+    """What to write for a journey; None when nothing is. `known` holds the clocks of `before` by key."""
+    if before is None and not clocks:
+        return None
+    result = Transition(change)
+    for clock in clocks:
+        former = known.get(clock.key) if known else None
+        if clock.stopped_us is None:
+            _run(result, clock, former, now_us)
+        else:
+            _stop(result, clock, former, clock.stopped_us)
+    if known:
+        current = {clock.key for clock in clocks}
+        for key, former in known.items():
+            if key not in current:
+                _vanish(result, former, compiled)
+    return result if result.moved else None
+
+
+def _clock(clock: Clock, state: str) -> RunningClock:
+    return RunningClock(
+        clock.policy.name,
+        clock.subject_id,
+        OCCURRENCE,
+        clock.policy.version,
+        clock.started_us,
+        clock.started_received_us,
+        clock.due_us,
+        clock.warn_us,
+        stopped_us=clock.stopped_us,
+        state=state,
+    )
+
+
+def _same(clock: Clock, former: RunningClock) -> bool:
+    return clock.started_us == former.started_us and clock.due_us == former.due_us
+
+
+def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: int) -> None:
+    """The clock runs."""
+    if former is not None and former.stopped_us is None and _same(clock, former):
+        _keep_running(result, clock, former)
+        return
+    new = _clock(clock, "running")
+    result.running.append(new)
+    result.moved = True
+    if former is None:
+        return
+    if former.stopped_us is not None:
+        # it opened again; if it is past due the check opens its breach again too
+        if former.breached and not _same(clock, former):
+            _retract(result, former)
+        result.gone.append(key_of(new))
+        return
+    new.warned = former.warned and clock.warn_us is not None and clock.warn_us <= now_us
+    if former.breached:
+        if clock.due_us <= now_us:
+            new.breached = True
+            result.openings.append(Opening(result.change, new, notify=False))
+        _retract(result, former)
+    _show(result, new, former)
+
+
+def _keep_running(result: Transition, clock: Clock, former: RunningClock) -> None:
+    if former.policy_version != clock.policy.version:
+        former.policy_version = clock.policy.version
+        former.warn_us = clock.warn_us
+        result.moved = True
+    result.running.append(former)
+
+
+def _show(result: Transition, clock: RunningClock, former: RunningClock) -> None:
+    """Make the row of a running clock that moved say what it is now."""
+    if clock.breached:
+        result.rows.append((clock, open_state(clock)))
+    elif clock.warned:
+        result.rows.append((clock, "warned"))
+    elif former.warned or former.breached:
+        result.gone.append(key_of(clock))
+
+
+def _stop(result: Transition, clock: Clock, former: RunningClock | None, stopped_us: int) -> None:
+    """The clock has stopped."""
+    same = former is not None and _same(clock, former)
+    if former is not None and former.stopped_us == stopped_us and (same or _frozen(clock, former)):
+        result.ended.append(former)
+        return
+    state: str = clock.state
+    had = former is not None and former.breached
+    if had and same and state == "met":
+        state = "retracted"
+    new = _clock(clock, state)
+    new.breached = had or clock.late
+    result.ended.append(new)
+    result.rows.append((new, state))
+    result.moved = True
+    if former is not None and had and not (same and clock.late):
+        _retract(result, former, stopped_us)
+    if clock.late:
+        result.closings.append(Closing(result.change, new, _LATE[clock.how], stopped_us, record=True))
+
+
+def _frozen(clock: Clock, former: RunningClock) -> bool:
+    """Whether an ended clock only differs because its policy has a new version: it keeps the one that judged it."""
+    return former.started_us == clock.started_us and former.policy_version != clock.policy.version
+
+
+def _retract(result: Transition, former: RunningClock, stopped_us: int | None = None) -> None:
+    """What was held against a clock was wrong, by what is known now."""
+    if former.state != "retracted":
+        result.closings.append(Closing(result.change, former, "retracted", stopped_us))
+
+
+def _vanish(result: Transition, former: RunningClock, compiled: Compiled) -> None:
+    """The clock is no more: the journey was absorbed, another policy applies, or it has not started after all."""
+    if result.change.state == "absorbed":
+        end: End = "absorbed"
+        if former.stopped_us is None:
+            former.stopped_us = result.change.ended_us
+        result.rows.append((former, "absorbed"))
+    elif former.stopped_us is not None and _judged_by_other(former, compiled):
+        result.ended.append(former)
+        return
+    else:
+        end = "withdrawn"
+        if former.stopped_us is not None or former.warned or former.breached:
+            result.gone.append(key_of(former))
+    result.moved = True
+    if former.breached and former.state != "retracted":
+        result.closings.append(Closing(result.change, former, end))
+
+
+def _judged_by_other(former: RunningClock, compiled: Compiled) -> bool:
+    """Whether a version of the policy that is no longer active judged the clock: what has ended keeps its judgement."""
+    policy = compiled.policies.get(former.policy)
+    return policy is None or policy.version != former.policy_version
+
+
+def take_over(found: Iterable[Transition], now_us: int) -> None:
+    """Where a journey is absorbed with a breach open, the one that contains it goes on with it and tells nobody anew."""
+    moved = list(found)
+    absorbed = {
+        (closing.clock.policy, one.change.root_id)
+        for one in moved
+        for closing in one.closings
+        if closing.end == "absorbed"
+    }
+    if not absorbed:
+        return
+    for heir in moved:
+        members = [member.object_id for member in heir.change.members]
+        for clock in heir.running:
+            if clock.breached or clock.due_us > now_us or all((clock.policy, one) not in absorbed for one in members):
+                continue
+            clock.breached = True
+            heir.openings.append(Opening(heir.change, clock, notify=False))
+            heir.rows = [row for row in heir.rows if row[0] is not clock]
+            heir.rows.append((clock, open_state(clock)))
