@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -22,7 +21,6 @@ from dashboards.queries.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
 from dashboards.session import COOKIE, Person, same_origin
 from milepost.errors import NotAllowed, NotAuthenticated, NotFound
 
-RATE_WINDOW: Final = timedelta(hours=1)
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
 Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")]
 Text = Annotated[str | None, Query(max_length=256)]
@@ -154,7 +152,7 @@ def _add_sources(router: APIRouter, context: Context, who: Callable[[Request], P
     @router.get("/sources", tags=["read"], summary="List sources", dependencies=[Depends(who)])
     def sources() -> Response:
         with context.engine.connect() as connection:
-            found = source_queries.source_list(connection, context.catalog(), context.clock(), RATE_WINDOW)
+            found = source_queries.source_list(connection, context.catalog(), context.clock())
         return answer({"items": [shapes.source(row) for row in found], "next_cursor": None})
 
     @router.get("/quarantine", tags=["read"], summary="List refused events", dependencies=[Depends(who)])

@@ -63,7 +63,7 @@ class ProblemRoute(APIRoute):
                 return problem(422, "Invalid request", f"{place}: {first['msg']}")
             except errors.MilepostError as error:
                 return problem_of(error)
-            except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.TimeoutError):
-                return problem(503, "Not available now", "the database does not answer; try again")
+            except sqlalchemy.exc.TimeoutError:
+                return problem(503, "Not available now", "no database connection is free; try again")
 
         return answer

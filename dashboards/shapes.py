@@ -116,10 +116,9 @@ def alert_detail(
 def source(row: Source) -> dict[str, Any]:
     names = ("source", "title", "system", "owner", "first_received_at", "last_received_at", "last_occurred_at")
     counts = ("events", "duplicates", "conflicts", "skewed", "refused")
-    rate = row.window_events / max(1, len(row.minutes)) if row.minutes else 0.0
     return {
         **{name: getattr(row, name) for name in (*names, *counts)},
-        "rate_per_minute": round(rate, 2),
+        "rate_per_minute": round(row.rate, 2),
         "lag_seconds": {"mean": row.lag_mean, "max": row.lag_max},
     }
 

@@ -150,11 +150,8 @@ def _merged(filter_: Filter, kinds: Sequence[str], wanted: Any, order: Order, li
         for state in ([filter_.state] if filter_.state else STATES)
     ]
     ids = sa.union_all(*(sa.select(branch.c.journey_id) for branch in branches)).subquery()
-    source = (
-        sa.select(ids.c.journey_id)
-        .subquery()
-        .join(journeys, _j.journey_id == ids.c.journey_id)
-        .outerjoin(running_clocks, _c.journey_id == _j.journey_id)
+    source = ids.join(journeys, _j.journey_id == ids.c.journey_id).outerjoin(
+        running_clocks, _c.journey_id == _j.journey_id
     )
     return sa.select(*_COLUMNS).select_from(source).order_by(*order.by()).limit(limit + 1)
 
@@ -184,8 +181,8 @@ def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
         if value is not None:
             wanted.append(_j[name] == value)
     if filter_.health == "on_track":
-        flagged = sa.select(_c.journey_id).where(_c.journey_id == _j.journey_id, sa.or_(_c.breached, _c.at_risk))
-        wanted.append(~sa.exists(flagged))
+        flags = running_clocks.alias("flags").c
+        wanted.append(~sa.exists().where(flags.journey_id == _j.journey_id, sa.or_(flags.breached, flags.at_risk)))
     return wanted
 
 

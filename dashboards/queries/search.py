@@ -15,9 +15,10 @@ MAX_JOURNEYS: Final = 1000
 
 
 def forms(catalog: Catalog, text: str) -> list[str]:
-    """The text as a key of each type would be written, without repeats."""
+    """The text, as typed and in capitals, as a key of each type would be written, without repeats."""
+    typed = text.strip()
     kinds = ("", *catalog.keys)
-    return sorted({form for kind in kinds if (form := normalise(catalog, kind, text.strip()))})
+    return sorted({form for kind in kinds for one in (typed, typed.upper()) if (form := normalise(catalog, kind, one))})
 
 
 def find(connection: sa.Connection, catalog: Catalog, text: str) -> list[int]:
@@ -27,7 +28,8 @@ def find(connection: sa.Connection, catalog: Catalog, text: str) -> list[int]:
         return []
     ids = _objects(connection, wanted)
     statement = (
-        sa.select(sa.distinct(members.c.journey_id))
+        sa.select(members.c.journey_id)
+        .distinct()
         .where(members.c.object_id.in_(ids))
         .order_by(members.c.journey_id.desc())
         .limit(MAX_JOURNEYS)

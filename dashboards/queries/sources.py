@@ -13,6 +13,8 @@ from dashboards.queries.paging import Page, bounded, id_order, time_order
 from milepost.catalog.schema import Catalog
 from milepost.db.tables import pollers, quarantine, source_minutes, source_stats, sources
 
+WINDOW: Final = timedelta(hours=1)
+"""What rate and lag are taken over."""
 MAX_OPEN: Final = 20_000
 """Open refusals are counted up to here: the page must stay fast when a sender goes wild."""
 _q = quarantine.c
@@ -41,9 +43,14 @@ class Source:
     lag_max: float | None = None
     minutes: list[tuple[datetime, int]] = field(default_factory=list)
 
+    @property
+    def rate(self) -> float:
+        """Events a minute over the window."""
+        return self.window_events / (WINDOW / timedelta(minutes=1))
 
-def source_list(connection: sa.Connection, catalog: Catalog, now: datetime, window: timedelta) -> list[Source]:
-    """Every source that was heard, registered or refused, by name; rate and lag over the last `window`."""
+
+def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> list[Source]:
+    """Every source that was heard, registered or refused, by name; rate and lag over the last WINDOW."""
     found: dict[str, Source] = {}
     for name, spec in catalog.sources.items():
         found[name] = Source(name, spec.title, spec.system, spec.owner)
@@ -54,7 +61,7 @@ def source_list(connection: sa.Connection, catalog: Catalog, now: datetime, wind
         one = found.setdefault(row["source"], Source(row["source"]))
         for name, value in row.items():
             setattr(one, name, value)
-    _add_window(connection, found, now - window)
+    _add_window(connection, found, now - WINDOW)
     for name, count in refusals(connection).items():
         found.setdefault(name, Source(name)).refused = count
     return sorted(found.values(), key=lambda one: one.source)
