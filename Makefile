@@ -26,9 +26,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: setup ## Resolve pyproject.toml into requirements.lock anew (UPGRADE=1 takes newer versions)
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate --quiet
+
+# The second file is the part of the first that the image needs.
+lock: setup ## Resolve pyproject.toml into the lock files anew (UPGRADE=1 takes newer versions)
+	$(LOCK) $(if $(UPGRADE),--upgrade) --group dev -o requirements.lock
+	$(LOCK) --upgrade --group build --constraint requirements.lock -o requirements-runtime.lock
 
 demo: setup ## Start Milepost on a simulated distribution network
 	@$(BIN)/milepost demo
