@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from correlator.model import CORRELATION, Compiled
 from milepost import contract
 from milepost.contract import Entry, Event
 from milepost.inbox.objects import Ref
 from milepost.journeystate import Flag
+
+_TIME_MISSING: Final = Flag.TIME_MISSING.value
+_CLOCK_SKEW: Final = Flag.CLOCK_SKEW.value
+_NAMESPACE_MISSING: Final = Flag.NAMESPACE_MISSING.value
+_JUNK_KEY: Final = Flag.JUNK_KEY.value
+_AMBIGUOUS: Final = Flag.AMBIGUOUS.value
+_NO_SUBJECT: Final = Flag.NO_SUBJECT.value
 
 
 @dataclass(slots=True)
@@ -21,7 +29,7 @@ class Fact:
     received_us: int
     occurred_us: int
     claimed_us: int | None
-    flags: Flag
+    flags: int  # milepost.journeystate.Flag; plain integers, since the enum's operators cost microseconds
     about: list[tuple[Ref, bool]]
     relations: list[tuple[Ref, Ref, str]]
     event_no: int = 0
@@ -55,11 +63,11 @@ def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
     """What one entry says; adds the names it uses to `refs`."""
     event = contract.read(entry.body)
     times = contract.times_of(event, entry.received_us)
-    flags = Flag(0)
+    flags = 0
     if times.claimed_us is None:
-        flags |= Flag.TIME_MISSING
+        flags |= _TIME_MISSING
     if times.skewed:
-        flags |= Flag.CLOCK_SKEW
+        flags |= _CLOCK_SKEW
     named, odd = _named(event, compiled)
     relations, ambiguous = _relations(named, compiled)
     correlation, junk = _correlation(event, compiled)
@@ -78,20 +86,20 @@ def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
     )
 
 
-def _named(event: Event, compiled: Compiled) -> tuple[dict[str, list[Ref]], Flag]:
+def _named(event: Event, compiled: Compiled) -> tuple[dict[str, list[Ref]], int]:
     """The objects that an event names by key, per type; junk left out."""
     named: dict[str, list[Ref]] = {}
-    flags = Flag(0)
+    flags = 0
     attributes = event.data.attributes
     for kind, keys in event.data.keys.items():
         namespace, missing = compiled.namespace(kind, event.source, attributes)
         if missing:
-            flags |= Flag.NAMESPACE_MISSING
+            flags |= _NAMESPACE_MISSING
         group: list[Ref] = []
         for key in contract.key_list(keys):
             normal = compiled.normalise(kind, key)
             if normal is None:
-                flags |= Flag.JUNK_KEY
+                flags |= _JUNK_KEY
             elif (ref := Ref(kind, namespace, normal)) not in group:
                 group.append(ref)
         if group:
@@ -99,17 +107,17 @@ def _named(event: Event, compiled: Compiled) -> tuple[dict[str, list[Ref]], Flag
     return named, flags
 
 
-def _correlation(event: Event, compiled: Compiled) -> tuple[Ref | None, Flag]:
+def _correlation(event: Event, compiled: Compiled) -> tuple[Ref | None, int]:
     if event.correlationid is None:
-        return None, Flag(0)
+        return None, 0
     key = compiled.normalise(CORRELATION, event.correlationid)
-    return (None, Flag.JUNK_KEY) if key is None else (Ref(CORRELATION, "", key), Flag(0))
+    return (None, _JUNK_KEY) if key is None else (Ref(CORRELATION, "", key), 0)
 
 
-def _relations(named: dict[str, list[Ref]], compiled: Compiled) -> tuple[list[tuple[Ref, Ref, str]], Flag]:
+def _relations(named: dict[str, list[Ref]], compiled: Compiled) -> tuple[list[tuple[Ref, Ref, str]], int]:
     """Co-mention relates what a model orders, when at least one side has a single key (rule 3)."""
     found: list[tuple[Ref, Ref, str]] = []
-    flags = Flag(0)
+    flags = 0
     kinds = list(named)
     for index, kind in enumerate(kinds):
         for other in kinds[index + 1 :]:
@@ -117,7 +125,7 @@ def _relations(named: dict[str, list[Ref]], compiled: Compiled) -> tuple[list[tu
                 continue
             mine, theirs = named[kind], named[other]
             if len(mine) > 1 and len(theirs) > 1:
-                flags |= Flag.AMBIGUOUS
+                flags |= _AMBIGUOUS
                 continue
             found += [(one, two, "mention") for one in mine for two in theirs]
     return found, flags
@@ -146,7 +154,7 @@ def _about(
     relations: list[tuple[Ref, Ref, str]],
     linked: list[Ref],
     compiled: Compiled,
-) -> tuple[list[tuple[Ref, bool]], Flag]:
+) -> tuple[list[tuple[Ref, bool]], int]:
     """The objects that an event is about, each with whether it is a subject (rule 2).
 
     Beside its subjects these are the objects that it names but relates to nothing: they would lose it otherwise.
@@ -157,10 +165,10 @@ def _about(
         tied = {ref for one, other, _ in relations for ref in (one, other)}
         chosen = set(subjects)
         loose = [ref for group in named.values() for ref in group if ref not in tied and ref not in chosen]
-        return [(ref, True) for ref in subjects] + [(ref, False) for ref in loose], Flag(0)
+        return [(ref, True) for ref in subjects] + [(ref, False) for ref in loose], 0
     about = [(ref, False) for group in named.values() for ref in group]
     if correlation is not None:
-        return [(correlation, True), *about], Flag(0)
+        return [(correlation, True), *about], 0
     if not about:
         about = [(ref, False) for ref in dict.fromkeys(linked)]
-    return about, Flag.NO_SUBJECT
+    return about, _NO_SUBJECT

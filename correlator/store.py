@@ -19,6 +19,7 @@ from milepost.journeystate import Flag
 
 _HOUR: Final = 3_600_000_000
 _MINUTE: Final = 60_000_000
+_SKEWED: Final = Flag.CLOCK_SKEW.value
 _EVENT_COLUMNS: Final = [column.name for column in tables.events.columns]
 _OBJECT_COLUMNS: Final = ["object_id", "received_at", "event_no", "subject"]
 
@@ -95,7 +96,7 @@ def _event_row(item: Fact, times: dict[int, datetime]) -> tuple[Any, ...]:
         event.data.outcome,
         event.data.code,
         event.correlationid,
-        int(item.flags),
+        item.flags,
         item.body,
     )
 
@@ -147,7 +148,7 @@ class _Tally:
     def add(self, item: Fact) -> None:
         lag = max(0, item.received_us - item.occurred_us)
         self.events += 1
-        self.skewed += bool(item.flags & Flag.CLOCK_SKEW)
+        self.skewed += bool(item.flags & _SKEWED)
         self.lag_sum += lag
         self.lag_max = max(self.lag_max, lag)
         self.occurred_us = max(self.occurred_us, item.occurred_us)
