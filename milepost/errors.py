@@ -72,3 +72,7 @@ class Overloaded(Transient):
 
 class RateLimited(Transient):
     """One sender sends more than it may; the others are not affected."""
+
+
+class Gone(Permanent):
+    """The receiver wants nothing more from us."""
