@@ -1,0 +1,256 @@
+"""What is asked of Odoo: which rows are new, what they say, and the names that they refer to.
+
+Each method says how many calls it makes; none reads more rows than it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from collector.odoo.client import Client, Row
+from collector.odoo.mapping import Change
+from collector.odoo.snapshots import MODELS, Names
+from milepost.errors import NotAllowed, NotFound
+
+REFRESH: Final = timedelta(minutes=10)
+"""How long is believed what Odoo said of its models, rights and names."""
+_NEEDED: Final = frozenset({"name", "state", "create_date", "write_date"})
+_INDEX_FACTOR: Final = 10
+_TRACKING_FIELDS: Final = ("field_id", "old_value_char", "new_value_char", "mail_message_id", "create_date")
+
+
+class Reader:
+    """Reads one Odoo. `problems` says what can't be read, {what: why}; the rest is read all the same."""
+
+    def __init__(self, client: Client, page: int) -> None:
+        self._client = client
+        self._page = page
+        self._forget()
+
+    def _forget(self) -> None:
+        self._asked_at: datetime | None = None
+        self.problems: dict[str, str] = {}
+        self._fields: dict[str, list[str]] = {}
+        self._labels: dict[tuple[str, str], dict[str, set[str]]] = {}
+        self._languages: list[str] | None = None
+        self._tracked: dict[int, tuple[str, str]] = {}
+        self._partners: dict[int, str] = {}
+        self._warehouses: dict[int, str] = {}
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> list[str]:
+        """The models that can be read."""
+        return list(self._fields)
+
+    def refresh(self, now: datetime) -> None:
+        """Ask which models and fields there are: 5 calls, every ten minutes."""
+        if self._asked_at is not None and now - self._asked_at < REFRESH:
+            return
+        self._forget()
+        for model in MODELS:
+            try:
+                self._describe(model)
+            except (NotAllowed, NotFound) as error:
+                self.problems[model] = str(error)
+        self._find_tracked()
+        self._asked_at = now
+
+    def _describe(self, model: str) -> None:
+        there = self._client.fields_of(model)
+        missing = _NEEDED - there.keys()
+        if missing:
+            raise NotAllowed(f"{model}: this user may not read {', '.join(sorted(missing))}")
+        self._fields[model] = [name for name in MODELS[model].fields if name in there]
+        for name in MODELS[model].states:
+            if name in there:
+                self._learn(model, name, there[name])
+
+    def _learn(self, model: str, name: str, description: Row) -> None:
+        labels = self._labels.setdefault((model, name), {})
+        for state, label in description.get("selection") or ():
+            labels.setdefault(label, set()).add(state)
+
+    def _find_tracked(self) -> None:
+        wanted = {(model, name) for model in self._fields for name in MODELS[model].states}
+        domain = [("model", "in", sorted(self._fields)), ("name", "in", sorted({name for _, name in wanted}))]
+        rows = self._history("ir.model.fields", domain, ["model", "name"])
+        pairs = {row["id"]: (row["model"], row["name"]) for row in rows}
+        self._tracked = {key: pair for key, pair in pairs.items() if pair in wanted}
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def first_page(self, model: str, after: int) -> list[Row]:
+        """A page of all records, by id up from `after`: 1 call."""
+        domain = [*MODELS[model].domain, ("id", ">", after)]
+        return self._client.search_read(model, domain, self._fields[model], limit=self._page)
+
+    def written_since(self, model: str, floor: str) -> dict[int, str]:
+        """{id: write date} of what was written since `floor`: 1 call for ten pages."""
+        found: dict[int, str] = {}
+        limit, last = self._page * _INDEX_FACTOR, 0
+        while True:
+            domain = [*MODELS[model].domain, ("write_date", ">=", floor), ("id", ">", last)]
+            rows = self._client.search_read(model, domain, ["write_date"], limit=limit)
+            found.update((row["id"], row["write_date"]) for row in rows)
+            if len(rows) < limit:
+                return found
+            last = rows[-1]["id"]
+
+    def records(self, model: str, ids: Collection[int]) -> list[Row]:
+        """Records by id, without those that are gone or not of our kind: 1 call."""
+        domain = [*MODELS[model].domain, ("id", "in", sorted(ids))]
+        return self._client.search_read(model, domain, self._fields[model])
+
+    def first_states(self, model: str, rows: Sequence[Row]) -> dict[int, dict[str, str | None]]:
+        """The states in which records were when the transaction that made them ended: 2 calls.
+
+        That is the old value of a record's first tracking value, or its present state if it has none.
+        """
+        fields = {key: name for key, (owner, name) in self._tracked.items() if owner == model}
+        if not rows or not fields:
+            return {}
+        states = {row["id"]: {name: row.get(name) or None for name in fields.values()} for row in rows}
+        domain = [
+            ("field_id", "in", sorted(fields)),
+            ("mail_message_id.model", "=", model),
+            ("mail_message_id.res_id", "in", sorted(states)),
+        ]
+        tracking = self._tracking(domain, order="id desc")
+        owners = self._messages(tracking)
+        for value in tracking:  # the oldest comes last, and stays
+            record, name = owners.get(_ref(value, "mail_message_id"), {}).get("res_id"), fields[_ref(value, "field_id")]
+            if record in states:
+                states[record][name] = self._state(model, name, value["old_value_char"])
+        return states
+
+    # --- state changes --------------------------------------------------------------------------------------------
+
+    def changes(self, floor: int, seen: Collection[int]) -> list[Row]:
+        """A page of tracking values of states, by id up from `floor`, without `seen`: 1 call."""
+        if not self._tracked:
+            return []
+        domain: list[Any] = [("id", ">", floor), ("field_id", "in", sorted(self._tracked))]
+        if seen:
+            domain.append(("id", "not in", sorted(seen)))
+        return self._tracking(domain, order="id", limit=self._page)
+
+    def explained(self, tracking: Sequence[Row]) -> dict[str, list[tuple[int, Change]]]:
+        """Tracking values as changes, {model: [(record id, change)]}: 1 call."""
+        messages = self._messages(tracking)
+        found: dict[str, list[tuple[int, Change]]] = {}
+        for value in tracking:
+            message = messages.get(_ref(value, "mail_message_id"))
+            model, name = self._tracked[_ref(value, "field_id")]
+            new = self._state(model, name, value["new_value_char"])
+            if message is None or new is None:
+                continue
+            old = self._state(model, name, value["old_value_char"])
+            found.setdefault(model, []).append(
+                (message["res_id"], Change(value["id"], name, old, new, message["date"]))
+            )
+        return found
+
+    def _tracking(self, domain: list[Any], order: str, limit: int | None = None) -> list[Row]:
+        return self._history("mail.tracking.value", domain, _TRACKING_FIELDS, order=order, limit=limit)
+
+    def _history(self, model: str, domain: list[Any], fields: Sequence[str], **options: Any) -> list[Row]:
+        """Without the history there are no milestones to tell: no part of the work can go on. Raises NotAllowed."""
+        try:
+            return self._client.search_read(model, domain, fields, **options)
+        except NotAllowed as error:
+            raise NotAllowed(f"{error} Milepost reads the state history there (how-to: Connect Odoo)") from error
+
+    def _messages(self, tracking: Iterable[Row]) -> dict[int, Row]:
+        ids = sorted({_ref(value, "mail_message_id") for value in tracking})
+        if not ids:
+            return {}
+        rows = self._client.search_read("mail.message", [("id", "in", ids)], ["model", "res_id", "date"])
+        return {row["id"]: row for row in rows}
+
+    def _state(self, model: str, name: str, label: str | bool) -> str | None:
+        """The technical name of a state from its label, in whatever language it was written; None when nobody knows."""
+        if not label:
+            return None
+        known = self._labels[model, name]
+        if label not in known:
+            self._learn_languages()
+        states = known.get(str(label), set())
+        if len(states) == 1:
+            return next(iter(states))
+        self.problems[f"{model} {name}"] = f'{model}: "{label}" is no {name} in any active language; left out'
+        return None
+
+    def _learn_languages(self) -> None:
+        """The labels in the other languages, once: 1 call, and 4 more for each language."""
+        if self._languages is not None:
+            return
+        rows = self._client.search_read("res.lang", [("active", "=", True), ("code", "!=", "en_US")], ["code"])
+        self._languages = [row["code"] for row in rows]
+        for language in self._languages:
+            for model in self._fields:
+                there = self._client.fields_of(model, language)
+                for name in MODELS[model].states:
+                    self._learn(model, name, there.get(name, {}))
+
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    def names(self, model: str, rows: Sequence[Row]) -> Names:
+        """What rows refer to: no call for what is known, else 1 each for partners, operation types and documents."""
+        if model == "stock.picking":
+            self._know_warehouses(_refs(rows, "picking_type_id"))
+            return Names(warehouses=self._warehouses, purchases=self._purchases(_refs(rows, "purchase_id")))
+        if model == "account.move":
+            return Names(orders=self._orders_of([row["id"] for row in rows]))
+        self._know_partners(_refs(rows, "partner_id"))
+        return Names(partners=self._partners)
+
+    def _know_partners(self, ids: set[int]) -> None:
+        unknown = ids - self._partners.keys()
+        for row in self._referred("res.partner", unknown, "commercial_partner_id"):
+            self._partners[row["id"]] = _label(row, "commercial_partner_id")
+
+    def _know_warehouses(self, ids: set[int]) -> None:
+        unknown = ids - self._warehouses.keys()
+        for row in self._referred("stock.picking.type", unknown, "warehouse_id"):
+            self._warehouses[row["id"]] = _label(row, "warehouse_id")
+
+    def _purchases(self, ids: set[int]) -> Mapping[int, str]:
+        return {row["id"]: row["name"] for row in self._referred("purchase.order", ids, "name")}
+
+    def _orders_of(self, invoices: list[int]) -> Mapping[int, Sequence[str]]:
+        """{invoice: names of the orders that it invoices}, from the orders: Odoo gives the other side as text only."""
+        found: dict[int, list[str]] = {}
+        if "sale.order" in self._fields and invoices:
+            domain = [("invoice_ids", "in", invoices)]
+            for row in self._client.search_read("sale.order", domain, ["name", "invoice_ids"]):
+                for invoice in row["invoice_ids"]:
+                    found.setdefault(invoice, []).append(row["name"])
+        return found
+
+    def _referred(self, model: str, ids: set[int], name: str) -> list[Row]:
+        if not ids:
+            return []
+        try:
+            return self._client.search_read(model, [("id", "in", sorted(ids))], [name])
+        except (NotAllowed, NotFound) as error:
+            self.problems[model] = str(error)
+            return []
+
+
+def _ref(row: Row, name: str) -> int:
+    """The id that a many2one field refers to, 0 for none."""
+    value = row.get(name)
+    return int(value[0]) if value else 0
+
+
+def _refs(rows: Iterable[Row], name: str) -> set[int]:
+    return {_ref(row, name) for row in rows} - {0}
+
+
+def _label(row: Row, name: str) -> str:
+    value = row.get(name)
+    return str(value[1]) if value else ""

@@ -1,0 +1,264 @@
+"""Odoo's records as they stand: what each is, its keys, its attributes. Pure: rows in, snapshots out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+
+Row = Mapping[str, Any]
+Keys = dict[str, str | list[str]]
+
+_MAX_ATTRIBUTE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What other records say that rows refer to by id."""
+
+    partners: Mapping[int, str] = field(default_factory=dict)  # the company that a contact belongs to
+    warehouses: Mapping[int, str] = field(default_factory=dict)  # by operation type
+    purchases: Mapping[int, str] = field(default_factory=dict)
+    orders: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by invoice
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A record as it stands: what it is, its own key and its parents', and what may change."""
+
+    subject: str
+    keys: Keys
+    more_keys: Keys
+    attributes: dict[str, str]
+    links: list[Row] = field(default_factory=list)
+
+    def digest(self) -> str:
+        """12 hex digits over all that `updated` tells."""
+        return blake2b(msgspec.json.encode((self.keys, self.more_keys, self.attributes)), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How one model of Odoo is read. Of `fields` those are asked for that the model has and the user may read."""
+
+    name: str
+    domain: list[Any]
+    fields: tuple[str, ...]
+    states: tuple[str, ...]
+    snapshot: Callable[[Row, Names], Snapshot | None]
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def _order(row: Row, names: Names) -> Snapshot | None:
+    origin = text(row, "origin")
+    more = {"customer_po": text(row, "client_order_ref"), "channel_order": origin if is_channel_order(origin) else ""}
+    attributes = {
+        **_money_of(row),
+        "partner": names.partners.get(_id(row, "partner_id"), ""),
+        "channel": _label(row, "team_id"),
+        "warehouse": _label(row, "warehouse_id"),
+        "carrier": _label(row, "carrier_id"),
+        "promised_date": _time(row, "commitment_date"),
+    }
+    return _snapshot("order", row, {}, more, attributes)
+
+
+def _transfer(row: Row, names: Names) -> Snapshot | None:
+    kind = row.get("picking_type_code")
+    if kind in ("outgoing", "dropship"):
+        return _delivery(row, names)
+    if kind == "incoming" and _id(row, "return_id") and _id(row, "sale_id"):
+        return _return(row, names)
+    if kind == "incoming" and _id(row, "purchase_id"):
+        parents = {"purchase_order": names.purchases.get(_id(row, "purchase_id"), "")}
+        return _snapshot("receipt", row, parents, {}, _transfer_attributes(row, names))
+    return None
+
+
+def _delivery(row: Row, names: Names) -> Snapshot | None:
+    if _id(row, "return_id") and not _id(row, "sale_id"):
+        return None  # goods that go back to their supplier
+    parents = {"order": _label(row, "sale_id")}
+    first = _label(row, "backorder_id")
+    links = [_link(("picking", first), ("picking", text(row, "name")), "backorder")] if first else []
+    return _snapshot("picking", row, parents, {"shipment": _shipments(row)}, _transfer_attributes(row, names), links)
+
+
+def _return(row: Row, names: Names) -> Snapshot | None:
+    links = [_link(("picking", _label(row, "return_id")), ("return", text(row, "name")), "return")]
+    return _snapshot("return", row, {"order": _label(row, "sale_id")}, {}, _transfer_attributes(row, names), links)
+
+
+def _invoice(row: Row, names: Names) -> Snapshot | None:
+    """None for a draft: it has no number yet."""
+    orders = list(names.orders.get(row["id"], ()))
+    attributes = {
+        **_money_of(row),
+        "partner": _label(row, "commercial_partner_id"),
+        "due_date": text(row, "invoice_date_due"),
+        "payment_state": text(row, "payment_state"),
+    }
+    return _snapshot("invoice", row, {"order": orders[0] if len(orders) == 1 else orders}, {}, attributes)
+
+
+def _purchase(row: Row, names: Names) -> Snapshot | None:
+    attributes = {
+        **_money_of(row),
+        "partner": names.partners.get(_id(row, "partner_id"), ""),
+        "partner_ref": text(row, "partner_ref"),
+        "promised_date": _time(row, "date_planned"),
+    }
+    return _snapshot("purchase_order", row, {}, {}, attributes)
+
+
+MODELS: Final[Mapping[str, Model]] = {
+    model.name: model
+    for model in (
+        Model(
+            "sale.order",
+            [],
+            (
+                *("name", "state", "create_date", "write_date", "date_order", "client_order_ref", "origin"),
+                *("amount_total", "currency_id", "partner_id", "team_id", "warehouse_id", "carrier_id"),
+                *("commitment_date", "company_id"),
+            ),
+            ("state",),
+            _order,
+        ),
+        Model(
+            "stock.picking",
+            [("picking_type_code", "in", ["outgoing", "incoming", "dropship"])],
+            (
+                *("name", "state", "create_date", "write_date", "date_done", "date_deadline", "sale_id", "purchase_id"),
+                *("picking_type_id", "picking_type_code", "backorder_id", "return_id", "carrier_id"),
+                *("carrier_tracking_ref", "company_id"),
+            ),
+            ("state",),
+            _transfer,
+        ),
+        Model(
+            "account.move",
+            [("move_type", "=", "out_invoice")],
+            (
+                *("name", "state", "payment_state", "create_date", "write_date", "move_type", "amount_total"),
+                *("currency_id", "commercial_partner_id", "invoice_date_due", "company_id"),
+            ),
+            ("state", "payment_state"),
+            _invoice,
+        ),
+        Model(
+            "purchase.order",
+            [],
+            (
+                *("name", "state", "create_date", "write_date", "partner_id", "partner_ref", "amount_total"),
+                *("currency_id", "date_planned", "company_id"),
+            ),
+            ("state",),
+            _purchase,
+        ),
+    )
+}
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _snapshot(
+    subject: str,
+    row: Row,
+    parents: Mapping[str, str | list[str]],
+    more: Mapping[str, str | list[str]],
+    attributes: Mapping[str, str],
+    links: list[Row] | None = None,
+) -> Snapshot | None:
+    name = text(row, "name")
+    if not name or name == "/":
+        return None
+    common = {"state": text(row, "state"), "company": _label(row, "company_id")}
+    return Snapshot(
+        subject,
+        {subject: name, **_filled(parents)},
+        _filled(more),
+        {key: value[:_MAX_ATTRIBUTE] for key, value in {**common, **attributes}.items() if value},
+        links or [],
+    )
+
+
+def _filled(keys: Mapping[str, str | list[str]]) -> Keys:
+    return {name: key for name, key in keys.items() if key}
+
+
+def _link(parent: tuple[str, str], child: tuple[str, str], rel: str) -> Row:
+    return {
+        "parent": {"type": parent[0], "key": parent[1]},
+        "child": {"type": child[0], "key": child[1]},
+        "rel": rel,
+    }
+
+
+def _transfer_attributes(row: Row, names: Names) -> dict[str, str]:
+    return {
+        "warehouse": names.warehouses.get(_id(row, "picking_type_id"), ""),
+        "carrier": _label(row, "carrier_id"),
+        "deadline": _time(row, "date_deadline"),
+    }
+
+
+def _money_of(row: Row) -> dict[str, str]:
+    return {"amount": money(row.get("amount_total")), "currency": _label(row, "currency_id")}
+
+
+def money(value: float | bool | None) -> str:
+    """JSON's number as decimal text, at least two places: Odoo has already rounded it to its currency."""
+    if value is None or isinstance(value, bool):
+        return ""
+    exact = Decimal(repr(value)).quantize(Decimal("0.0001")).normalize()
+    return f"{exact:f}" if -int(exact.as_tuple().exponent) > 2 else f"{exact:.2f}"
+
+
+_NUMBERED: Final = re.compile(r"#?[A-Za-z]{0,8}[-_]?\d[A-Za-z0-9_-]*")
+_OUR_DOCUMENT: Final = re.compile(r"(S|SO|P|PO|RFQ)\d{5,}")
+
+
+def is_channel_order(origin: str) -> bool:
+    """Whether a sale order's source document is a shop's order number ("#1042", "AMZ-302-77"), not an Odoo document."""
+    return len(origin) >= 4 and bool(_NUMBERED.fullmatch(origin)) and not _OUR_DOCUMENT.fullmatch(origin)
+
+
+def _shipments(row: Row) -> str | list[str]:
+    """Tracking numbers; several packages have theirs in one text."""
+    found = [part for part in re.split(r"[\s,;+]+", text(row, "carrier_tracking_ref")) if part]
+    return found[0] if len(found) == 1 else found
+
+
+def text(row: Row, name: str) -> str:
+    value = row.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _id(row: Row, name: str) -> int:
+    """The id that a many2one field refers to, 0 for none."""
+    value = row.get(name)
+    return int(value[0]) if value else 0
+
+
+def _label(row: Row, name: str) -> str:
+    """The display name of a many2one field."""
+    value = row.get(name)
+    return str(value[1]).strip() if value else ""
+
+
+def _time(row: Row, name: str) -> str:
+    value = text(row, name)
+    return iso(value) if value else ""
+
+
+def iso(text: str) -> str:
+    return text.replace(" ", "T") + "Z"
