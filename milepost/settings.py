@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -30,7 +30,10 @@ class Database(Struct, frozen=True):
 
 
 class Web(Struct, frozen=True):
-    """The HTTP side: collector, read API and pages."""
+    """The HTTP side: collector, read API and pages.
+
+    `trusted_proxies`: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
@@ -38,6 +41,7 @@ class Web(Struct, frozen=True):
     secret: str = ""
     session_hours: Count = 12
     secure_cookies: bool = False
+    trusted_proxies: str = ""
 
 
 class Ingest(Struct, frozen=True):
@@ -79,6 +83,13 @@ class Paths(Struct, frozen=True):
     catalog: str = ""
 
 
+class Log(Struct, frozen=True):
+    """What the processes write to stderr, one line each."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
 class Settings(Struct, frozen=True):
     """All settings, each under its concern."""
 
@@ -88,12 +99,13 @@ class Settings(Struct, frozen=True):
     odoo: Odoo
     alerting: Alerting
     paths: Paths
+    log: Log = Log()
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment. Raises ConfigurationError naming the variable."""
         env = os.environ if environ is None else environ
-        classes = (Database, Web, Ingest, Odoo, Alerting, Paths)
+        classes = (Database, Web, Ingest, Odoo, Alerting, Paths, Log)
         return Settings(*(_read(kind, env) for kind in classes))  # type: ignore[arg-type]
 
     @property
@@ -110,7 +122,7 @@ class Settings(Struct, frozen=True):
 
 def variables() -> dict[str, Any]:
     """Every variable with its default: what the reference documents."""
-    classes = (Database, Web, Ingest, Odoo, Alerting, Paths)
+    classes = (Database, Web, Ingest, Odoo, Alerting, Paths, Log)
     fields = (item for kind in classes for item in msgspec.structs.fields(kind))
     return {PREFIX + item.name.upper(): item.default for item in fields}
 
