@@ -15,7 +15,6 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from milepost import auth
 from milepost.clock import Clock, from_us, to_us
-from milepost.db.tables import users
 from milepost.decisions import access
 from milepost.errors import ConfigurationError, NotAllowed, NotAuthenticated
 from milepost.settings import Web
@@ -88,10 +87,9 @@ class Sessions:
             known = self._known.get(name)
         if known and now - known[0] < _TRUST:
             return known[1]
-        u = users.c
         with self._engine.connect() as connection:
-            role = connection.scalar(sa.select(u.role).where(u.name == name, u.disabled_at.is_(None)))
-        person = Person(name, role) if role else None
+            user = access.find_user(connection, name)
+        person = Person(name, user.role) if user is not None and user.disabled_at is None else None
         with self._lock:
             self._known[name] = (now, person)
         return person

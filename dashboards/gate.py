@@ -1,0 +1,96 @@
+"""The gate before the pages: nobody passes without a session, and pages may load nothing from elsewhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dashboards.problems import problem_of
+from dashboards.session import COOKIE, Person, Sessions, current_person, same_origin
+from milepost.errors import Transient
+
+OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
+"""What has an authorisation of its own, or needs none."""
+STATIC: Final = ("/assets/", "/_dash-component-suites/", "/_favicon.ico")
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+}
+
+
+class Gate:
+    """ASGI middleware. Sets `current_person` for what is behind it.
+
+    `scripts` are the CSP hashes of the inline scripts that a page is made of.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, public_url: str, scripts: tuple[str, ...]) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._public_url = public_url
+        self._policy = content_policy(scripts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(OPEN):
+            await self._app(scope, receive, send)
+        elif scope["path"].startswith(STATIC):
+            await self._app(scope, receive, self._guarded(send))
+        else:
+            await self._with_person(scope, receive, self._guarded(send))
+
+    async def _with_person(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = HTTPConnection(scope)
+        try:
+            found = await anyio.to_thread.run_sync(partial(self._sessions.person, request.cookies.get(COOKIE)))
+        except Transient as error:
+            await problem_of(error)(scope, receive, send)
+            return
+        refusal = self._refuse(request, found)
+        if refusal is not None or found is None:
+            await (refusal or PlainTextResponse("log in", 401))(scope, receive, send)
+            return
+        token = current_person.set(found)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_person.reset(token)
+
+    def _refuse(self, request: HTTPConnection, found: Person | None) -> Response | None:
+        path, method = request.scope["path"], request.scope.get("method")
+        if method not in ("GET", "HEAD") and not same_origin(request.headers, self._public_url):
+            return PlainTextResponse("this request comes from another site", 403)
+        if found is not None:
+            return None
+        if path.startswith(("/_dash-", "/_reload-hash")) or method != "GET":
+            return PlainTextResponse("your session has ended; log in again", 401)
+        here = path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(here, safe='')}" if here != "/" else "/login", 303)
+
+    def _guarded(self, send: Send) -> Send:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers["Content-Security-Policy"] = self._policy
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        return guarded
+
+
+def content_policy(scripts: tuple[str, ...]) -> str:
+    """Everything from our own address; charts and grids set styles inline."""
+    allowed = " ".join(("'self'", *scripts))
+    return (
+        f"default-src 'self'; script-src {allowed}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
+        " font-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    )
