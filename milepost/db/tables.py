@@ -3,7 +3,8 @@
 Three schemas. `input`: what came from outside and what people decided. `derived`: what is computed from it and can be
 written anew. `record`: what was known and said; never rebuilt, rows are never deleted.
 
-`info["partition_by"]` marks the tables that are split by receive time (milepost/db/timescale.py knows how).
+`info["partition_by"]` marks the tables that are split by receive time, and `info["order_by"]` gives the order of their
+compressed rows (milepost/db/timescale.py knows how).
 `info["writer"]` names the writing module.
 """
 
@@ -94,7 +95,7 @@ events = table(
     required("flags", Integer),  # milepost.journeystate.Flag
     required("body", JSON),  # the CloudEvent as it was sent
     Index("events_event_no_idx", "event_no"),
-    info={"partition_by": "received_at"},
+    info={"partition_by": "received_at", "order_by": "event_no"},
 )
 
 event_object = table(
@@ -106,7 +107,7 @@ event_object = table(
     required("event_no", BigInteger),
     required("subject", Boolean),
     Index("event_object_object_id_received_at_idx", "object_id", "received_at"),
-    info={"partition_by": "received_at"},
+    info={"partition_by": "received_at", "order_by": "object_id, event_no"},
 )
 
 objects = table(
@@ -154,13 +155,9 @@ quarantine = table(
     optional("event_id", Text),
     required("body", LargeBinary),  # whole, as it came
     optional("sender", Text),  # name of the key
-    required(
-        "state", Text, server_default=text("'open'")
-    ),  # open | replayed | discarded
+    required("state", Text, server_default=text("'open'")),  # open | replayed | discarded
     Index("quarantine_source_received_at_idx", "source", "received_at"),
-    Index(
-        "quarantine_open_idx", "quarantine_id", postgresql_where=text("state = 'open'")
-    ),
+    Index("quarantine_open_idx", "quarantine_id", postgresql_where=text("state = 'open'")),
 )
 
 sources = table(
@@ -184,20 +181,16 @@ pollers = table(
     optional("failing_since", TIME),
 )
 
-# --- input: people, keys, catalog, decisions ---------------------------------------------------------------------------
+# --- input: people, keys, catalog, decisions --------------------------------------------------------------------------
 
 api_keys = table(
     "input",
     "api_keys",
     "milepost.decisions.access",
     Column("key_id", Text, primary_key=True),  # public part, shown in lists
-    required(
-        "secret_hash", LargeBinary
-    ),  # SHA-256 of the secret part (it is random: no stretching needed)
+    required("secret_hash", LargeBinary),  # SHA-256 of the secret part (it is random: no stretching needed)
     required("name", Text),
-    required(
-        "sources", JSONB
-    ),  # list of source patterns; the first without wildcard is the default source
+    required("sources", JSONB),  # list of source patterns; the first without wildcard is the default source
     required("types", JSONB),  # list of event type patterns
     required("scopes", JSONB),  # list: send, read
     required("created_at", TIME),
@@ -260,7 +253,7 @@ audit = table(
     Index("audit_at_idx", "at"),
 )
 
-# --- input: what sources did (counted while recording) -----------------------------------------------------------------
+# --- input: what sources did (counted while recording) ----------------------------------------------------------------
 
 source_stats = table(
     "input",
@@ -297,9 +290,7 @@ volume_hours = table(
     "correlator.record",
     required("source", Text),
     required("type", Text),
-    required(
-        "dimension", Text
-    ),  # "" for all, or "name=value" for a declared attribute (warehouse=north)
+    required("dimension", Text),  # "" for all, or "name=value" for a declared attribute (warehouse=north)
     required("hour", TIME),  # in which it occurred
     required("events", BigInteger),
     required("bad", BigInteger),  # outcome failed or rejected
@@ -307,7 +298,7 @@ volume_hours = table(
     Index("volume_hours_hour_idx", "hour"),
 )
 
-# --- derived ------------------------------------------------------------------------------------------------------------
+# --- derived ----------------------------------------------------------------------------------------------------------
 
 touches = table(
     "derived",
@@ -337,9 +328,7 @@ relations = table(
     required("first_id", BigInteger),
     required("second_id", BigInteger),
     required("rel", Text),  # mention | correlation | link:<rel>
-    required(
-        "occurred_at", TIME
-    ),  # of the first proving event, minimum by (time, source, id)
+    required("occurred_at", TIME),  # of the first proving event, minimum by (time, source, id)
     required("source", Text),
     required("event_id", Text),
     required("event_no", BigInteger),
@@ -385,9 +374,7 @@ journeys = table(
     required("facts", LargeBinary),  # journeystate.JourneyFacts
     UniqueConstraint("model", "root_id"),
     Index("journeys_key_idx", "key"),
-    Index(
-        "journeys_model_state_last_at_idx", "model", "state", "last_at", "journey_id"
-    ),
+    Index("journeys_model_state_last_at_idx", "model", "state", "last_at", "journey_id"),
     Index("journeys_model_state_stage_idx", "model", "state", "stage_rank"),
     Index("journeys_started_at_idx", "started_at"),
     postgresql_with={"fillfactor": 70},
@@ -399,9 +386,7 @@ members = table(
     "correlator.journeystore",
     required("journey_id", BigInteger),
     required("object_id", BigInteger),
-    optional(
-        "via_id", BigInteger
-    ),  # the member through which it was reached; null for the root
+    optional("via_id", BigInteger),  # the member through which it was reached; null for the root
     required("depth", SmallInteger),
     PrimaryKeyConstraint("journey_id", "object_id"),
     Index("members_object_id_idx", "object_id"),
@@ -438,9 +423,7 @@ running_clocks = table(
         "next_at",
         postgresql_where=text("next_at is not null"),
     ),
-    Index(
-        "running_clocks_breached_idx", "journey_id", postgresql_where=text("breached")
-    ),
+    Index("running_clocks_breached_idx", "journey_id", postgresql_where=text("breached")),
     Index("running_clocks_at_risk_idx", "journey_id", postgresql_where=text("at_risk")),
     postgresql_with={"fillfactor": 70},
 )
@@ -455,9 +438,7 @@ clocks = table(
     required("subject_id", BigInteger),
     required("occurrence", Integer),
     required("policy_version", Text),
-    required(
-        "state", Text
-    ),  # warned | breached | met | missed | late_known | retracted | stopped | absorbed
+    required("state", Text),  # warned | breached | met | missed | late_known | retracted | stopped | absorbed
     required("started_at", TIME),
     optional("due_at", TIME),
     optional("stopped_at", TIME),
@@ -491,7 +472,7 @@ anomaly_models = table(
     required("detail", JSONB),
 )
 
-# --- record ---------------------------------------------------------------------------------------------------------------
+# --- record -----------------------------------------------------------------------------------------------------------
 
 breaches = table(
     "record",
@@ -519,9 +500,7 @@ breaches = table(
     required("dimensions", JSONB),
     optional("amount", MONEY),
     optional("currency", Text),
-    UniqueConstraint(
-        "model", "root_id", "policy", "subject_id", "occurrence", "started_at", "due_at"
-    ),
+    UniqueConstraint("model", "root_id", "policy", "subject_id", "occurrence", "started_at", "due_at"),
     Index("breaches_open_idx", "policy", postgresql_where=text("ended_at is null")),
     Index("breaches_journey_id_idx", "journey_id"),
     Index("breaches_opened_at_idx", "opened_at"),
@@ -617,9 +596,7 @@ alert_changes = table(
     Column("change_id", BigInteger, Identity(always=True), primary_key=True),
     required("alert_id", BigInteger),
     required("at", TIME),
-    required(
-        "what", Text
-    ),  # opened | updated | acknowledged | resolved | reopened | retracted
+    required("what", Text),  # opened | updated | acknowledged | resolved | reopened | retracted
     required("actor", Text),
     required("detail", JSONB),
     Index("alert_changes_alert_id_idx", "alert_id"),
@@ -647,9 +624,7 @@ notifications = table(
         "next_attempt_at",
         postgresql_where=text("state in ('pending', 'sending')"),
     ),
-    Index(
-        "notifications_alert_id_channel_idx", "alert_id", "channel", "notification_id"
-    ),
+    Index("notifications_alert_id_channel_idx", "alert_id", "channel", "notification_id"),
 )
 
 anomalies = table(

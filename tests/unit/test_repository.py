@@ -17,6 +17,7 @@ FUNCTION_LINES = 60
 
 # Each exception says why; one that is needed no longer fails the test.
 LONG_FILES = {
+    "milepost/db/migrations/versions/0001_the_first_schema.py": "written by Alembic: all tables of the first version",
     "milepost/db/tables.py": "one table after the other: the schema is read, and diffed, in one place",
 }
 LONG_FUNCTIONS = {
