@@ -58,12 +58,12 @@ class ItemView(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """One notification. `items` holds the oldest ITEMS_SHOWN, `items_left_out` counts the rest.
-
-    `thread` is the message id of the alert's opening on this channel; `url` the alert's page.
+    """One notification, of what happened at `at`. `items` holds the oldest ITEMS_SHOWN, `items_left_out` counts the
+    others. `thread` is the message id of the alert's opening on this channel; `url` the alert's page.
     """
 
     event: Event
+    at: datetime
     headline: str
     alert: AlertView
     items: list[ItemView]
@@ -73,11 +73,12 @@ class Message(Struct, frozen=True):
 
 
 def compose(
-    event: Event, alert: Alert, totals: Totals, items: list[ItemView], *, public_url: str, thread: str
+    event: Event, alert: Alert, totals: Totals, items: list[ItemView], *, public_url: str, thread: str, at: datetime
 ) -> Message:
     """The message of an event. `items`: the oldest ones, ITEMS_SHOWN at most."""
     return Message(
         event=event,
+        at=at,
         headline=text.headline(event, alert.severity, alert.title, totals),
         alert=view(alert),
         items=items,

@@ -80,7 +80,8 @@ def _obey(connection: sa.Connection, act: Act, now: datetime) -> list[Case]:
         return []
     alert, happened = lifecycle.obey(before, act, now)
     if "resolved" in happened:
-        store.end_all(connection, act.alert_id, f"resolved by {act.actor}", now)
+        why = f"resolved by {act.actor}" + (f" ({act.reason})" if act.reason else "")
+        store.end_all(connection, act.alert_id, why, now)
     return [Case(before, alert, act=act, happened=happened)] if happened else []
 
 
@@ -188,7 +189,7 @@ def _outgoing(
     place = (alert.opened_at.isoformat(), alert.alert_id, channel)
     thread = message.message_id(*place, "opened")
     own = thread if event == "opened" else message.message_id(*place, event, speaker.now.isoformat())
-    body = message.compose(event, alert, totals, items, public_url=speaker.public_url, thread=thread)
+    body = message.compose(event, alert, totals, items, public_url=speaker.public_url, thread=thread, at=speaker.now)
     return Outgoing(channel, own, body)
 
 

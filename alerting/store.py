@@ -56,6 +56,11 @@ def by_key(connection: sa.Connection, keys: Collection[str], *, resolved_after: 
     return {row["key"]: Alert(**row) for row in connection.execute(query).mappings()}
 
 
+def is_open(connection: sa.Connection, key: str) -> bool:
+    """Whether an alert of this key is not resolved."""
+    return bool(connection.scalar(sa.select(sa.exists().where(alerts.c.key == key, alerts.c.state != "resolved"))))
+
+
 def due(connection: sa.Connection, now: datetime) -> list[Alert]:
     """Alerts whose next update may go out."""
     query = sa.select(alerts).where(alerts.c.next_update_at <= now).order_by(alerts.c.next_update_at)

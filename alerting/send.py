@@ -1,0 +1,157 @@
+"""Takes messages out of the outbox and delivers them. Any number of processes may run it."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from alerting import channels, commands, outbox, retry, store
+from alerting.group import key_of
+from alerting.notifiers import Delivery
+from alerting.outbox import Claimed
+from alerting.signal import Signal
+from milepost.catalog.schema import Routing
+from milepost.clock import Clock
+from milepost.errors import Gone, Permanent, Transient
+from milepost.settings import Alerting
+
+CHANNELS: Final = 16
+"""So many channels a step serves at once."""
+PATIENCE: Final = 1.0
+"""Seconds that a step waits for its receivers. A slower one is waited for by its thread alone."""
+RULE: Final = "delivery"
+"""The rule of Milepost's own alert about a channel that does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What delivering needs."""
+
+    engine: sa.Engine
+    routing: Routing
+    settings: Alerting
+    clock: Clock
+    environ: Mapping[str, str]
+
+    @property
+    def lease(self) -> timedelta:
+        """Long enough for a mail server that is slow at every turn; a sender that dies holds a channel up so long."""
+        return timedelta(seconds=3 * self.settings.notify_timeout)
+
+
+def step(
+    engine: sa.Engine,
+    routing: Routing,
+    settings: Alerting,
+    *,
+    clock: Clock,
+    environ: Mapping[str, str] = os.environ,
+    patience: float = PATIENCE,
+) -> bool:
+    """Send what is due, one message a channel. Did it find work?
+
+    Each message has a thread, which records its outcome. The step waits `patience` seconds for them, so that one
+    hanging receiver does not keep the others waiting; no thread outlives its timeouts. A message that is still on its
+    way counts as claimed, here and in other processes, until its lease ends.
+    """
+    sender = Sender(engine, routing, settings, clock, environ)
+    with engine.begin() as connection:
+        claimed = outbox.claim(connection, clock(), sender.lease, CHANNELS)
+    _wait([_start(sender, each) for each in claimed], patience)
+    return bool(claimed)
+
+
+def _start(sender: Sender, claimed: Claimed) -> threading.Thread:
+    thread = threading.Thread(target=deliver, args=(sender, claimed), name=f"send-{claimed.channel}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait(threads: Sequence[threading.Thread], patience: float) -> None:
+    end = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def deliver(sender: Sender, claimed: Claimed) -> None:
+    """Send one claimed message and record what came of it."""
+    at = sender.clock()
+    try:
+        notifier = channels.notifier(claimed.channel, sender.routing, sender.settings, sender.environ)
+        note = notifier.deliver(Delivery(claimed.message_id, claimed.message, at))
+    except Transient as error:
+        _failed(sender, claimed, error)
+    except Permanent as error:
+        _refused(sender, claimed, error)
+    else:
+        _delivered(sender, claimed, note)
+
+
+def _delivered(sender: Sender, claimed: Claimed, note: str) -> None:
+    now = sender.clock()
+    with sender.engine.begin() as connection:
+        outbox.sent(connection, claimed, now, note)
+        if store.is_open(connection, key_of("platform", RULE, _group(claimed))):
+            commands.send(
+                connection, [replace(_trouble(claimed, now, ""), action="clear", why="it works again")], now=now
+            )
+
+
+def _failed(sender: Sender, claimed: Claimed, error: Transient) -> None:
+    now = sender.clock()
+    at = retry.next_attempt(
+        attempt=claimed.attempt,
+        created_at=claimed.created_at,
+        now=now,
+        retry_after=error.retry_after,
+        jitter=random.random(),
+    )
+    if at is None:
+        return _give_up(sender, claimed, f"given up after {claimed.attempt} attempts: {error}", now)
+    with sender.engine.begin() as connection:
+        outbox.retry(connection, claimed, at, str(error))
+        if error.retry_after is not None:
+            outbox.hold_channel(connection, claimed.channel, at)
+    return None
+
+
+def _refused(sender: Sender, claimed: Claimed, error: Permanent) -> None:
+    now = sender.clock()
+    _give_up(sender, claimed, str(error), now)
+    if isinstance(error, Gone):
+        with sender.engine.begin() as connection:
+            outbox.park_channel(connection, claimed.channel, str(error))
+
+
+def _give_up(sender: Sender, claimed: Claimed, error: str, now: datetime) -> None:
+    """Park it, and let people know on the channels that do work."""
+    with sender.engine.begin() as connection:
+        outbox.park(connection, claimed, error)
+        commands.send(connection, [_trouble(claimed, now, error)], now=now)
+
+
+def _group(claimed: Claimed) -> Mapping[str, str]:
+    return {"channel": claimed.channel}
+
+
+def _trouble(claimed: Claimed, now: datetime, words: str) -> Signal:
+    """One item a channel: a channel that can't even tell of its own trouble does not pile up."""
+    return Signal(
+        action="raise",
+        kind="platform",
+        rule=RULE,
+        group=_group(claimed),
+        item=f"channel:{claimed.channel}",
+        at=now,
+        summary=words,
+        title="Notifications can't be delivered",
+        severity="critical",
+    )
