@@ -115,10 +115,12 @@ class Assembler:
     def _assemble(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
     ) -> None:
-        dirty, learned = self._take_in(connection, compiled, batches)
+        dirty, related, learned = self._take_in(connection, compiled, batches)
         output = _Output()
         roots = {
-            (model.name, root): model for model in compiled.models for root in self._roots(connection, dirty, model)
+            (model.name, root): model
+            for model in compiled.models
+            for root in self._roots(connection, dirty, related, model)
         }
         self._find_journeys(connection, roots)
         pending = list(roots.items())
@@ -134,8 +136,11 @@ class Assembler:
 
     def _take_in(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch]
-    ) -> tuple[set[int], set[Node]]:
-        """Bring relations and touches into the graph; the objects concerned, and the nodes that learned something."""
+    ) -> tuple[set[int], set[tuple[int, int]], set[Node]]:
+        """Bring relations and touches into the graph.
+
+        Returns the objects concerned, the pairs newly related, and the nodes that learned something.
+        """
         graph = self._graph
         names: dict[int, tuple[str, str, str]] = {}
         for batch in batches:
@@ -147,13 +152,14 @@ class Assembler:
         unloaded = (about | ends | again) - graph.nodes.keys()
         if unloaded:
             store.load(connection, graph, unloaded, names)
-        dirty = about | again | self._relate(compiled, batches)
-        return dirty, self._learn(compiled, batches)
+        dirty, related = self._relate(compiled, batches)
+        return about | again | dirty, related, self._learn(compiled, batches)
 
-    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[int]:
-        """Put new relations into the graph; the objects whose journeys they may change."""
+    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], set[tuple[int, int]]]:
+        """Put new relations into the graph: the objects that correlations concern, and the other pairs."""
         graph = self._graph
         dirty: set[int] = set()
+        pairs: set[tuple[int, int]] = set()
         named: dict[int, set[int]] = {}
         for batch in batches:
             for item in batch.relations:
@@ -163,11 +169,11 @@ class Assembler:
                     correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
                     named.setdefault(correlation, set()).add(other)
                 else:
-                    dirty |= {item.first_id, item.second_id}
+                    pairs.add((item.first_id, item.second_id))
         for correlation, others in named.items():
             dirty |= others
             dirty |= self._renamed(graph.nodes[correlation], others, compiled)
-        return dirty
+        return dirty, pairs
 
     def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
         """What else changes when new objects name a correlation: all roots that name it, if its owner changes."""
@@ -209,10 +215,14 @@ class Assembler:
                     learned.add(node)
         return learned
 
-    def _roots(self, connection: sa.Connection, dirty: set[int], model: CompiledModel) -> set[int]:
+    def _roots(
+        self, connection: sa.Connection, dirty: set[int], related: set[tuple[int, int]], model: CompiledModel
+    ) -> set[int]:
+        """The objects of root types whose journeys are to be put together anew."""
         while True:
             try:
-                return self._graph.roots_above(dirty, model)
+                upper, lower = self._graph.tops(related, model)
+                return self._graph.roots_above(dirty | upper, model) | lower
             except Missing as error:
                 store.load(connection, self._graph, error.ids, {})
 

@@ -130,6 +130,25 @@ class Graph:
                 found.append(other)
         return found
 
+    def tops(self, pairs: Iterable[tuple[int, int]], model: CompiledModel) -> tuple[set[int], set[int]]:
+        """For newly related pairs: the upper ends, whose journeys grow, and the lower ends that may stop being roots.
+
+        Journeys above a lower end through its other parents stay as they are, however many there are.
+        """
+        upper: set[int] = set()
+        lower: set[int] = set()
+        for one, other in pairs:
+            for top, bottom in ((one, other), (other, one)):
+                kind, below = self.types[top], self.types[bottom]
+                if kind not in model.types or below not in model.types:
+                    continue
+                bits = self.node(top).edges[bottom]
+                if self._is_child(kind, below, bits, model.below.get(kind, frozenset()), model):
+                    upper.add(top)
+                    if below in model.root_rank:
+                        lower.add(bottom)
+        return upper, lower
+
     def absorbers(self, node: Node, model: CompiledModel) -> list[int]:
         """The objects of a preferred root type directly above a lesser root (rule 6); empty: it is a root itself."""
         rank = model.root_rank[node.type]

@@ -12,12 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from milepost.db.tables import heartbeats
 
 
-def beat(
-    connection: sa.Connection, process: str, now: datetime, detail: Mapping[str, Any]
-) -> None:
+def beat(connection: sa.Connection, process: str, now: datetime, detail: Mapping[str, Any]) -> None:
     """Say that `process` lives."""
     values = {"at": now, "detail": dict(detail)}
     statement = insert(heartbeats).values(process=process, **values)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["process"], set_=values)
-    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["process"], set_=values))

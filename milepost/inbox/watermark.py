@@ -24,6 +24,4 @@ def applied_through(connection: sa.Connection, now: datetime) -> datetime:
     # the log first: what moves from the log to the touches in between is then seen in one of them
     in_log = log.oldest(connection)
     in_touches = connection.scalar(sa.select(sa.func.min(touches.c.received_at)))
-    return min(
-        moment for moment in (now - SETTLE, in_log, in_touches) if moment is not None
-    )
+    return min(moment for moment in (now - SETTLE, in_log, in_touches) if moment is not None)
