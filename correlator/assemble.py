@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from correlator import journeystore as store
 from correlator import touches
+from correlator.assess import Journey, Occurrence, assess, learn
 from correlator.model import CORRELATION, Compiled, CompiledModel
-from correlator.stitch import Graph, Journey, Missing, Node, Occurrence, assess, learn
+from correlator.stitch import Graph, Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us

@@ -1,0 +1,263 @@
+"""What the events about objects make of them and of a journey: state, milestones, attributes, money. Pure.
+
+The numbers in the comments are the rules of docs/explanation/correlation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from correlator.model import CompiledModel, Step
+from correlator.stitch import Node
+from milepost.journeystate import AttributeGroup, Evidence, ObjectState, Reached, Scalar, Trouble
+
+_MONEY_LIMIT: Final = Decimal(10) ** 14
+_CENTS: Final = Decimal("0.0001")
+
+
+@dataclass(slots=True)
+class Journey:
+    """What the rules make of one root."""
+
+    root: Node
+    state: str
+    ended_us: int | None
+    milestones: list[Reached]
+    attributes: dict[str, Scalar]
+    amount: Decimal | None
+    currency: str | None
+    started_us: int
+    last_us: int
+    progress_us: int
+    first_received_us: int
+    last_received_us: int
+
+
+def assess(root: Node, nodes: list[Node], model: CompiledModel) -> Journey | None:
+    """The journey of a root and its member nodes (the root first); None when no event is about any of them."""
+    told = [node.state for node in nodes if node.state.events]
+    if not told:
+        return None
+    milestones = _milestones(nodes, model)
+    started = min(state.first_us for state in told)
+    progress = max((item.reached_us for item in milestones), default=started)
+    state, ended = _state(root, nodes, milestones, model)
+    attributes = _attributes(root, nodes)
+    own = root.state.values()
+    return Journey(
+        root=root,
+        state=state,
+        ended_us=ended,
+        milestones=milestones,
+        attributes=attributes,
+        amount=money(own.get(model.source.amount)),
+        currency=_text(own.get(model.source.currency)),
+        started_us=started,
+        last_us=max(item.last_us for item in told),
+        progress_us=max(progress, started),
+        first_received_us=min(item.first_received_us for item in told),
+        last_received_us=max(item.last_received_us for item in told),
+    )
+
+
+def _milestones(nodes: list[Node], model: CompiledModel) -> list[Reached]:
+    """The reached milestones by rank (rule 2)."""
+    found: dict[Step, list[tuple[int, Evidence]]] = {}
+    for node in nodes:
+        for event_type, evidence in node.state.reached.items():
+            for step in model.steps_of.get(event_type, ()):
+                found.setdefault(step, []).append((node.id, evidence))
+    reached = []
+    for step in sorted(found, key=_rank):
+        item = _any(step, found[step]) if step.all_type is None else _all(step, found[step], nodes)
+        if item is not None:
+            reached.append(item)
+    return reached
+
+
+def _rank(step: Step) -> int:
+    return step.rank
+
+
+def _order(evidence: Evidence) -> tuple[int, str, str]:
+    return (evidence.first_us, evidence.first_source, evidence.first_id)
+
+
+def _any(step: Step, found: list[tuple[int, Evidence]]) -> Reached:
+    first = found[0][1] if len(found) == 1 else min((evidence for _, evidence in found), key=_order)
+    return _reached(step, first, [evidence for _, evidence in found])
+
+
+def _all(step: Step, found: list[tuple[int, Evidence]], nodes: list[Node]) -> Reached | None:
+    """Reached when every member of the type that is not cancelled has it, at the last one's time."""
+    kind = step.all_type
+    members = [node for node in nodes if node.type == kind]
+    if not members:
+        return _any(step, found)
+    wanted = [node.id for node in members if f"{kind}.cancelled" not in node.state.reached]
+    firsts: dict[int, Evidence] = {}
+    for object_id, evidence in found:
+        if object_id not in firsts or _order(evidence) < _order(firsts[object_id]):
+            firsts[object_id] = evidence
+    if not wanted or any(object_id not in firsts for object_id in wanted):
+        return None
+    last = max((firsts[object_id] for object_id in wanted), key=_order)
+    inside = set(wanted)
+    return _reached(step, last, [evidence for object_id, evidence in found if object_id in inside])
+
+
+def _reached(step: Step, at: Evidence, evidences: list[Evidence]) -> Reached:
+    return Reached(
+        step.name,
+        step.rank,
+        at.first_us,
+        max(evidence.last_us for evidence in evidences),
+        sum(evidence.count for evidence in evidences),
+        at.first_no,
+        at.first_received_us,
+        at.first_source,
+        at.first_id,
+    )
+
+
+def _state(root: Node, nodes: list[Node], milestones: list[Reached], model: CompiledModel) -> tuple[str, int | None]:
+    """open, completed or cancelled, and since when."""
+    cancelled = [root.state.reached[kind].first_us for kind in model.cancelling if kind in root.state.reached]
+    if cancelled:
+        return "cancelled", min(cancelled)
+    at = {item.name: item.reached_us for item in milestones}
+    for way in model.source.complete_when:
+        if all(name in at for name in way.reached) and not any(node.type in way.without for node in nodes):
+            return "completed", max(at[name] for name in way.reached)
+    return "open", None
+
+
+def _attributes(root: Node, nodes: list[Node]) -> dict[str, Scalar]:
+    """The root's value, else the only distinct one among the members, else none (rule 11)."""
+    others: dict[str, set[Scalar]] = {}
+    for node in nodes:
+        if node is not root:
+            for group in node.state.attributes:
+                for name, value in group.values.items():
+                    others.setdefault(name, set()).add(value)
+    merged: dict[str, Scalar] = {name: next(iter(values)) for name, values in others.items() if len(values) == 1}
+    merged.update(root.state.values())
+    return merged
+
+
+def _text(value: Scalar) -> str | None:
+    return None if value is None else str(value)
+
+
+def money(value: Scalar) -> Decimal | None:
+    """An amount as numeric(18,4); None for what is no number or doesn't fit."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or abs(amount) >= _MONEY_LIMIT:
+        return None
+    return amount.quantize(_CENTS)
+
+
+def learn(
+    state: ObjectState,
+    *,
+    event: Occurrence,
+    subject: bool,
+    ranks: Mapping[str, int],
+) -> None:
+    """Add one event to the state of an object that it is about. The order in which events are added doesn't matter."""
+    _extend(state, event)
+    if not subject:
+        return
+    if event.outcome == "ok":
+        _reach(state.reached, event)
+    else:
+        _trouble(state, event)
+    if event.attributes:
+        _attribute(state, event, ranks)
+
+
+@dataclass(slots=True)
+class Occurrence:
+    """The part of a stored event that counts for state. Times in microseconds."""
+
+    event_no: int
+    received_us: int
+    occurred_us: int
+    source: str
+    id: str
+    type: str
+    outcome: str
+    code: str | None
+    reason: str | None
+    attributes: Mapping[str, Scalar] | None
+
+
+def _extend(state: ObjectState, event: Occurrence) -> None:
+    if not state.events:
+        state.first_us = state.last_us = event.occurred_us
+        state.first_received_us = state.last_received_us = event.received_us
+    else:
+        state.first_us = min(state.first_us, event.occurred_us)
+        state.last_us = max(state.last_us, event.occurred_us)
+        state.first_received_us = min(state.first_received_us, event.received_us)
+        state.last_received_us = max(state.last_received_us, event.received_us)
+    state.events += 1
+
+
+def _reach(reached: dict[str, Evidence], event: Occurrence) -> None:
+    known = reached.get(event.type)
+    if known is None:
+        at, number, received = event.occurred_us, event.event_no, event.received_us
+        reached[event.type] = Evidence(1, at, event.source, event.id, number, received, at)
+        return
+    known.count += 1
+    known.last_us = max(known.last_us, event.occurred_us)
+    if (event.occurred_us, event.source, event.id) < _order(known):
+        known.first_us, known.first_source, known.first_id = event.occurred_us, event.source, event.id
+        known.first_no, known.first_received_us = event.event_no, event.received_us
+
+
+def _trouble(state: ObjectState, event: Occurrence) -> None:
+    known = state.trouble.get(event.type)
+    if known is None:
+        state.trouble[event.type] = Trouble(1, event.occurred_us, event.outcome, event.code, event.reason)
+        return
+    known.count += 1
+    said = (event.occurred_us, event.outcome, event.code or "", event.reason or "")
+    if said > (known.last_us, known.outcome, known.code or "", known.reason or ""):
+        known.last_us, known.outcome, known.code, known.reason = (
+            event.occurred_us,
+            event.outcome,
+            event.code,
+            event.reason,
+        )
+
+
+def _attribute(state: ObjectState, event: Occurrence, ranks: Mapping[str, int]) -> None:
+    """The last by (rank of the source, time, source, id) has the word for each attribute."""
+    assert event.attributes is not None
+    mine = (ranks.get(event.source, 0), event.occurred_us, event.source, event.id)
+    won = dict(event.attributes)
+    groups = []
+    for group in state.attributes:
+        theirs = (ranks.get(group.source, 0), group.at_us, group.source, group.id)
+        if theirs > mine:
+            for name in group.values:
+                won.pop(name, None)
+            groups.append(group)
+            continue
+        kept = {name: value for name, value in group.values.items() if name not in event.attributes}
+        if kept:
+            group.values = kept
+            groups.append(group)
+    if won:
+        groups.append(AttributeGroup(event.occurred_us, event.source, event.id, won))
+    state.attributes = groups
