@@ -41,12 +41,16 @@ def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, chan
     due = f"due {_at(policy, clock.due_us)}"
     zone = policy.calendar.zone.key
     if policy.kind == "by":
-        value = _attributes(policy, clock, change).get(policy.date)
+        value = _attributes(policy, clock, change).get(policy.date) or _told_by_member(policy.date, change)
         grace = f" with {policy.spec.grace.text} of grace" if policy.spec.grace.us else ""
         return f"{policy.date.replace('_', ' ')} is {value}, {due}{grace} ({zone})"
     within = policy.spec.within.text if policy.spec.within is not None else ""
     length = within if policy.all_hours else f"{within} of business time, calendar {policy.calendar.name}"
     return f"{_title(policy, catalog, policy.start)} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+
+
+def _told_by_member(name: str, change: JourneyChange) -> Scalar:
+    return next((value for state in change.states.values() if (value := state.values().get(name)) is not None), None)
 
 
 def _title(policy: CompiledPolicy, catalog: Catalog, name: str | None) -> str:
@@ -119,7 +123,7 @@ def _date_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChan
     """The event that told the date of a `by` policy."""
     if policy.kind != "by":
         return None
-    for object_id in (clock.subject_id, change.root_id):
+    for object_id in (clock.subject_id, change.root_id, *change.states):
         state = change.states.get(object_id)
         for group in state.attributes if state is not None else ():
             if policy.date in group.values:

@@ -239,7 +239,7 @@ def _judged_by_other(former: RunningClock, compiled: Compiled) -> bool:
 
 
 def take_over(found: Iterable[Transition], now_us: int) -> None:
-    """Where a journey is absorbed with a breach open, the one that contains it goes on with it and tells nobody anew."""
+    """A breach open when its journey is absorbed goes on in the journey that contains it, and nobody is told anew."""
     moved = list(found)
     absorbed = {
         (closing.clock.policy, one.change.root_id)
