@@ -1,0 +1,139 @@
+"""The collector's ASGI app. A pure factory: everything opens in the lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from collector import openapi
+from collector.api import Events
+from collector.commit import Writer
+from collector.health import Health, response_of
+from collector.keys import KeyRing
+from collector.metrics import Metrics
+from collector.problems import internal_error, problem
+from collector.store import Store
+from milepost import settings
+from milepost.clock import Clock, utc_now
+
+PATH: Final = "/v1/events"
+_FLUSH_SECONDS: Final = 30
+_DRAIN_SECONDS: Final = 20
+_METHODS: Final = ("POST", "OPTIONS")
+
+_log = logging.getLogger(__name__)
+
+
+class CollectorApp(FastAPI):
+    """FastAPI with a short cut: events pass by the middleware and the routes, which cost more than taking them."""
+
+    events: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] in _METHODS:
+            await self.events(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's description with the events route in it."""
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.describe(super().openapi(), self.state.limits)
+        return self.openapi_schema
+
+
+def make_app(
+    *,
+    database_url: str,
+    store: Store,
+    limits: settings.Ingest | None = None,
+    clock: Clock = utc_now,
+) -> FastAPI:
+    """The app with /v1/events, /healthz, /readyz, /metrics and /openapi.json.
+
+    `store` answers for keys and readiness; `database_url` is where the writer opens its own connection, in the lifespan
+    and again whenever it is lost: the app starts without a database, and answers 503 until there is one.
+    """
+    limits = limits or settings.Ingest()
+    metrics = Metrics()
+    writer = Writer(database_url, metrics, queue_events=limits.queue_events, commit_events=limits.commit_events)
+    keys = KeyRing(store)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with _running(writer, keys):
+            yield
+
+    app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.limits = limits
+    app.events = ServerErrorMiddleware(Events(limits, keys, writer, clock, metrics), handler=_internal_error)
+    app.router.routes.append(Route(PATH, app.events, methods=_METHODS, include_in_schema=False))
+    app.add_exception_handler(HTTPException, _http_error)
+    _add_health(app, Health(store, metrics))
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(writer: Writer, keys: KeyRing) -> AsyncIterator[None]:
+    writing = asyncio.create_task(writer.run(), name="writer")
+    flushing = asyncio.create_task(_flush_forever(keys), name="key use")
+    try:
+        yield
+    finally:
+        writer.close()
+        await _finish(writing)
+        flushing.cancel()
+        await asyncio.gather(flushing, return_exceptions=True)
+        await keys.flush()
+
+
+async def _finish(writing: asyncio.Task[None]) -> None:
+    """Let the writer empty its queue, within bounds."""
+    _, late = await asyncio.wait({writing}, timeout=_DRAIN_SECONDS)
+    if late:
+        _log.warning(
+            "events were still waiting for their commit after %s seconds; they were not acknowledged", _DRAIN_SECONDS
+        )
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _flush_forever(keys: KeyRing) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        await keys.flush()
+
+
+def _add_health(app: FastAPI, health: Health) -> None:
+    for path, answer, summary in (
+        ("/healthz", health.live, "The process lives"),
+        ("/readyz", health.ready, "The database answers and has the right schema"),
+        ("/metrics", health.metrics, "Metrics for Prometheus"),
+    ):
+        app.add_api_route(path, answer, methods=["GET"], summary=summary, tags=["operate"], response_class=Response)
+
+
+def _internal_error(_: Request, __: Exception) -> Response:
+    return response_of(internal_error())
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    """What Starlette refuses by itself: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code < HTTPStatus.BAD_REQUEST:
+        return Response(status_code=error.status_code, headers=error.headers)
+    made = response_of(problem(error.status_code, str(error.detail)))
+    made.headers.update(error.headers or {})
+    return made

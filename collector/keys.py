@@ -1,0 +1,103 @@
+"""Who sends: API keys looked up in the background and remembered for a few seconds.
+
+A revoked key stops working once its entry is `ttl` seconds old. Unknown keys are remembered too, in bounded number, and
+only so many of them are looked up at the same time: guessing keys costs the guesser, not the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from collector.store import Store
+from milepost import auth
+from milepost.auth import ApiKey
+from milepost.errors import NotAuthenticated, Overloaded, Transient
+
+_NO_SECRET: Final = auth.hash_secret("")
+_MAX_ID: Final = 64
+_REFUSED: Final = "this key is not known, has expired or was revoked"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    key: ApiKey | None
+    until: datetime
+
+
+class KeyRing:
+    """Authenticates requests. `remember` bounds the entries, `strangers` the unknown keys looked up at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        ttl: timedelta = timedelta(seconds=5),
+        remember: int = 10_000,
+        strangers: int = 8,
+    ) -> None:
+        self._store = store
+        self._ttl = ttl
+        self._remember = remember
+        self._strangers = strangers
+        self._known: dict[str, _Known] = {}
+        self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._used: dict[str, datetime] = {}
+
+    async def authenticate(self, presented: str, now: datetime) -> ApiKey:
+        """The usable key that was presented. Raises NotAuthenticated, or Transient when that can't be told now."""
+        key_id, secret = auth.split_key(presented)
+        if len(key_id) > _MAX_ID or not (key_id.isascii() and key_id.isalnum()):
+            raise NotAuthenticated(_REFUSED)
+        known = self._known.get(key_id)
+        key = known.key if known is not None and now < known.until else await self._look_up(key_id, now)
+        # an unknown key takes the same work as a wrong secret
+        matches = auth.verify_secret(secret, key.secret_hash if key is not None else _NO_SECRET)
+        if key is None or not matches or not key.usable(now):
+            raise NotAuthenticated(_REFUSED)
+        self._used[key_id] = now
+        return key
+
+    async def flush(self) -> None:
+        """Write down when keys were last used; what fails is tried again with the next flush."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await asyncio.to_thread(self._store.touch_keys, used)
+        except Transient as error:
+            _log.info("last use of %d keys not written yet: %s", len(used), error)
+            self._used = {**used, **self._used}
+
+    async def _look_up(self, key_id: str, now: datetime) -> ApiKey | None:
+        """One look-up a key, whoever else waits for it."""
+        task = self._lookups.get(key_id)
+        if task is None:
+            if key_id not in self._known and len(self._lookups) >= self._strangers:
+                raise Overloaded("too many unknown keys at once", retry_after=1)
+            task = self._lookups[key_id] = asyncio.create_task(asyncio.to_thread(self._store.find_key, key_id))
+            task.add_done_callback(self._noter(key_id, now + self._ttl))
+        return await asyncio.shield(task)
+
+    def _noter(self, key_id: str, until: datetime) -> Callable[[asyncio.Task[ApiKey | None]], None]:
+        def note(task: asyncio.Task[ApiKey | None]) -> None:
+            self._lookups.pop(key_id, None)
+            if not task.cancelled() and task.exception() is None:
+                self._known.pop(key_id, None)
+                self._known[key_id] = _Known(task.result(), until)
+                self._trim()
+
+        return note
+
+    def _trim(self) -> None:
+        """Forget the oldest strangers first, then the oldest keys."""
+        if len(self._known) <= self._remember:
+            return
+        strangers = (key_id for key_id, known in self._known.items() if known.key is None)
+        del self._known[next(strangers, next(iter(self._known)))]

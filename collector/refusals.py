@@ -1,0 +1,86 @@
+"""Which refused events are kept, so that a broken sender can't fill the disk.
+
+Two bounds. The same event from the same key, refused for the same reason, is kept once an hour: what a broken sender
+sends is mostly its own retries. And each key has an allowance in bytes, a burst and a trickle; what goes beyond it is
+refused all the same, and counted, but not kept. The sender was told in either case.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+from collector.ingest import Rejection
+from collector.metrics import Metrics
+from collector.rates import Buckets
+from milepost.auth import ApiKey
+from milepost.inbox.quarantine import Refusal
+
+BURST_BYTES: Final = 32 * 1024 * 1024
+BYTES_PER_SECOND: Final = 16 * 1024
+ROW_BYTES: Final = 256
+"""What a row costs besides its body."""
+REPEAT_AFTER: Final = timedelta(hours=1)
+_REMEMBERED: Final = 20_000
+_WARN_EVERY: Final = timedelta(minutes=1)
+
+_log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Decides what goes to quarantine. `admit` before the commit, `forget` when the commit failed."""
+
+    def __init__(self, metrics: Metrics, *, burst: int = BURST_BYTES, per_second: int = BYTES_PER_SECOND) -> None:
+        self._metrics = metrics
+        self._allowance = Buckets(per_second, burst)
+        self._seen: OrderedDict[bytes, datetime] = OrderedDict()
+        self._warned: dict[str, datetime] = {}
+
+    def admit(self, key: ApiKey, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
+        return [
+            _refusal(key, item, now) for item in rejected if self._fresh(key, item, now) and self._pays(key, item, now)
+        ]
+
+    def forget(self, refusals: Sequence[Refusal], key: ApiKey) -> None:
+        """They were not committed after all: the retry is no repetition."""
+        for refusal in refusals:
+            self._seen.pop(_digest(key, refusal.reason, refusal.body), None)
+
+    def _fresh(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
+        digest = _digest(key, item.error, item.body)
+        before = self._seen.get(digest)
+        if before is not None and now - before < REPEAT_AFTER:
+            self._metrics.repeated.inc()
+            return False
+        self._seen[digest] = now
+        self._seen.move_to_end(digest)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return True
+
+    def _pays(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
+        if self._allowance.wait(key.key_id, now):
+            self._metrics.over_allowance.inc()
+            self._warn(key, now)
+            return False
+        self._allowance.take(key.key_id, len(item.body) + ROW_BYTES, now)
+        return True
+
+    def _warn(self, key: ApiKey, now: datetime) -> None:
+        before = self._warned.get(key.key_id)
+        if before is None or now - before >= _WARN_EVERY:
+            self._warned[key.key_id] = now
+            _log.warning("key %s (%s) sends more refused events than quarantine keeps", key.key_id, key.name)
+
+
+def _digest(key: ApiKey, reason: str, body: bytes) -> bytes:
+    return blake2b(b"\x00".join((key.key_id.encode(), reason.encode(), body)), digest_size=16).digest()
+
+
+def _refusal(key: ApiKey, item: Rejection, now: datetime) -> Refusal:
+    source = item.source or key.default_source or ""
+    return Refusal(now, source, "refused", item.error, item.id, item.body, key.name)

@@ -1,0 +1,47 @@
+"""What the collector asks of the database besides writing: keys, and whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from milepost.auth import ApiKey
+from milepost.db import schema
+from milepost.decisions import access
+from milepost.errors import Unavailable
+
+
+class Store(Protocol):
+    """Called in threads. Each raises Transient while the database is away."""
+
+    def find_key(self, key_id: str) -> ApiKey | None:
+        """The stored key, revoked and expired ones too; None when there is none."""
+
+    def touch_keys(self, used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used, by key_id."""
+
+    def check_ready(self) -> None:
+        """Raises Unavailable unless the database answers and has this version's schema."""
+
+
+class DatabaseStore:
+    """The store on an engine, which stays the caller's."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def find_key(self, key_id: str) -> ApiKey | None:
+        with self._engine.connect() as connection:
+            return access.find_key(connection, key_id)
+
+    def touch_keys(self, used: Mapping[str, datetime]) -> None:
+        with self._engine.begin() as connection:
+            access.touch_keys(connection, used)
+
+    def check_ready(self) -> None:
+        with self._engine.connect() as connection:
+            if not schema.is_current(connection):
+                raise Unavailable("the database does not have this version's schema; run `milepost db migrate`")
