@@ -46,8 +46,8 @@ test: setup ## Run the test suite on the embedded PostgreSQL
 # Twice: what needs a service of its own, then all that speaks to the database once more, on TimescaleDB.
 test-services: setup ## The suites on real services (make services; source its env file)
 	$(PYTEST) -n $(WORKERS) --require-services -m "timescale or odoo or browser" tests
-	MILEPOST_TEST_DATABASE_URL="$$MILEPOST_TEST_TIMESCALE_URL" $(PYTEST) -n $(WORKERS) \
-		-m "not timescale and not odoo and not browser" tests/integration tests/conformance
+	$(PYTEST) -n $(WORKERS) --database=timescale -m "not timescale and not odoo and not browser" \
+		tests/integration tests/conformance
 
 lint: setup ## Style, types, imports and schema, without the tests
 	$(BIN)/ruff check .
