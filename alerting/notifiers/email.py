@@ -63,7 +63,7 @@ class Email:
         except smtplib.SMTPException as error:
             raise _judged(error) from error
         except ssl.SSLCertVerificationError as error:
-            raise Permanent(f"{self.server.host}: {error.verify_message}") from error
+            raise Permanent(f"{self.server.host}: certificate: {error.verify_message}") from error
         except OSError as error:
             raise Unavailable(f"{self.server.host}:{self.server.port}: {error}") from error
         return "; ".join(f"{address} was refused: {_said(*answer)}" for address, answer in refused.items())

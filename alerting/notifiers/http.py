@@ -73,11 +73,12 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, *, timeout: fl
             pool.stream("POST", url, headers=sent, content=body) as answer,
         ):
             return _read(answer)
-    except ssl.SSLCertVerificationError as error:
-        raise Permanent(f"{target.host}: {error.verify_message}") from error
     except httpcore.TimeoutException as error:
         raise Unavailable(f"{target.authority} did not answer within {timeout:g} s") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        # httpcore hides what TLS said behind its own error
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise Permanent(f"{target.host}: certificate: {error.__cause__.verify_message}") from error
         raise Unavailable(f"{target.authority}: {str(error) or type(error).__name__}") from error
 
 
