@@ -1,0 +1,200 @@
+"""What the scheduler does, and how often. Each job is safe when two processes run it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+import sqlalchemy as sa
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from alerting import pipeline, send
+from milepost.clock import utc_now
+from milepost.db import timescale
+from milepost.errors import MilepostError, Unavailable
+from milepost.inbox import identities, watermark
+from milepost.wiring.loops import Trouble
+from milepost.wiring.resources import Resources
+
+TICK: Final = 0.5
+ALERTING: Final = 0.25
+ANOMALIES: Final = 300.0
+FITTING: Final = 3600.0
+HOURLY: Final = 3600.0
+DAILY: Final = 86_400.0
+SOON: Final = 20.0
+"""Seconds after the start at which slow jobs run first."""
+AHEAD: Final = timedelta(days=3)
+COMPRESS_AFTER: Final = timedelta(days=60)
+"""Older events than this are compressed where the database can: longer than most journeys live."""
+_MANY_STEPS: Final = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`work` every `every` seconds, first after `first`. It may raise anything: that is logged, and it goes on."""
+
+    name: str
+    every: float
+    work: Callable[[], object]
+    first: float = 0.0
+
+
+def jobs_of(resources: Resources) -> list[Job]:
+    """All jobs; the modules that they need are loaded here."""
+    return [*_watching(resources), *_learning(resources), *_polling(resources), *_keeping(resources)]
+
+
+def _watching(resources: Resources) -> list[Job]:
+    from sla.job import check_due_once
+
+    engine, clock = resources.engine, resources.clock
+
+    def check_due() -> None:
+        now = clock()
+        with engine.connect() as connection:
+            through = watermark.applied_through(connection, now)
+        check_due_once(engine, resources.catalog(), now=now, applied_through=through)
+
+    def alert() -> bool:
+        routing = resources.catalog().routing
+        return pipeline.step(engine, routing, now=clock(), public_url=resources.settings.public_url)
+
+    def deliver() -> bool:
+        return send.step(engine, resources.catalog().routing, resources.settings.alerting, clock=clock)
+
+    return [
+        Job("sla", TICK, check_due),
+        Job("alerting", ALERTING, partial(_until_idle, alert)),
+        Job("delivery", ALERTING, partial(_until_idle, deliver)),
+    ]
+
+
+def _learning(resources: Resources) -> list[Job]:
+    engine, clock = resources.engine, resources.clock
+
+    def fit() -> None:
+        from anomaly.job import fit_once  # scikit-learn takes seconds to load: not while the others wait to start
+
+        fit_once(engine, resources.catalog(), now=clock())
+
+    def score() -> None:
+        from anomaly.job import score_once
+
+        score_once(engine, resources.catalog(), now=clock())
+
+    return [Job("anomaly fit", FITTING, fit, first=SOON), Job("anomaly score", ANOMALIES, score, first=2 * SOON)]
+
+
+def _polling(resources: Resources) -> list[Job]:
+    options = resources.settings.odoo
+    if not options.odoo_url:
+        return []
+    from collector.odoo.poll import Poller
+
+    poller = Poller(resources.engine, options, resources.clock)
+
+    def poll() -> None:
+        result = poller.step()
+        if result.events or result.rejected:
+            _log.info("odoo: %d events, %d refused", result.events, result.rejected)
+
+    return [Job("odoo", options.odoo_interval, poll)]
+
+
+def _keeping(resources: Resources) -> list[Job]:
+    engine, clock, limits = resources.engine, resources.clock, resources.settings.database
+
+    def roll_over() -> None:
+        with engine.begin() as connection:
+            identities.roll_over(connection, clock(), timedelta(days=limits.identity_days))
+
+    def partitions() -> None:
+        now = clock()
+        with engine.begin() as connection:
+            timescale.ensure_partitions(connection, now, now + AHEAD)
+
+    def retention() -> None:
+        now = clock()
+        with engine.begin() as connection:
+            dropped = timescale.drop_before(connection, now - timedelta(days=limits.retention_days))
+        with engine.begin() as connection:
+            timescale.compress_before(connection, now - COMPRESS_AFTER)
+        if dropped:
+            _log.info("retention: dropped %d partitions", dropped)
+
+    return [
+        Job("identities", HOURLY, roll_over, first=SOON),
+        Job("partitions", HOURLY, partitions),
+        Job("retention", DAILY, retention, first=3 * SOON),
+    ]
+
+
+def _until_idle(step: Callable[[], bool]) -> None:
+    for _ in range(_MANY_STEPS):
+        if not step():
+            return
+
+
+class Guarded:
+    """A job that can't fail: what it raises is logged once, and it waits longer between tries while it goes on."""
+
+    def __init__(self, job: Job, lost: Callable[[], None]) -> None:
+        self._job = job
+        self._lost = lost
+        self._trouble = Trouble(job.name)
+        self._not_before = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() < self._not_before:
+            return
+        try:
+            self._job.work()
+        except (MilepostError, sa.exc.SQLAlchemyError) as error:
+            self._not_before = time.monotonic() + self._trouble.happened(error)
+            if isinstance(error, Unavailable):
+                self._lost()
+        except Exception:  # noqa: BLE001 - a job's outermost loop
+            _log.exception("%s failed", self._job.name)
+            self._not_before = time.monotonic() + self._job.every
+        else:
+            self._trouble.over()
+
+
+class Schedule:
+    """Runs jobs in threads while its block lasts, each job one at a time. `lost`: one of them lost the database."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.lost = threading.Event()
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": ThreadPoolExecutor(len(jobs))},
+            job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
+        )
+        for job in jobs:
+            self._add(job)
+
+    def _add(self, job: Job) -> None:
+        self._scheduler.add_job(
+            Guarded(job, self.lost.set),
+            "interval",
+            seconds=job.every,
+            id=job.name,
+            next_run_time=utc_now() + timedelta(seconds=job.first),
+        )
+
+    def __enter__(self) -> Schedule:
+        self._scheduler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scheduler.shutdown(wait=True)

@@ -1,0 +1,173 @@
+"""The loops around steps. What can't reach the database is tried again; any other error ends the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from milepost.clock import Clock
+from milepost.db.engine import leader, transient
+from milepost.errors import Transient
+from milepost.inbox import heartbeats
+
+IDLE: Final = (0.02, 0.05)
+"""Seconds between two steps that find nothing: the first pause, and the longest."""
+PATIENCE: Final = (0.25, 5.0)
+"""Seconds to wait after a failure that may go away: the first time, and at most."""
+BEAT: Final = 10.0
+STANDBY: Final = 1.0
+
+Step = Callable[[], bool]
+_log = logging.getLogger(__name__)
+
+
+class Stop:
+    """Set by SIGTERM and SIGINT; everything that waits, waits on it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def listen(self) -> Stop:
+        """Be set by the signals that ask a process to end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.set())
+        return self
+
+    def set(self) -> None:
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; whether it is set."""
+        return self._event.wait(seconds)
+
+
+class Trouble:
+    """Tells how long to wait after failures in a row, and says in the log what is new about them, once."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._failures = 0
+
+    def happened(self, error: BaseException) -> float:
+        """Seconds to wait before trying again."""
+        first, most = PATIENCE
+        if self._failures == 0:
+            _log.warning("%s: %s; trying again", self._what, str(error).splitlines()[0] if str(error) else repr(error))
+        self._failures += 1
+        return float(min(first * 2 ** (self._failures - 1), most))
+
+    def over(self) -> None:
+        if self._failures:
+            _log.info("%s: works again", self._what)
+        self._failures = 0
+
+
+def keep_trying(work: Callable[[Trouble], None], stop: Stop, what: str) -> bool:
+    """Do `work`, again from its start whenever the database is away. False when it was stopped before it was done.
+
+    `work` calls `over` on what it is given when things go well again. Raises whatever isn't transient.
+    """
+    trouble = Trouble(what)
+    while not stop:
+        try:
+            work(trouble)
+        except (Transient, sa.exc.SQLAlchemyError) as error:
+            if not transient(error):
+                raise
+            stop.wait(trouble.happened(error))
+        else:
+            trouble.over()
+            return True
+    return False
+
+
+def run_steps(step: Step, stop: Stop, beat: Callable[[], None], what: str) -> None:
+    """Step until stopped."""
+    keep_trying(lambda trouble: loop(step, stop, beat, trouble), stop, what)
+
+
+def run_leading(engine: sa.Engine, name: str, stop: Stop, lead: Callable[[Trouble], None], pulse: Pulse) -> None:
+    """Until stopped, `lead` whenever this process leads `name`; else stand by.
+
+    Whatever fails in `lead`, the lock may be gone with it: so the way back is through another election.
+    """
+
+    def once(trouble: Trouble) -> None:
+        with leader(engine, name) as leads:
+            if leads:
+                _log.info("leading")
+                lead(trouble)
+                return
+        trouble.over()
+        pulse.beat(leads=False)
+        stop.wait(STANDBY)
+
+    while keep_trying(once, stop, name):
+        continue
+
+
+def loop(step: Step, stop: Stop, beat: Callable[[], None], trouble: Trouble) -> None:
+    """Step until stopped: at once after work was found, else after a pause."""
+    first, most = IDLE
+    pause = first
+    while not stop:
+        beat()
+        found = step()
+        trouble.over()
+        if found:
+            pause = first
+        else:
+            stop.wait(pause)
+            pause = min(pause * 1.2, most)
+
+
+class Pulse:
+    """Says now and then in the database that this process lives."""
+
+    def __init__(self, engine: sa.Engine, process: str, clock: Clock) -> None:
+        self._engine = engine
+        self._process = f"{process}@{platform.node()}"
+        self._clock = clock
+        self._due = 0.0
+        self._started = clock()
+
+    def beat(self, **detail: Any) -> None:
+        """Write the life sign, if the last one is `BEAT` seconds old. Raises Transient."""
+        if time.monotonic() >= self._due:
+            self._write(detail)
+            self._due = time.monotonic() + BEAT
+
+    def _write(self, detail: Mapping[str, Any]) -> None:
+        about = {"pid": os.getpid(), "version": version("milepost"), "started_at": self._started.isoformat(), **detail}
+        with self._engine.begin() as connection:
+            heartbeats.beat(connection, self._process, self._clock(), about)
+
+    @contextmanager
+    def by_itself(self, stop: Stop) -> Iterator[None]:
+        """For a process without a loop of its own: a thread beats until the block ends."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not stop and not done.is_set():
+                keep_trying(lambda _: self.beat(), stop, "heartbeat")
+                done.wait(1.0)
+
+        thread = threading.Thread(target=watch, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()

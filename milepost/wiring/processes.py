@@ -1,0 +1,117 @@
+"""The main function of each process. Each returns when it is asked to stop, and raises what it can't go on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+import sqlalchemy as sa
+
+from milepost.catalog.schema import Catalog
+from milepost.errors import Unavailable
+from milepost.journeystate import JourneyChange
+from milepost.settings import Settings
+from milepost.supervisor import on_orphaned
+from milepost.wiring import logs
+from milepost.wiring.loops import Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
+from milepost.wiring.resources import Resources, opened, with_secret
+
+Name = Literal["web", "collector", "dashboards", "record", "assemble", "scheduler"]
+NAMES: Final[tuple[Name, ...]] = get_args(Name)
+GRACE: Final = 5
+"""Seconds that open requests of a supervised web process have to end."""
+
+
+def run(name: Name, settings: Settings, *, supervised: bool = False, descriptor: int | None = None) -> None:
+    """Run one process until SIGTERM or SIGINT.
+
+    `supervised`: stop as well when standard input closes. `descriptor`: the web's listening socket, inherited.
+    """
+    logs.configure(settings.log)
+    stop = Stop().listen()
+    if supervised:
+        on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    if name in ("web", "collector", "dashboards"):
+        _run_web(name, settings, stop, descriptor, supervised)
+        return
+    with opened(settings, name) as resources:
+        if keep_trying(lambda _: resources.prepare(), stop, "database"):
+            _LOOPS[name](resources, stop, Pulse(resources.engine, name, resources.clock))
+
+
+# --- web --------------------------------------------------------------------------------------------------------------
+
+
+def _run_web(name: Name, settings: Settings, stop: Stop, descriptor: int | None, supervised: bool) -> None:
+    from milepost.wiring import web
+
+    factory = {"web": web.web_app, "collector": web.collector_app, "dashboards": web.dashboards_app}[name]
+    settings = settings if name == "collector" else with_secret(settings)
+    listening = socket.socket(fileno=descriptor) if descriptor is not None else web.listen(settings)
+    with listening, opened(settings, name) as resources:
+        _prepare_meanwhile(resources, stop)
+        options = {"timeout_graceful_shutdown": GRACE} if supervised else {}
+        with Pulse(resources.engine, name, resources.clock).by_itself(stop):
+            web.serve(factory(resources), settings, listening, **options)
+
+
+def _prepare_meanwhile(resources: Resources, stop: Stop) -> None:
+    """The web answers from the start, with 503 until the database is there."""
+
+    def prepare() -> None:
+        keep_trying(lambda _: resources.prepare(), stop, "database")
+
+    threading.Thread(target=prepare, name="prepare", daemon=True).start()
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _run_record(resources: Resources, stop: Stop, pulse: Pulse) -> None:
+    from correlator.record import Recorder
+
+    recorder = Recorder(resources.engine, resources.cache.active, resources.clock)
+    run_steps(recorder.step, stop, pulse.beat, "record")
+
+
+def _run_assemble(resources: Resources, stop: Stop, pulse: Pulse) -> None:
+    from correlator.assemble import Assembler
+    from sla.store import Clocks
+
+    clocks = Clocks()
+
+    def changed(connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime) -> None:
+        clocks.on_journeys_changed(connection, catalog, changes, now=now)
+
+    assembler = Assembler(resources.engine, resources.cache.active, resources.clock, changed)
+
+    def lead(trouble: Trouble) -> None:
+        loop(assembler.step, stop, lambda: pulse.beat(leads=True), trouble)
+
+    run_leading(resources.engine, "assemble", stop, lead, pulse)
+
+
+def _run_scheduler(resources: Resources, stop: Stop, pulse: Pulse) -> None:
+    from milepost.wiring.jobs import Schedule, jobs_of
+
+    def lead(trouble: Trouble) -> None:
+        with Schedule(jobs_of(resources)) as schedule:
+            while not stop.wait(0.2):
+                if schedule.lost.is_set():
+                    raise Unavailable("the database went away")
+                pulse.beat(leads=True)
+                trouble.over()
+
+    run_leading(resources.engine, "scheduler", stop, lead, pulse)
+
+
+_LOOPS: Final[dict[str, Callable[[Resources, Stop, Pulse], None]]] = {
+    "record": _run_record,
+    "assemble": _run_assemble,
+    "scheduler": _run_scheduler,
+}

@@ -1,0 +1,87 @@
+"""The web processes: collector, read API and pages, together on one ASGI app or each on its own."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from collector.app import make_app
+from collector.health import Health
+from collector.metrics import Metrics
+from collector.server import server_config
+from collector.store import DatabaseStore
+from milepost.db.engine import libpq_url
+from milepost.errors import ConfigurationError
+from milepost.settings import Settings
+from milepost.wiring.resources import Resources
+
+
+def web_app(resources: Resources) -> FastAPI:
+    """Collector, read API and pages."""
+    app = collector_app(resources)
+    _mount_pages(app, resources)
+    return app
+
+
+def collector_app(resources: Resources) -> FastAPI:
+    """What systems send to."""
+    url = libpq_url(resources.engine.url.render_as_string(hide_password=False))
+    return make_app(
+        database_url=url,
+        store=DatabaseStore(resources.engine),
+        limits=resources.settings.ingest,
+        clock=resources.clock,
+    )
+
+
+def dashboards_app(resources: Resources) -> FastAPI:
+    """What people and programs read."""
+    app = FastAPI(title="Milepost", version="1", docs_url=None, redoc_url=None)
+    health = Health(DatabaseStore(resources.engine), Metrics())
+    app.add_api_route("/healthz", health.live, methods=["GET"], response_class=Response)
+    app.add_api_route("/readyz", health.ready, methods=["GET"], response_class=Response)
+    _mount_pages(app, resources)
+    return app
+
+
+def _mount_pages(app: FastAPI, resources: Resources) -> None:
+    from dashboards.app import mount  # slow to load: Dash, plotly
+
+    from dashboards.context import Context
+    from dashboards.session import Sessions
+
+    settings, engine, clock = resources.settings, resources.engine, resources.clock
+    sessions = Sessions(engine, settings.web, clock)
+    mount(app, Context(engine, settings, resources.catalog, clock, sessions))
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The web's listening socket. Raises ConfigurationError when the address can't be had."""
+    web = settings.web
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"can't listen on {web.host}:{web.port}: {error.strerror} (MILEPOST_HOST, MILEPOST_PORT)"
+        ) from error
+    return listening
+
+
+def serve(app: FastAPI, settings: Settings, listening: socket.socket, **options: Any) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    web = settings.web
+    if web.trusted_proxies:
+        options |= {"proxy_headers": True, "forwarded_allow_ips": web.trusted_proxies}
+    config = server_config(app, host=web.host, port=web.port, **options)
+    uvicorn.Server(config).run(sockets=[listening])
