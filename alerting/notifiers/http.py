@@ -76,10 +76,17 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, *, timeout: fl
     except httpcore.TimeoutException as error:
         raise Unavailable(f"{target.authority} did not answer within {timeout:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        # httpcore hides what TLS said behind its own error
-        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            raise Permanent(f"{target.host}: certificate: {error.__cause__.verify_message}") from error
+        if (refused := _certificate_error(error)) is not None:
+            raise Permanent(f"{target.host}: certificate: {refused.verify_message}") from error
         raise Unavailable(f"{target.authority}: {str(error) or type(error).__name__}") from error
+
+
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """What TLS said, which httpcore hides behind errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def check(response: Response, *, now: datetime) -> None:
