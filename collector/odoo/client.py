@@ -35,6 +35,8 @@ Row = dict[str, Any]
 Domain = Sequence[Any]
 
 _CONTEXT: Final = {"lang": "en_US", "tz": "UTC", "active_test": False}
+_VERSION: Final = "19.0"
+"""Told to odoorpc so that it doesn't ask: it only wants to know an Odoo before 10."""
 _MAX_TEXT: Final = 300
 # the class that Odoo names in its answer
 _MEANING: Final[dict[str, type[Permanent]]] = {
@@ -106,9 +108,8 @@ class Client:
     def _connected(self) -> odoorpc.ODOO:
         if self._odoo is None:
             options = self._options
-            odoo = odoorpc.ODOO(
-                self._host, self._protocol, self._port, timeout=options.odoo_timeout, opener=self._opener
-            )
+            address = (self._host, self._protocol, self._port)
+            odoo = odoorpc.ODOO(*address, timeout=options.odoo_timeout, version=_VERSION, opener=self._opener)
             odoo.login(options.odoo_database, options.odoo_user, options.odoo_password)
             self._odoo = odoo
         return self._odoo

@@ -261,7 +261,7 @@ class Poller:
 
 
 def poll_once(engine: sa.Engine, options: settings.Odoo, clock: Clock) -> PollResult:
-    """One step of a poller made for it: 8 calls more than a kept one needs, to log in and learn of the models."""
+    """One step of a poller made for it: 7 calls more than a kept one needs, to log in and learn of the models."""
     return Poller(engine, options, clock).step()
 
 
