@@ -56,6 +56,13 @@ def embedded_url() -> Iterator[str]:
         yield server.url("postgres")
 
 
+@pytest.fixture
+def server_dir() -> Iterator[Path]:
+    """A folder for an embedded server of the test's own. (As root, pytest's tmp_path is closed to the server.)"""
+    with tempfile.TemporaryDirectory(prefix="milepost-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
     """Makes fresh databases on the chosen server."""

@@ -168,7 +168,7 @@ class EmbeddedPostgres:
             self._init()
         deadline = time.monotonic() + self._start_timeout
         log_start, launched = 0, False
-        while not self._answers():
+        while (refusal := self._refusal()) is not None:
             lock = _locked(self.data_dir / "server.lock", fcntl.LOCK_EX)
             if lock is not None and launched:
                 os.close(lock)
@@ -177,20 +177,23 @@ class EmbeddedPostgres:
                 log_start, launched = self._launch(lock), True
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"PostgreSQL is not ready after {self._start_timeout:g} s:\n{self._log_tail(log_start)}"
+                    f"PostgreSQL is not ready after {self._start_timeout:g} s ({refusal}):\n{self._log_tail(log_start)}"
                 )
             time.sleep(_POLL)
 
-    def _answers(self) -> bool:
-        """Whether the server accepts connections; makes sure that our database is there."""
-        if not self.running() or self._noted()[1] != "ready":
-            return False
-        with contextlib.suppress(psycopg.OperationalError):
+    def _refusal(self) -> str | None:
+        """Why the server can't be used now, or None; makes sure that our database is there."""
+        if not self.running():
+            return "it does not run"
+        if (state := self._noted()[1]) != "ready":
+            return state or "it is starting"
+        try:
             with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=10) as connection:
                 if connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME]).fetchone() is None:
                     connection.execute(f"CREATE DATABASE {NAME}")
-            return True
-        return False
+        except psycopg.OperationalError as error:
+            return str(error)
+        return None
 
     def _launch(self, lock: int) -> int:
         """Start the server, which inherits `lock`; returns where in the log its messages begin."""

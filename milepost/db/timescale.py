@@ -5,8 +5,8 @@ without. What a table became when it was made, it stays: TimescaleDB installed l
 
 Plain partitions: a DEFAULT partition takes every row whose day isn't there, so that writing never fails for the lack of
 one. `ensure_partitions` runs ahead of time; where rows came first, it moves them from the default into their day. A new
-day is made as a table of its own and then attached: that lets readers and writers of the parent go on (CREATE TABLE …
-PARTITION OF would lock them all out). Only the default partition is locked, and half a second is waited for it at most.
+day is made as a table of its own and then attached, so that readers of other days go on (CREATE TABLE … PARTITION OF
+would lock them all out) and writers wait for some milliseconds; nobody is waited for longer than half a second.
 """
 
 from __future__ import annotations
@@ -192,8 +192,9 @@ def _add_day(connection: sa.Connection, split: Split, day: datetime) -> None:
     low, high = f"'{day.isoformat()}'", f"'{(day + DAY).isoformat()}'"
     for statement in (
         f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
-        # ATTACH takes both locks anyway; taken first, nobody writes the day into the default while its rows move.
-        f"LOCK TABLE ONLY {parent} IN SHARE UPDATE EXCLUSIVE MODE",
+        # Writers wait here, before they have chosen a partition: one that had already chosen the default would find its
+        # row refused there afterwards. Readers go on.
+        f"LOCK TABLE ONLY {parent} IN SHARE ROW EXCLUSIVE MODE",
         f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE",
         f"WITH moved AS (DELETE FROM {default} WHERE {split.column} >= {low} AND {split.column} < {high} RETURNING *)"
         f" INSERT INTO {name} SELECT * FROM moved",
