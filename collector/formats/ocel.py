@@ -1,0 +1,157 @@
+"""OCEL 1.0 and 2.0 JSON logs to events. Pure. Specification: https://www.ocel-standard.org/
+
+Every event becomes one event whose keys are the objects that it relates to. Objects with attributes or with relations
+of their own get an event `<type>.described` that carries them, at the time of the first event that names the object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from milepost.errors import MalformedBody
+
+_NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
+MAX_TEXT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    id: str
+    activity: str
+    time: str
+    objects: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogObject:
+    id: str
+    type: str
+    attributes: Mapping[str, Any]
+    related: tuple[tuple[str, str], ...]  # (object id, qualifier)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A parsed log, of either version."""
+
+    events: list[LogEvent]
+    objects: dict[str, LogObject]
+
+    @property
+    def relations(self) -> int:
+        """How many (event, object) pairs it has."""
+        return sum(len(event.objects) for event in self.events)
+
+    def idle(self) -> list[LogObject]:
+        """Objects that no event names: they have no date, and so no event."""
+        named = {object_id for event in self.events for object_id in event.objects}
+        return [item for item in self.objects.values() if item.id not in named]
+
+
+def parse(doc: Any) -> Log:
+    """Read a JSON document. Raises MalformedBody naming what is missing."""
+    try:
+        return _version_1(doc) if "ocel:events" in doc else _version_2(doc)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MalformedBody(
+            f"this is no OCEL 1.0 or 2.0 JSON log: {error!r} is missing or of the wrong type"
+        ) from error
+
+
+def _version_1(doc: Any) -> Log:
+    events = [
+        LogEvent(
+            key, item["ocel:activity"], item["ocel:timestamp"], tuple(item["ocel:omap"]), item.get("ocel:vmap", {})
+        )
+        for key, item in doc["ocel:events"].items()
+    ]
+    objects = {
+        key: LogObject(key, item["ocel:type"], item.get("ocel:ovmap", {}), ())
+        for key, item in doc["ocel:objects"].items()
+    }
+    return Log(events, objects)
+
+
+def _version_2(doc: Any) -> Log:
+    events = []
+    for item in doc["events"]:
+        related = tuple(relation["objectId"] for relation in item.get("relationships", ()))
+        attributes = {attribute["name"]: attribute["value"] for attribute in item.get("attributes", ())}
+        events.append(LogEvent(item["id"], item["type"], item["time"], tuple(dict.fromkeys(related)), attributes))
+    objects = {}
+    for item in doc["objects"]:
+        # the last value stands; its own time is kept by the order of the list, which is by time
+        attributes = {attribute["name"]: attribute["value"] for attribute in item.get("attributes", ())}
+        related_to = tuple(
+            (each["objectId"], each.get("qualifier", "related")) for each in item.get("relationships", ())
+        )
+        objects[item["id"]] = LogObject(item["id"], item["type"], attributes, related_to)
+    return Log(events, objects)
+
+
+def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """All events of a log. `types` maps activities to event types; others become `ocel.<activity>`."""
+    first: dict[str, str] = {}
+    for event in sorted(log.events, key=lambda item: _instant(item.time)):
+        for object_id in event.objects:
+            first.setdefault(object_id, event.time)
+        yield _wire(
+            source,
+            event.id,
+            types.get(event.activity, f"ocel.{word(event.activity)}"),
+            event.time,
+            {"keys": _keys(log, event.objects), "attributes": _scalars(event.attributes)},
+        )
+    for item in log.objects.values():
+        if item.id in first and (item.attributes or item.related):
+            yield _described(log, item, source, first[item.id])
+
+
+def _described(log: Log, item: LogObject, source: str, at: str) -> dict[str, Any]:
+    links = [
+        {"parent": _ref(item), "child": _ref(log.objects[other]), "rel": word(qualifier)}
+        for other, qualifier in item.related
+        if other in log.objects
+    ]
+    data = {"keys": {word(item.type): item.id}, "attributes": _scalars(item.attributes), "links": links}
+    return _wire(source, f"object/{item.id}", f"{word(item.type)}.described", at, data)
+
+
+def _wire(source: str, event_id: str, event_type: str, at: str, data: dict[str, Any]) -> dict[str, Any]:
+    moment = _instant(at).isoformat()
+    return {"specversion": "1.0", "id": event_id, "source": source, "type": event_type, "time": moment, "data": data}
+
+
+def _keys(log: Log, ids: tuple[str, ...]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for object_id in ids:
+        kind = log.objects[object_id].type if object_id in log.objects else "object"
+        keys.setdefault(word(kind), []).append(object_id)
+    return keys
+
+
+def _ref(item: LogObject) -> dict[str, str]:
+    return {"type": word(item.type), "key": item.id}
+
+
+def word(name: str) -> str:
+    """A name as an identifier: "Place Order" → place_order."""
+    return _NOT_WORD.sub("_", name.lower()).strip("_") or "unnamed"
+
+
+def _instant(text: str) -> datetime:
+    """OCEL times without a zone are UTC."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        word(name): value if isinstance(value, int | float | bool) else str(value)[:MAX_TEXT]
+        for name, value in values.items()
+    }

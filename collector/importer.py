@@ -1,0 +1,154 @@
+"""Imports of files: the same validation as over HTTP, straight into the event log, in batches.
+
+An import can be repeated: ids are made from the file's own, so what is there already is a duplicate.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+import yaml
+
+from collector.formats import ocel
+from collector.formats.tables import RowReader, read_mapping
+from collector.ingest import Rejection, validate
+from milepost.clock import Clock, to_us
+from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
+from milepost.inbox import log, quarantine
+
+BATCH: Final = 1_000
+Progress = Callable[[int, int], None]
+"""Told (done, of how many), in the unit of the file: rows or events."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of an import. `units` are rows or log events; `dateless` units gave no event for want of a date."""
+
+    units: int = 0
+    accepted: int = 0
+    refused: int = 0
+    dateless: int = 0
+    relations: int = 0
+    objects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """Sends as one source: whoever may run the command may write that source."""
+
+    default_source: str
+
+    def may_send(self, source: str, event_type: str) -> bool:  # noqa: ARG002
+        return source == self.default_source
+
+
+def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, progress: Progress) -> Report:
+    """Import a table. Raises CatalogError (mapping), MalformedBody (file), NotFound."""
+    mapping = read_mapping(mapping_path.name, _text(mapping_path, "utf-8"))
+    reader = RowReader(mapping)
+    lines = _text(path, mapping.encoding)
+    table = csv.DictReader(StringIO(lines), delimiter=mapping.delimiter)
+    missing = reader.columns() - set(table.fieldnames or ())
+    if missing:
+        raise CatalogError(f"{mapping_path.name}: {path.name} has no column {', '.join(sorted(missing))}")
+    rows = list(table)
+    report = Report(units=len(rows))
+    made = _row_events(reader, rows, report)
+    _send(engine, Importer(mapping.source), made, clock, report, progress)
+    return report
+
+
+def _row_events(reader: RowReader, rows: list[dict[str, str]], report: Report) -> Iterator[dict[str, Any] | Rejection]:
+    for number, row in enumerate(rows, start=2):
+        try:
+            events = reader.events(row)
+        except InvalidEvent as error:
+            yield Rejection(number, None, f"line {number}: {error}", msgspec.json.encode(row), None)
+            continue
+        report.dateless += not events
+        yield from events
+
+
+def import_ocel(
+    engine: sa.Engine, path: Path, source: str, types: Mapping[str, str], clock: Clock, progress: Progress
+) -> Report:
+    """Import an OCEL 1.0 or 2.0 JSON log. `types` maps activities to event types. Raises MalformedBody, NotFound."""
+    try:
+        document = msgspec.json.decode(_text(path, "utf-8-sig"))
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"{path.name}: not valid JSON: {error}") from error
+    parsed = ocel.parse(document)
+    report = Report(
+        units=len(parsed.events),
+        relations=parsed.relations,
+        objects=len(parsed.objects),
+        dateless=len(parsed.idle()),
+    )
+    _send(engine, Importer(source), ocel.wire_events(parsed, source, types), clock, report, progress)
+    return report
+
+
+def read_types(path: Path) -> dict[str, str]:
+    """A YAML file {activity: event type}."""
+    try:
+        return msgspec.convert(yaml.safe_load(_text(path, "utf-8")), dict[str, str])
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise CatalogError(f"{path.name}: expected a mapping from activity to event type: {error}") from error
+
+
+def _text(path: Path, encoding: str) -> str:
+    try:
+        return path.read_text(encoding)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: there is no such file") from error
+    except (UnicodeDecodeError, LookupError) as error:
+        raise MalformedBody(f"{path.name}: not readable as {encoding}: {error}") from error
+
+
+def _send(
+    engine: sa.Engine,
+    sender: Importer,
+    made: Iterable[dict[str, Any] | Rejection],
+    clock: Clock,
+    report: Report,
+    progress: Progress,
+) -> None:
+    done = 0
+    batch: list[dict[str, Any] | Rejection] = []
+    total = report.units
+    for item in made:
+        batch.append(item)
+        if len(batch) == BATCH:
+            _commit(engine, sender, batch, clock, report)
+            done += len(batch)
+            batch = []
+            progress(min(done, total), total)
+    _commit(engine, sender, batch, clock, report)
+    progress(total, total)
+
+
+def _commit(
+    engine: sa.Engine, sender: Importer, batch: list[dict[str, Any] | Rejection], clock: Clock, report: Report
+) -> None:
+    now = clock()
+    unreadable = [item for item in batch if isinstance(item, Rejection)]
+    bodies = [msgspec.json.encode(item) for item in batch if not isinstance(item, Rejection)]
+    verdict = validate(bodies, received_us=to_us(now), sender=sender)
+    refused = [*unreadable, *verdict.rejected]
+    source = sender.default_source
+    with engine.begin() as connection:
+        log.append(connection, verdict.entries)
+        quarantine.add(
+            connection,
+            [quarantine.Refusal(now, source, "refused", item.error, item.id, item.body, "import") for item in refused],
+        )
+    report.accepted += len(verdict.entries)
+    report.refused += len(refused)

@@ -1,0 +1,122 @@
+"""Imports: files of this repository's own making, and the real data sets where they lie beside the checkout."""
+
+from __future__ import annotations
+
+import csv
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from collector import importer
+from milepost.catalog import loader
+from milepost.clock import utc_now
+from milepost.db import tables as t
+from milepost.errors import CatalogError, MalformedBody
+from sla.store import Clocks
+from tests.chain import Chain
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+SCMS = DATA / "scms" / "SCMS_Delivery_History_Dataset.csv"
+OCEL = DATA / "ocel" / "order_process.jsonocel"
+EXAMPLE = ROOT / "docs" / "examples" / "scms"
+
+MAPPING = """
+source: /import/test
+id: Nr
+date_forms: ["%d.%m.%Y"]
+no_value: ["-"]
+events:
+  - {type: order.received, time: Placed, keys: {order: Nr}, attributes: {channel: Via}}
+  - {type: order.confirmed, time: Confirmed, keys: {order: Nr}}
+"""
+
+
+def quiet(done: int, total: int) -> None:
+    assert done <= total
+
+
+def test_rows_become_events_and_a_missing_date_is_no_event(engine: sa.Engine, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MAPPING)
+    lines = ["Nr,Placed,Confirmed,Via", 'A1,01.02.2024,02.02.2024,"web, shop"', "A2,03.02.2024,-,edi", "A3,-,-,edi"]
+    (tmp_path / "t.csv").write_text("\n".join([*lines, "A4,soon,-,edi"]))
+    for _ in range(2):  # importing again changes nothing
+        report = importer.import_csv(engine, tmp_path / "t.csv", tmp_path / "m.yaml", utc_now, quiet)
+        assert (report.units, report.accepted, report.refused, report.dateless) == (4, 3, 1, 1)
+    Chain(engine).settle()
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(t.journeys).order_by(t.journeys.c.key)).all()
+        refused = connection.execute(sa.select(t.quarantine.c.reason, t.quarantine.c.body)).first()
+        assert connection.scalar(sa.select(sa.func.count()).select_from(t.events)) == 3
+    assert [(row.key, row.stage, row.channel) for row in rows] == [
+        ("A1", "confirmed", "web, shop"),
+        ("A2", "received", "edi"),
+    ]
+    assert refused is not None
+    assert 'line 5: Placed: "soon" is no date' in refused.reason
+    assert b"A4" in refused.body
+
+
+def test_a_mapping_that_does_not_fit_names_the_place(engine: sa.Engine, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MAPPING.replace("Confirmed, keys", "Agreed, keys"))
+    (tmp_path / "t.csv").write_text("Nr,Placed,Via\n")
+    with pytest.raises(CatalogError, match=r"m\.yaml: t\.csv has no column Agreed"):
+        importer.import_csv(engine, tmp_path / "t.csv", tmp_path / "m.yaml", utc_now, quiet)
+    (tmp_path / "m.yaml").write_text(MAPPING.replace("source", "sauce"))
+    with pytest.raises(CatalogError, match=r"m\.yaml"):
+        importer.import_csv(engine, tmp_path / "t.csv", tmp_path / "m.yaml", utc_now, quiet)
+    (tmp_path / "log.json").write_text('{"events": 5}')
+    with pytest.raises(MalformedBody, match="no OCEL"):
+        importer.import_ocel(engine, tmp_path / "log.json", "/x", {}, utc_now, quiet)
+
+
+@pytest.mark.skipif(not SCMS.exists(), reason="the data set is not beside the checkout")
+def test_the_lines_breached_are_those_of_a_plain_count(engine: sa.Engine) -> None:
+    texts = loader.read_texts(None) | {p.name: p.read_text() for p in EXAMPLE.glob("[js]*.yaml")}
+    catalog = loader.load(texts)
+    clocks = Clocks()
+    chain = Chain(
+        engine,
+        catalog=catalog,
+        changed=lambda c, cat, changes, now: clocks.on_journeys_changed(c, cat, changes, now=now),
+    )
+    report = importer.import_csv(engine, SCMS, EXAMPLE / "mapping.yaml", utc_now, quiet)
+    assert (report.units, report.refused, report.dateless) == (10_324, 0, 0)
+    chain.settle()
+
+    def day(text: str) -> datetime:
+        return datetime.strptime(text, "%d-%b-%y")  # noqa: DTZ007 (two plain days are compared)
+
+    with SCMS.open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    late = {row["ID"] for row in rows if day(row["Delivered to Client Date"]) > day(row["Scheduled Delivery Date"])}
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(t.journeys)) == 10_324
+        j, b = t.journeys, t.breaches
+        found = set(connection.scalars(sa.select(j.c.key).join(b, b.c.journey_id == j.c.journey_id)))
+        silent = connection.scalar(sa.select(sa.func.count()).select_from(t.notifications))
+        signals = connection.execute(sa.select(t.signals.c.body).where(t.signals.c.action == "raise")).all()
+    assert len(late) == 1186
+    assert found == late
+    assert silent == 0
+    assert not any(body.get("notify", True) for (body,) in signals)
+
+
+@pytest.mark.skipif(not OCEL.exists(), reason="the data set is not beside the checkout")
+def test_every_event_object_and_relation_of_the_log_is_there(engine: sa.Engine) -> None:
+    report = importer.import_ocel(engine, OCEL, "/import/ocel", {}, utc_now, quiet)
+    assert (report.units, report.accepted, report.refused) == (2_391, 2_391, 0)
+    assert (report.objects, report.relations, report.dateless) == (796, 4_381, 0)
+    Chain(engine).settle()
+    with engine.connect() as connection:
+
+        def count(table: sa.Table) -> int | None:
+            return connection.scalar(sa.select(sa.func.count()).select_from(table))
+
+        assert count(t.events) == 2_391
+        assert count(t.objects) == 796
+        assert count(t.event_object) == 4_381
+        orders = connection.scalar(sa.select(sa.func.count()).where(t.journeys.c.root_type == "order"))
+    assert orders == 199
