@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -134,3 +135,8 @@ def _make_secret(path: Path) -> None:
         pass
     finally:
         beside.unlink()
+
+
+def login_address(settings: Settings, token: str) -> str:
+    """The address that lets in whoever follows it first."""
+    return f"{settings.public_url}/login?token={quote(token)}"

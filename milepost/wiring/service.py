@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.decisions import access, audit
@@ -185,11 +184,6 @@ def _started(opened: Resources) -> Started:
         users = access.list_users(connection)
         if not users:
             access.create_user(connection, name=ADMIN, password=None, role="admin", actor=audit.SYSTEM, now=now)
-            login = login_address(settings, access.issue_login(connection, ADMIN, now=now))
+            login = resources.login_address(settings, access.issue_login(connection, ADMIN, now=now))
     has_password = any(user.has_password and user.disabled_at is None for user in users)
     return Started(settings.public_url, str(settings.data_dir.resolve()), login, has_password)
-
-
-def login_address(settings: Settings, token: str) -> str:
-    """The address that lets in whoever follows it first."""
-    return f"{settings.public_url}/login?token={quote(token)}"

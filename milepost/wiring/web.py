@@ -49,14 +49,9 @@ def dashboards_app(resources: Resources) -> FastAPI:
 
 
 def _mount_pages(app: FastAPI, resources: Resources) -> None:
-    from dashboards.app import mount  # slow to load: Dash, plotly
+    from dashboards.app import mount  # Dash and plotly are slow to load, and a collector needs neither
 
-    from dashboards.context import Context
-    from dashboards.session import Sessions
-
-    settings, engine, clock = resources.settings, resources.engine, resources.clock
-    sessions = Sessions(engine, settings.web, clock)
-    mount(app, Context(engine, settings, resources.catalog, clock, sessions))
+    mount(app, engine=resources.engine, settings=resources.settings, catalog=resources.catalog, clock=resources.clock)
 
 
 def listen(settings: Settings) -> socket.socket:

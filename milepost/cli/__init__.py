@@ -1,0 +1,75 @@
+"""The command line: parses arguments and prints; everything else is somebody else's.
+
+Modules that are slow to load are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from milepost.cli import access, alerts, catalog, database, history, services
+from milepost.cli.output import notes, out
+from milepost.errors import ConfigurationError, MilepostError
+
+
+class Commands(TyperGroup):
+    """Turns errors that Milepost raises on purpose into one line and an exit code: 2 for settings, 1 for the rest."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except MilepostError as error:
+            notes.print(f"milepost: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="milepost",
+    help="Where every order and shipment is, and whether it will be on time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+contract_app = typer.Typer(help="The wire contract of events.", no_args_is_help=True)
+
+app.command("run")(services.run)
+app.command("demo")(services.demo)
+app.add_typer(database.app, name="db")
+app.add_typer(access.keys, name="keys")
+app.add_typer(access.users, name="users")
+app.command("login-link")(access.login_link)
+app.add_typer(history.app, name="import")
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(contract_app, name="contract")
+
+
+@contract_app.command("schema")
+def contract_schema(
+    indent: Annotated[int, typer.Option(min=0, max=8, help="Spaces a level; 0 for one line.")] = 2,
+) -> None:
+    """Print the JSON Schema of an event."""
+    import json
+
+    from milepost.contract import json_schema
+
+    out.print(json.dumps(json_schema(), indent=indent or None), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("version")
+def version() -> None:
+    """Print Milepost's version."""
+    from importlib.metadata import version as installed
+
+    out.print(installed("milepost"), highlight=False)
+
+
+def main() -> None:
+    """The entry point `milepost`."""
+    app()

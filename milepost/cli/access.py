@@ -1,0 +1,201 @@
+"""milepost keys …, milepost users …, milepost login-link"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milepost.cli.output import notes, out, table
+from milepost.errors import Permanent
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from milepost.settings import Settings
+
+keys = typer.Typer(help="API keys of the systems that send or read.", no_args_is_help=True)
+users = typer.Typer(help="People who may log in.", no_args_is_help=True)
+
+
+def actor() -> str:
+    """Who types: for the audit."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # an id without a name, as in containers
+        return "cli"
+
+
+@contextmanager
+def transaction() -> Iterator[tuple[sa.Connection, datetime, Settings]]:
+    """A transaction on a prepared database, the time, and the settings."""
+    from milepost.settings import Settings
+    from milepost.wiring.resources import prepared
+
+    with prepared(Settings.load(), "cli") as resources, resources.engine.begin() as connection:
+        yield connection, resources.clock(), resources.settings
+
+
+def length(text: str) -> timedelta:
+    """A length of time as the catalog writes it. Raises Permanent."""
+    from milepost.catalog.schema import Duration
+
+    try:
+        return timedelta(microseconds=Duration(text).us)
+    except ValueError as error:
+        raise Permanent(str(error)) from error
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    source: Annotated[list[str], typer.Option(help="A source that it may send as; * matches anything. Repeatable.")],
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="An event type that it may send (default: all). Repeatable.")
+    ] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="send (default) or read. Repeatable.")] = None,
+    expires: Annotated[str | None, typer.Option(help="For how long it is valid: 90d, 12h. Default: for ever.")] = None,
+) -> None:
+    """Make a key and print it. This is the only time that it is shown."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        new = access.create_key(
+            connection,
+            name=name,
+            sources=source,
+            types=type_ or ["*"],
+            scopes=scope or ["send"],
+            expires_at=now + length(expires) if expires else None,
+            actor=actor(),
+            now=now,
+        )
+    notes.print(f"Key {new.key_id} of {name}. It is shown this once:", markup=False, highlight=False)
+    out.print(new.text, markup=False, highlight=False, soft_wrap=True)
+
+
+@keys.command("list")
+def list_keys(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are revoked or expired.")] = False,
+) -> None:
+    """List the keys."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        found = [record for record in access.list_keys(connection) if everything or record.key.usable(now)]
+    rows = (
+        (
+            record.key.key_id,
+            record.key.name,
+            ", ".join(sorted(record.key.scopes)),
+            ", ".join(record.key.sources),
+            ", ".join(record.key.types),
+            "revoked" if record.key.revoked_at else record.key.expires_at,
+            record.last_used_at,
+        )
+        for record in found
+    )
+    columns = ("id", "name", "scopes", "sources", "types", "valid until", "last used")
+    table(*columns, rows=rows, empty="There are no keys: milepost keys create NAME --source SOURCE")
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The id that `keys list` shows.")]) -> None:
+    """Make a key useless, within seconds."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        access.revoke_key(connection, key_id, actor=actor(), now=now)
+    notes.print(f"Key {key_id} is revoked.", markup=False, highlight=False)
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+@users.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="The name to log in with.")],
+    role: Annotated[str, typer.Option(help="viewer, operator, analyst or admin.")] = "viewer",
+    password: Annotated[
+        bool, typer.Option(help="Ask for a password (read from a pipe where there is one), or go without.")
+    ] = True,
+) -> None:
+    """Add somebody who may log in. Without a password only login-link lets them in."""
+    from milepost.decisions import access
+
+    chosen = _ask_password() if password else None
+    with transaction() as (connection, now, _):
+        access.create_user(connection, name=name, password=chosen, role=role, actor=actor(), now=now)
+    notes.print(f"{name} may log in as {role}.", markup=False, highlight=False)
+
+
+@users.command("password")
+def set_password(name: Annotated[str, typer.Argument(help="Whose password.")]) -> None:
+    """Set another password."""
+    from milepost.decisions import access
+
+    chosen = _ask_password()
+    with transaction() as (connection, now, _):
+        access.set_password(connection, name, chosen, actor=actor(), now=now)
+    notes.print(f"{name} has another password.", markup=False, highlight=False)
+
+
+@users.command("list")
+def list_users() -> None:
+    """List the users."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, _, _):
+        found = access.list_users(connection)
+    rows = (
+        (user.name, user.role, "yes" if user.has_password else "no", user.created_at, user.disabled_at)
+        for user in found
+    )
+    columns = ("name", "role", "password", "added", "disabled")
+    table(*columns, rows=rows, empty="There are no users: milepost users add NAME --role admin")
+
+
+@users.command("disable")
+def disable_user(name: Annotated[str, typer.Argument(help="Whom to let in no more.")]) -> None:
+    """Let somebody in no more, within seconds."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        access.disable_user(connection, name, actor=actor(), now=now)
+    notes.print(f"{name} is disabled.", markup=False, highlight=False)
+
+
+def login_link(
+    name: Annotated[str, typer.Argument(help="Who is to log in.")],
+    valid: Annotated[str, typer.Option(help="For how long the link works: 1h, 30m.")] = "1h",
+) -> None:
+    """Print an address that lets a user in once, without a password."""
+    from milepost.decisions import access
+    from milepost.wiring.resources import login_address
+
+    with transaction() as (connection, now, settings):
+        token = access.issue_login(connection, name, now=now, valid=length(valid), actor=actor())
+    out.print(login_address(settings, token), markup=False, highlight=False, soft_wrap=True)
+
+
+def _ask_password() -> str:
+    """Asked twice at a terminal, else the first line of standard input. Raises Permanent when it is too short."""
+    from milepost.auth import MIN_PASSWORD
+
+    if sys.stdin.isatty():
+        typed = typer.prompt(
+            f"Password (at least {MIN_PASSWORD} characters)", hide_input=True, confirmation_prompt=True
+        )
+    else:
+        typed = sys.stdin.readline().rstrip("\r\n")
+    if len(typed) < MIN_PASSWORD:
+        raise Permanent(f"the password needs at least {MIN_PASSWORD} characters")
+    return str(typed)
