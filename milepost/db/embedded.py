@@ -83,8 +83,9 @@ class EmbeddedPostgres:
         Raises ConfigurationError when this machine or directory can't run it, Unavailable when it doesn't answer in
         time (a long crash recovery goes on meanwhile: start again).
         """
-        self._prepare()
+        self._make_directory()
         with self._gate():
+            self._prepare()
             lease = self._lease if self._lease is not None else _locked(self.data_dir / "users.lock", fcntl.LOCK_SH)
             try:
                 self._ensure_running()
@@ -123,9 +124,14 @@ class EmbeddedPostgres:
 
     # --- making the directory ---------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def _make_directory(self) -> None:
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.data_dir}: PostgreSQL can't keep its data here: {error}") from error
+
+    def _prepare(self) -> None:
+        try:
             self._account = server_account(self._pgdata if self._pgdata.exists() else None)
             self._account.reach(self.data_dir)
             self._account.reach(Path(_binary("postgres")).parent)
@@ -243,6 +249,8 @@ class EmbeddedPostgres:
         # Fast shutdown, and where that hangs the immediate one: then the next start recovers from the log.
         for how, patience in ((signal.SIGINT, self._stop_timeout), (signal.SIGQUIT, 15.0)):
             if not self._signal(how) or self._wait_gone(patience):
+                with contextlib.suppress(OSError):  # it isn't empty after an unclean end; the next start doesn't mind
+                    self._socket_dir().rmdir()
                 return
         raise Unavailable(f"PostgreSQL does not stop:\n{self._log_tail(0)}")
 

@@ -12,11 +12,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from milepost.db.engine import lock_key, make_engine
+from milepost.errors import ConfigurationError
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSIONS: Final[Mapping[str, Any]] = {"version_table": "schema_version", "version_table_schema": "input"}
+OLDEST_SERVER: Final = 15
 PATIENCE: Final = "5min"
 
 
@@ -33,12 +36,17 @@ def migrate(engine: sa.Engine) -> None:
     """Run the migrations that the database lacks, each in a transaction of its own.
 
     May be called by many processes at once: one works, the others wait for it and find nothing to do. Raises Transient
-    when a table is in use for too long; what was committed stays, and the next call goes on from there.
+    when a table is in use for too long (what was committed stays, and the next call goes on from there), and
+    ConfigurationError for a server that won't do, or a schema that only a newer Milepost knows.
     """
     with engine.connect() as connection, _alone(connection):
+        _refuse_unfit(connection)
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS input"))
         connection.commit()
-        command.upgrade(config({"connection": connection}), "head")
+        try:
+            command.upgrade(config({"connection": connection}), "head")
+        except CommandError as error:
+            raise ConfigurationError(f"the database is not of this version of Milepost, nor older: {error}") from error
 
 
 def is_current(connection: sa.Connection) -> bool:
@@ -55,6 +63,15 @@ def config(attributes: Mapping[str, Any]) -> Config:
     made.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     made.attributes.update(attributes)
     return made
+
+
+def _refuse_unfit(connection: sa.Connection) -> None:
+    version = connection.execute(sa.text("SHOW server_version_num")).scalar_one()
+    encoding = connection.execute(sa.text("SHOW server_encoding")).scalar_one()
+    if int(version) < OLDEST_SERVER * 10_000:
+        raise ConfigurationError(f"the database server is older than PostgreSQL {OLDEST_SERVER}")
+    if encoding != "UTF8":
+        raise ConfigurationError(f"the database's encoding is {encoding}; Milepost needs UTF8")
 
 
 @contextmanager

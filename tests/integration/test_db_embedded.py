@@ -154,6 +154,7 @@ def test_a_long_path_still_gets_a_socket(server_dir: Path) -> None:
         folder = Path(str(scalar(server.url(), "SHOW unix_socket_directories")))
         assert len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
 
 
 def test_a_server_that_cannot_start_says_why(server_dir: Path) -> None:

@@ -12,6 +12,7 @@ import milepost.db
 from milepost.db import check, schema
 from milepost.db.engine import make_engine
 from milepost.db.tables import metadata
+from milepost.errors import ConfigurationError
 from tests.databases import Databases
 
 COLUMNS = """
@@ -107,3 +108,19 @@ def test_a_database_without_tables_is_not_current(databases: Databases) -> None:
         with engine.connect() as connection:
             assert not schema.is_current(connection)
         engine.dispose()
+
+
+def test_the_schema_of_a_newer_milepost_is_refused(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE input.schema_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="9999"):
+        schema.migrate(engine)
+
+
+def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> None:
+    latin = "ENCODING 'LATIN1' LOCALE 'C'"
+    with (
+        databases.fresh(migrated=False, options=latin) as url,
+        pytest.raises(ConfigurationError, match="LATIN1"),
+    ):
+        schema.run_migrations(url)
