@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from alerting.limit import Told
 from alerting.message import Message
@@ -155,7 +155,7 @@ def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
     )
     heads = (
         sa.select(head.c.notification_id)
-        .distinct(head.c.channel)
+        .ext(distinct_on(head.c.channel))
         .where(head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free)
         .order_by(head.c.channel, head.c.next_attempt_at, head.c.notification_id)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -22,6 +23,8 @@ from milepost.catalog.schema import Routing
 from milepost.clock import Clock
 from milepost.errors import Gone, Permanent, Transient
 from milepost.settings import Alerting
+
+log = logging.getLogger(__name__)
 
 CHANNELS: Final = 16
 """So many channels a step serves at once."""
@@ -70,7 +73,7 @@ def step(
 
 
 def _start(sender: Sender, claimed: Claimed) -> threading.Thread:
-    thread = threading.Thread(target=deliver, args=(sender, claimed), name=f"send-{claimed.channel}", daemon=True)
+    thread = threading.Thread(target=_run, args=(sender, claimed), name=f"send-{claimed.channel}", daemon=True)
     thread.start()
     return thread
 
@@ -81,8 +84,15 @@ def _wait(threads: Sequence[threading.Thread], patience: float) -> None:
         thread.join(max(0.0, end - time.monotonic()))
 
 
+def _run(sender: Sender, claimed: Claimed) -> None:
+    try:
+        deliver(sender, claimed)
+    except Transient as error:
+        log.warning("the outcome of %s is not recorded, it goes out again: %s", claimed.message_id, error)
+
+
 def deliver(sender: Sender, claimed: Claimed) -> None:
-    """Send one claimed message and record what came of it."""
+    """Send one claimed message and record what came of it. Raises Transient when the database can't take it."""
     at = sender.clock()
     try:
         notifier = channels.notifier(claimed.channel, sender.routing, sender.settings, sender.environ)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from alerting.explain import SHARE, Share, Totals
 from alerting.group import Batch, Item, ItemId
@@ -49,7 +49,7 @@ def by_key(connection: sa.Connection, keys: Collection[str], *, resolved_after: 
     wanted = sa.or_(alerts.c.state != "resolved", alerts.c.resolved_at > resolved_after)
     query = (
         sa.select(alerts)
-        .distinct(alerts.c.key)
+        .ext(distinct_on(alerts.c.key))
         .where(alerts.c.key == sa.func.any(_texts(keys)), wanted)
         .order_by(alerts.c.key, alerts.c.alert_id.desc())
     )
@@ -279,7 +279,7 @@ def _first(basis: sa.CTE) -> sa.Select[Any]:
     """(alert, summary of its oldest item)"""
     return (
         sa.select(basis.c.alert_id, basis.c.summary)
-        .distinct(basis.c.alert_id)
+        .ext(distinct_on(basis.c.alert_id))
         .order_by(basis.c.alert_id, basis.c.at, basis.c.item)
     )
 
