@@ -27,6 +27,7 @@ FAST = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "checkpoint_timeout": "1h",
+    "log_checkpoints": "off",
     "shared_buffers": "128MB",
     "max_connections": "200",
 }

@@ -12,7 +12,6 @@ would lock them all out) and writers wait for some milliseconds; nobody is waite
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -113,9 +112,10 @@ def ensure_partitions(connection: sa.Connection, first: datetime, last: datetime
     Safe when several processes do it at once. Belongs in a transaction of its own: it sets lock_timeout, and raises
     Transient when a lock isn't to be had; try again at the next tick. TimescaleDB makes its chunks by itself: 0.
     """
+    if not _missing(connection, first, last):
+        return 0
     _one_at_a_time(connection)
-    plain = [split for split in split_tables() if _is_plain(connection, split)]
-    missing = [(split, day) for split in plain for day in _missing(connection, split, first, last)]
+    missing = _missing(connection, first, last)
     for split, day in missing:
         _add_day(connection, split, day)
     return len(missing)
@@ -161,13 +161,13 @@ def _is_plain(connection: sa.Connection, split: Split) -> bool:
     return bool(connection.scalar(kind, {"name": split.qualified}))
 
 
-def _missing(connection: sa.Connection, split: Split, first: datetime, last: datetime) -> Iterator[datetime]:
-    have = set(_days(connection, split))
-    day, end = _midnight(first), _midnight(last)
-    while day <= end:
-        if day not in have:
-            yield day
-        day += DAY
+def _missing(connection: sa.Connection, first: datetime, last: datetime) -> list[tuple[Split, datetime]]:
+    """The days without a partition, of plain tables."""
+    start = _midnight(first)
+    wanted = [start + number * DAY for number in range((_midnight(last) - start) // DAY + 1)]
+    plain = [split for split in split_tables() if _is_plain(connection, split)]
+    have = {split: set(_days(connection, split)) for split in plain}
+    return [(split, day) for split in plain for day in wanted if day not in have[split]]
 
 
 def _days(connection: sa.Connection, split: Split) -> list[datetime]:
