@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from alerting.signal import Act, Kind, Signal
 from milepost.db.tables import alerts, signals
+from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
 
 
@@ -89,6 +90,13 @@ def _append(connection: sa.Connection, act: Act) -> None:
     place = {name: alert[name] for name in ("kind", "rule", "group")}
     row = {**place, "action": act.action, "item": f"alert:{act.alert_id}", "at": act.at, "body": body}
     connection.execute(sa.insert(signals), row)
+    _audit(connection, act)
+
+
+def _audit(connection: sa.Connection, act: Act) -> None:
+    detail = {"reason": act.reason} if act.reason else {}
+    action, target = f"alert.{act.action}d", f"alert {act.alert_id}"
+    audit.record(connection, actor=act.actor, action=action, target=target, now=act.at, detail=detail)
 
 
 def _signal(row: sa.RowMapping) -> Signal:

@@ -202,6 +202,25 @@ def park(connection: sa.Connection, claimed: Claimed, error: str) -> None:
         )
 
 
+def drop_unopened(connection: sa.Connection, claimed: Claimed) -> bool:
+    """Drop a message whose alert's opening was parked on that channel; whether it was.
+
+    What waits is dropped when an opening is parked, but the pipeline may be writing one more at that moment.
+    """
+    table = notifications.c
+    parked = sa.select(
+        sa.exists().where(
+            table.alert_id == claimed.alert_id,
+            table.channel == claimed.channel,
+            table.event == "opened",
+            table.state == "parked",
+        )
+    )
+    if claimed.message.event == "opened" or not connection.scalar(parked):
+        return False
+    return _record(connection, claimed, state="dropped", error=UNOPENED)
+
+
 def hold_channel(connection: sa.Connection, channel: str, until: datetime) -> None:
     """Let everything that waits for a channel wait longer: its receiver asked for that."""
     table = notifications.c

@@ -94,6 +94,9 @@ def _run(sender: Sender, claimed: Claimed) -> None:
 def deliver(sender: Sender, claimed: Claimed) -> None:
     """Send one claimed message and record what came of it. Raises Transient when the database can't take it."""
     at = sender.clock()
+    with sender.engine.begin() as connection:
+        if outbox.drop_unopened(connection, claimed):
+            return
     try:
         notifier = channels.notifier(claimed.channel, sender.routing, sender.settings, sender.environ)
         note = notifier.deliver(Delivery(claimed.message_id, claimed.message, at))

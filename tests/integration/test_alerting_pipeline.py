@@ -15,7 +15,7 @@ from alerting import commands, outbox, pipeline
 from alerting.signal import Signal
 from milepost.catalog.schema import Channel, Duration, Route, Routing
 from milepost.db.engine import transaction_lock
-from milepost.db.tables import alert_changes, alert_items, alerts, notifications, signals
+from milepost.db.tables import alert_changes, alert_items, alerts, audit, notifications, signals
 from milepost.errors import Conflict, NotFound
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -315,6 +315,8 @@ def test_resolving_by_hand_ends_all_items_and_later_clears_do_nothing(alerting: 
     assert (alert["state"], alert["resolved_by"], alert["items_open"]) == ("resolved", "anna", 0)
     assert alert["summary"].startswith("All 2 breaches are over after 0 s: resolved by anna (a drill).")
     assert alerting.rows(alert_changes)[-1]["detail"] == {"reason": "a drill"}
+    (audited,) = alerting.rows(audit)
+    assert (audited["actor"], audited["action"], audited["detail"]) == ("anna", "alert.resolved", {"reason": "a drill"})
     alerting.run(over(1))
     assert alerting.events() == ["opened", "resolved"]
     alerting.run(breach(3), after=INTERVAL)

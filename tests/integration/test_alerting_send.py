@@ -244,6 +244,26 @@ def test_after_a_parked_opening_nothing_follows_on_that_channel(service: Service
     assert service.rows(notifications)[1]["error"] == outbox.UNOPENED
 
 
+def test_a_message_written_while_its_opening_is_being_parked_is_not_sent(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.troubles = ["client error"]
+    service.run(breach(1))
+    park = outbox.park
+
+    def park_late(connection: sa.Connection, *args: Any) -> None:
+        park(connection, *args)
+        service.run(over(1), after=MINUTE)  # sees the opening on its way, and commits first
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "park", park_late)
+        service.send_once()
+    assert service.states() == [("opened", "parked"), ("resolved", "pending")]
+    service.send_all()
+    assert service.states()[:2] == [("opened", "parked"), ("resolved", "dropped")]
+    assert len(receiver.seen) == 1
+
+
 def test_the_budget_ends_in_a_parked_message(service: Service, receiver: Receiver) -> None:
     receiver.trouble = "server error"
     service.run(breach(1))
