@@ -58,6 +58,11 @@ def money(amounts: Mapping[str, Decimal]) -> str:
     return ", ".join(f"{amount:,.2f} {currency or 'of unknown currency'}" for currency, amount in ordered)
 
 
+def ending(why: str) -> str:
+    """How an item ended, for people: what a clear's `why` means, or its own words."""
+    return _ENDS.get(why, why)
+
+
 def when(at: datetime) -> str:
     """A time for people: "20 Nov 2026 10:02 UTC"."""
     return f"{at.day} {at:%b %Y %H:%M} UTC"
@@ -96,9 +101,9 @@ def _over(kind: str, totals: Totals, lasted: timedelta) -> str:
     lead = f"All {_count(kind, totals.items_total)} are over" if totals.items_total > 1 else "It is over"
     ends = sorted(totals.ended.items(), key=lambda pair: (-pair[1], pair[0]))
     if len(ends) == 1:
-        how = _ENDS.get(ends[0][0], ends[0][0])
+        how = ending(ends[0][0])
     else:
-        how = ", ".join(f"{number} {_ENDS.get(why, why)}" for why, number in ends)
+        how = ", ".join(f"{number} {ending(why)}" for why, number in ends)
     return f"{lead} after {length(lasted)}: {how}."
 
 

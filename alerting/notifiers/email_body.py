@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined, Template
 
 from alerting import text as words
-from alerting.message import Message
+from alerting.message import ItemView, Message
 
 _TEXT: Final = """\
 {{ message.headline }}
@@ -21,7 +20,7 @@ _TEXT: Final = """\
 {% endfor %}
 {{ message.url }}
 {% if message.items %}
-{% for item in message.items %}- {{ item.summary or item.item }} (since {{ when(item.since) }}{{ amount(item) }})
+{% for item in message.items %}- {{ item.summary or item.item }} (since {{ when(item.since) }}{{ amount(item) }}{{ end(item) }})
 {% endfor %}{% if message.items_left_out %}… and {{ message.items_left_out }} more
 {% endif %}{% endif %}"""
 
@@ -44,7 +43,7 @@ background:#1c4fd6;color:#fff;text-decoration:none">Open the alert</a></p>
 {% if message.items %}<table style="width:100%;border-collapse:collapse;font-size:13px">
 {% for item in message.items %}<tr><td style="padding:6px 8px 6px 0;border-top:1px solid #e3e6ea">\
 {{ item.summary or item.item }}</td><td style="padding:6px 0;border-top:1px solid #e3e6ea;color:#5c6675;\
-white-space:nowrap;text-align:right">{{ when(item.since) }}{{ amount(item) }}</td></tr>
+white-space:nowrap;text-align:right">{{ when(item.since) }}{{ amount(item) }}{{ end(item) }}</td></tr>
 {% endfor %}</table>
 {% if message.items_left_out %}<p style="color:#5c6675;font-size:13px">… and {{ message.items_left_out }} more</p>
 {% endif %}{% endif %}</div></body></html>
@@ -77,7 +76,8 @@ def _context(message: Message) -> Mapping[str, Any]:
         "facts": facts(message),
         "colour": _OVER if over else _COLOURS[message.alert.severity],
         "when": words.when,
-        "amount": lambda item: _amount(item.amount, item.currency),
+        "amount": _amount,
+        "end": _end,
     }
 
 
@@ -98,5 +98,9 @@ def _by(person: str | None) -> str | None:
     return f"by {person}" if person else None
 
 
-def _amount(amount: Decimal | None, currency: str | None) -> str:
-    return "" if amount is None else f", {words.money({currency or '': amount})}"
+def _amount(item: ItemView) -> str:
+    return "" if item.amount is None else f", {words.money({item.currency or '': item.amount})}"
+
+
+def _end(item: ItemView) -> str:
+    return "" if item.cleared_why is None else f", {words.ending(item.cleared_why)}"

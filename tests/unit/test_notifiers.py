@@ -368,6 +368,13 @@ def test_a_runbook_that_is_no_web_address_is_no_link() -> None:
     assert 'href="javascript' not in email_body.html(msgspec.structs.replace(made, alert=alert))
 
 
+def test_what_is_over_says_how_it_ended() -> None:
+    made = a_message("resolved")
+    item = msgspec.structs.replace(made.items[0], cleared_why="retracted")
+    body = email_body.text(msgspec.structs.replace(made, items=[item]))
+    assert "12.50 EUR, taken back by late evidence)" in body
+
+
 def test_later_mails_of_an_alert_are_in_its_thread() -> None:
     with smtp_receiver() as receiver:
         an_email(receiver.port).deliver(Delivery("msg_second", a_message("resolved"), NOW))
