@@ -13,13 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.decisions import access, audit
-from milepost.errors import ConfigurationError, MilepostError
+from milepost.errors import ConfigurationError, MilepostError, Transient
 from milepost.settings import Settings
 from milepost.supervisor import Program, Supervisor, on_orphaned
 from milepost.wiring import logs, resources, web
@@ -64,38 +63,35 @@ def run(settings: Settings, announce: Callable[[Started], None], *, supervised: 
         opened = stack.enter_context(resources.opened(resources.on_database(settings, url), "run"))
         if not keep_trying(lambda _: opened.prepare(), stop, "database"):
             return
-        started = _started(opened)
         supervisor = Supervisor(_programs(url, listening), sys.stderr, colours=sys.stderr.isatty())
-        _supervise(supervisor, stop, _Ready(settings), partial(announce, started))
+        _supervise(supervisor, stop, _Ready(settings), lambda: announce(_started(opened)))
 
 
-def _supervise(supervisor: Supervisor, stop: Stop, ready: _Ready, announce: Callable[[], None]) -> None:
+def _supervise(supervisor: Supervisor, stop: Stop, ready: _Ready, tell: Callable[[], None]) -> None:
+    told = False
     try:
         while not stop.wait(TICK):
             supervisor.tick()
-            if ready.just_now():
-                announce()
+            if ready and not told:
+                with suppress(Transient):  # then at the next tick
+                    tell()
+                    told = True
     finally:
         _log.info("stopping")
         supervisor.stop(GRACE)
 
 
 class _Ready:
-    """Asks the web now and then whether it is ready, until it is."""
+    """Asks the web now and then whether it is ready, until it is; then it is true."""
 
     def __init__(self, settings: Settings) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)
         self._url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/readyz"
         self._done = threading.Event()
-        self._told = False
         threading.Thread(target=self._ask, name="ready", daemon=True).start()
 
-    def just_now(self) -> bool:
-        """True once."""
-        if self._told or not self._done.is_set():
-            return False
-        self._told = True
-        return True
+    def __bool__(self) -> bool:
+        return self._done.is_set()
 
     def _ask(self) -> None:
         while True:
