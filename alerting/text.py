@@ -100,11 +100,8 @@ def _oldest(totals: Totals) -> Iterable[str]:
 def _over(kind: str, totals: Totals, lasted: timedelta) -> str:
     lead = f"All {_count(kind, totals.items_total)} are over" if totals.items_total > 1 else "It is over"
     ends = sorted(totals.ended.items(), key=lambda pair: (-pair[1], pair[0]))
-    if len(ends) == 1:
-        how = ending(ends[0][0])
-    else:
-        how = ", ".join(f"{number} {ending(why)}" for why, number in ends)
-    return f"{lead} after {length(lasted)}: {how}."
+    how = [ending(why) if len(ends) == 1 else f"{number} {ending(why)}" for why, number in ends]
+    return f"{lead} after {length(lasted)}: {', '.join(how)}."
 
 
 def _explanation(shares: Iterable[Share], items: int) -> Iterable[str]:

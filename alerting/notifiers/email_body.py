@@ -20,7 +20,7 @@ _TEXT: Final = """\
 {% endfor %}
 {{ message.url }}
 {% if message.items %}
-{% for item in message.items %}- {{ item.summary or item.item }} (since {{ when(item.since) }}{{ amount(item) }}{{ end(item) }})
+{% for item in message.items %}- {{ item.summary or item.item }} ({{ details(item) }})
 {% endfor %}{% if message.items_left_out %}… and {{ message.items_left_out }} more
 {% endif %}{% endif %}"""
 
@@ -41,9 +41,8 @@ border-top:4px solid {{ colour }};border-radius:6px;padding:24px">
 <p style="margin:0 0 20px"><a href="{{ message.url }}" style="display:inline-block;padding:9px 18px;border-radius:4px;\
 background:#1c4fd6;color:#fff;text-decoration:none">Open the alert</a></p>
 {% if message.items %}<table style="width:100%;border-collapse:collapse;font-size:13px">
-{% for item in message.items %}<tr><td style="padding:6px 8px 6px 0;border-top:1px solid #e3e6ea">\
-{{ item.summary or item.item }}</td><td style="padding:6px 0;border-top:1px solid #e3e6ea;color:#5c6675;\
-white-space:nowrap;text-align:right">{{ when(item.since) }}{{ amount(item) }}{{ end(item) }}</td></tr>
+{% for item in message.items %}<tr><td style="padding:6px 0;border-top:1px solid #e3e6ea">\
+{{ item.summary or item.item }}<br><span style="color:#5c6675">{{ details(item) }}</span></td></tr>
 {% endfor %}</table>
 {% if message.items_left_out %}<p style="color:#5c6675;font-size:13px">… and {{ message.items_left_out }} more</p>
 {% endif %}{% endif %}</div></body></html>
@@ -75,9 +74,7 @@ def _context(message: Message) -> Mapping[str, Any]:
         "alert": message.alert,
         "facts": facts(message),
         "colour": _OVER if over else _COLOURS[message.alert.severity],
-        "when": words.when,
-        "amount": _amount,
-        "end": _end,
+        "details": _details,
     }
 
 
@@ -98,9 +95,11 @@ def _by(person: str | None) -> str | None:
     return f"by {person}" if person else None
 
 
-def _amount(item: ItemView) -> str:
-    return "" if item.amount is None else f", {words.money({item.currency or '': item.amount})}"
-
-
-def _end(item: ItemView) -> str:
-    return "" if item.cleared_why is None else f", {words.ending(item.cleared_why)}"
+def _details(item: ItemView) -> str:
+    """Since when, how much, and how it ended."""
+    parts = [f"since {words.when(item.since)}"]
+    if item.amount is not None:
+        parts.append(words.money({item.currency or "": item.amount}))
+    if item.cleared_why is not None:
+        parts.append(words.ending(item.cleared_why))
+    return ", ".join(parts)
