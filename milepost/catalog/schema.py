@@ -192,13 +192,16 @@ class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AnomalySpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """How sensitive the detectors are. `threshold` in robust standard deviations (MAD * 1.4826)."""
+    """How sensitive the detectors are. `threshold` in robust standard deviations (MAD * 1.4826).
+
+    Every finding is stored and shown; those of the detectors in `alert_on` raise an alert too.
+    """
 
     threshold: Annotated[float, Meta(gt=0)] = 6.0
     min_samples: Annotated[int, Meta(ge=3)] = 8
     min_expected: Annotated[float, Meta(ge=0)] = 5.0
     contamination: Annotated[float, Meta(gt=0, lt=0.5)] = 0.01
-    alert: bool = True
+    alert_on: list[Literal["volume", "duration", "journey"]] = field(default_factory=lambda: ["volume", "duration"])
     severity: Severity = "warning"
 
 
