@@ -182,7 +182,8 @@ _ROW: Final = "journeys"
 def root_objects(connection: sa.Connection, types: Collection[str]) -> Iterable[Sequence[int]]:
     """The ids of all objects of these types, in portions."""
     statement = sa.select(tables.objects.c.object_id).where(tables.objects.c.type.in_(sorted(types)))
-    return connection.execution_options(yield_per=PORTION).scalars(statement).partitions()
+    # on the statement: set on the connection, every later statement would get a server-side cursor too
+    return connection.scalars(statement.execution_options(yield_per=PORTION)).partitions()
 
 
 PORTION: Final = 5_000
