@@ -67,6 +67,8 @@ class CompiledPolicy:
     within_us: int = field(init=False)
     warn_us: int | None = field(init=False)
     all_hours: bool = field(init=False)
+    _within: timedelta = field(init=False)
+    _warn: timedelta | None = field(init=False)
     _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,8 @@ class CompiledPolicy:
         object.__setattr__(self, "date", self.spec.date or "")
         object.__setattr__(self, "within_us", within)
         object.__setattr__(self, "warn_us", None if share is None else int(within * share))
+        object.__setattr__(self, "_within", timedelta(microseconds=within))
+        object.__setattr__(self, "_warn", None if share is None else timedelta(microseconds=int(within * share)))
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
 
     def applies(self, attributes: Mapping[str, Scalar]) -> bool:
@@ -93,8 +97,12 @@ class CompiledPolicy:
 
     def deadline(self, start_us: int) -> tuple[int, int | None]:
         """Due and warn time of a clock with a fixed length."""
-        due = self.after(start_us, self.within_us)
-        return due, None if self.warn_us is None else self.after(start_us, self.warn_us)
+        if self.all_hours:
+            due = bounded(start_us + self.within_us)
+            return due, None if self.warn_us is None else start_us + self.warn_us
+        start = from_us(start_us)
+        due = to_us(self.calendar.add(start, self._within))
+        return due, None if self._warn is None else to_us(self.calendar.add(start, self._warn))
 
     def promised(self, value: Scalar) -> int:
         """Due time by the date that an attribute tells, with the grace. Raises UnreadableDate, CalendarBoundsError."""
