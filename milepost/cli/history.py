@@ -2,6 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-app = typer.Typer(help="Bring history in from files.", no_args_is_help=True)
+from milepost.cli.output import notes
+
+if TYPE_CHECKING:
+    from collector.importer import Report
+    from milepost.wiring.resources import Resources
+
+app = typer.Typer(
+    help="Bring history in from files. An import can be repeated: it doubles nothing.", no_args_is_help=True
+)
+
+
+@app.command("csv")
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="A table with a line of column names.")],
+    mapping: Annotated[Path, typer.Option(help="YAML: which columns are dates of events, keys and attributes.")],
+) -> None:
+    """Import a table: each row gives an event for each of its dates."""
+    from collector import importer
+
+    with _database() as resources, _progress(file.name) as progress:
+        report = importer.import_csv(resources.engine, file, mapping, resources.clock, progress)
+    _tell(report, "rows")
+
+
+@app.command("ocel")
+def import_ocel(
+    file: Annotated[Path, typer.Argument(help="An object-centric event log, OCEL 1.0 or 2.0, as JSON.")],
+    source: Annotated[str, typer.Option(help="The source that the events get.")] = "ocel",
+    types: Annotated[
+        Path | None, typer.Option(help="YAML: {activity: event type}, like {Ship: shipment.dispatched}.")
+    ] = None,
+) -> None:
+    """Import an object-centric event log: its events, objects and relations."""
+    from collector import importer
+
+    known = importer.read_types(types) if types is not None else {}
+    with _database() as resources, _progress(file.name) as progress:
+        report = importer.import_ocel(resources.engine, file, source, known, resources.clock, progress)
+    _tell(report, "events")
+
+
+@contextmanager
+def _database() -> Iterator[Resources]:
+    from milepost.settings import Settings
+    from milepost.wiring.resources import prepared
+
+    with prepared(Settings.load(), "import") as resources:
+        yield resources
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes) as bars:
+        bar = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _tell(report: Report, unit: str) -> None:
+    lines = [f"{report.units} {unit} read, {report.accepted} events taken in"]
+    if report.objects:
+        lines.append(f"{report.objects} objects, {report.relations} relations")
+    if report.dateless:
+        lines.append(f"{report.dateless} gave no event, for want of a date")
+    if report.refused:
+        lines.append(f"{report.refused} were refused, and are in quarantine with the reason")
+    for line in lines:
+        notes.print(line, markup=False, highlight=False)
