@@ -134,11 +134,16 @@ def vector(journey: FinishedJourney, steps: Sequence[str]) -> list[float]:
     return [gaps.get(name, -1.0) for name in steps] + [log1p(journey.members)]
 
 
+def deviations(values: Sequence[float], usual: Sequence[Baseline]) -> list[float]:
+    """How many robust deviations each feature of a journey is off."""
+    return [abs(value - each.median) / max(each.spread, 0.1) for value, each in zip(values, usual, strict=True)]
+
+
 def journey_reason(
     journey: FinishedJourney, steps: Sequence[str], values: Sequence[float], usual: Sequence[Baseline]
 ) -> str:
     """The two features that are furthest off, in words."""
-    scores = [abs(value - each.median) / max(each.spread, 0.1) for value, each in zip(values, usual, strict=True)]
+    scores = deviations(values, usual)
     worst = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:2]
     told = [_tell(journey, steps, values, usual, index) for index in worst if scores[index] > 2]
     return f"{journey.key}: " + ("; ".join(told) if told else "an unusual mix of durations, none extreme by itself")

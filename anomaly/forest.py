@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from anomaly.features import Baseline, Finding, FinishedJourney, baseline, journey_reason, vector
+from anomaly.features import Baseline, Finding, FinishedJourney, baseline, deviations, journey_reason, vector
 
 SEED = 7
 TREES = 100
 MAX_SAMPLE = 5_000
 MIN_SAMPLE = 200
+BEYOND = 10.0
+"""Robust deviations (of log durations) that are unusual whatever the rest looks like."""
 DETECTOR = "journey"
 
 
@@ -34,22 +36,26 @@ class Forest:
     usual: tuple[Baseline, ...]
 
     def unusual(self, journeys: Sequence[FinishedJourney]) -> list[Finding]:
-        """Those that the forest isolates early (score below its threshold), with the reason in words."""
+        """Those that the forest isolates early, or that have a feature far beyond all that it grew from.
+
+        A forest can't tell the second kind from the edge of its sample: its cuts lie within the sample's range.
+        """
         if not journeys:
             return []
         values = np.asarray([vector(journey, self.steps) for journey in journeys])
-        scores = self.trees.decision_function(values)
-        return [
-            self._finding(journey, row.tolist(), float(score))
-            for journey, row, score in zip(journeys, values, scores, strict=True)
-            if score < 0
-        ]
+        mixes = self.trees.decision_function(values)
+        found = []
+        for journey, row, mix in zip(journeys, values.tolist(), mixes, strict=True):
+            furthest = max(deviations(row, self.usual))
+            if mix < 0 or furthest >= BEYOND:
+                found.append(self._finding(journey, row, furthest))
+        return found
 
-    def _finding(self, journey: FinishedJourney, values: list[float], score: float) -> Finding:
+    def _finding(self, journey: FinishedJourney, values: list[float], furthest: float) -> Finding:
         reason = journey_reason(journey, self.steps, values, self.usual)
         series = f"{self.model}|{journey.key}|{journey.journey_id}"
         labels = {**journey.labels, "model": self.model}
-        return Finding(DETECTOR, series, journey.at, -score, 0.0, -score, reason, labels, journey.journey_id)
+        return Finding(DETECTOR, series, journey.at, furthest, 0.0, furthest, reason, labels, journey.journey_id)
 
 
 def grow(model: str, steps: Sequence[str], sample: NDArray[np.float64], contamination: float) -> Forest:
