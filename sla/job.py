@@ -35,23 +35,31 @@ LAG: Final = timedelta(minutes=2)
 _BEHIND: Final = "sla-behind"
 
 
-def check_due_once(engine: sa.Engine, catalog: Catalog, *, now: datetime, applied_through: datetime) -> int:
+def check_due_once(
+    engine: sa.Engine,
+    catalog: Catalog,
+    *,
+    now: datetime,
+    applied_through: datetime,
+    batch: int = BATCH,
+    batches: int = BATCHES,
+) -> int:
     """Judge every clock whose warn or due time has come; answers how many warned or breached.
 
     Clocks are judged at what is known: at `applied_through`, the receive time up to which all evidence is applied. Read
-    it before the call.
+    it before the call. Each of at most `batches` transactions judges at most `batch` journeys.
     """
     compiled = compile_catalog(catalog)
     judged_at = min(now, applied_through)
     with engine.begin() as connection:
         commands.send(connection, _watch(connection, now, applied_through), now=now)
-        due = _take(connection, judged_at)
+        due = _take(connection, judged_at, batch)
         found = _judge(connection, catalog, compiled, due, judged_at, now)
-    for _ in range(BATCHES - 1):
-        if len(due) < BATCH:
+    for _ in range(batches - 1):
+        if len(due) < batch:
             break
         with engine.begin() as connection:
-            due = _take(connection, judged_at)
+            due = _take(connection, judged_at, batch)
             found += _judge(connection, catalog, compiled, due, judged_at, now)
     return found
 
@@ -92,7 +100,7 @@ Row = tuple[int, bytes]
 
 
 def due_query(judged_at: datetime, limit: int = BATCH) -> sa.Select[Any]:
-    """The journeys with a clock due, those due first first, that nobody else holds."""
+    """The journeys with a clock due that nobody else holds, the longest due first."""
     table = running_clocks
     return (
         sa.select(table.c.journey_id, table.c.clocks)
@@ -103,8 +111,8 @@ def due_query(judged_at: datetime, limit: int = BATCH) -> sa.Select[Any]:
     )
 
 
-def _take(connection: sa.Connection, judged_at: datetime) -> Sequence[Row]:
-    return [(row.journey_id, row.clocks) for row in connection.execute(due_query(judged_at))]
+def _take(connection: sa.Connection, judged_at: datetime, limit: int) -> Sequence[Row]:
+    return [(row.journey_id, row.clocks) for row in connection.execute(due_query(judged_at, limit))]
 
 
 @dataclass(slots=True)
