@@ -41,34 +41,32 @@ class Gate:
         self._warned: dict[str, datetime] = {}
 
     def admit(self, key: ApiKey, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
-        return [
-            _refusal(key, item, now) for item in rejected if self._fresh(key, item, now) and self._pays(key, item, now)
-        ]
+        return [_refusal(key, item, now) for item in rejected if self._admits(key, item, now)]
 
     def forget(self, refusals: Sequence[Refusal], key: ApiKey) -> None:
         """They were not committed after all: the retry is no repetition."""
         for refusal in refusals:
             self._seen.pop(_digest(key, refusal.reason, refusal.body), None)
 
-    def _fresh(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
+    def _admits(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
         digest = _digest(key, item.error, item.body)
         before = self._seen.get(digest)
         if before is not None and now - before < REPEAT_AFTER:
             self._metrics.repeated.inc()
             return False
-        self._seen[digest] = now
-        self._seen.move_to_end(digest)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        return True
-
-    def _pays(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
         if self._allowance.wait(key.key_id, now):
             self._metrics.over_allowance.inc()
             self._warn(key, now)
             return False
         self._allowance.take(key.key_id, len(item.body) + ROW_BYTES, now)
+        self._remember(digest, now)
         return True
+
+    def _remember(self, digest: bytes, now: datetime) -> None:
+        self._seen[digest] = now
+        self._seen.move_to_end(digest)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
 
     def _warn(self, key: ApiKey, now: datetime) -> None:
         before = self._warned.get(key.key_id)
