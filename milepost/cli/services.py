@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from milepost.cli.output import out
+from milepost.cli.output import notes, out
 
 if TYPE_CHECKING:
+    from milepost.wiring.demo import Site
     from milepost.wiring.service import Started
 
 
@@ -47,18 +51,46 @@ def run(
 
 def announce(started: Started) -> None:
     """The block that says where everything is."""
-    lines = [("Milepost runs at", started.address)]
+    lines = {"Milepost runs at": started.address}
     if started.login:
-        lines.append(("log in, once", started.login))
+        lines["log in, once"] = started.login
     elif not started.has_password:
-        lines.append(("log in", "milepost login-link admin"))
-    lines.append(("the data is in", started.data))
-    out.print()
-    for label, value in lines:
-        out.print(f"  [bold]{label:<18}[/bold]{value}", highlight=False, soft_wrap=True)
-    out.print()
+        lines["log in"] = "milepost login-link admin"
+    _block(lines | {"the data is in": started.data, "to stop": "Ctrl+C"})
 
 
 def demo() -> None:
-    """Start Milepost on a simulated distribution network."""
-    raise NotImplementedError
+    """Start Milepost on a simulated distribution network, with a database of its own that is new each time."""
+    from milepost.settings import Settings
+    from milepost.wiring import demo as demonstration
+
+    with _history() as progress:
+        demonstration.run(Settings.load(), _announce_demo, progress)
+
+
+def _announce_demo(site: Site) -> None:
+    _block(
+        {"Milepost runs at": site.address, "log in, once": site.login, "its log is": str(site.log), "to stop": "Ctrl+C"}
+    )
+
+
+def _block(lines: Mapping[str, str]) -> None:
+    out.print()
+    for label, value in lines.items():
+        out.print(f"  [bold]{label:<18}[/bold]{escape(value)}", highlight=False, soft_wrap=True)
+    out.print()
+
+
+@contextmanager
+def _history() -> Iterator[Callable[[int, int], None]]:
+    """A bar that goes away when it is full."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True) as bars:
+        bar = bars.add_task("sending weeks of history", total=None, visible=False)
+
+        def told(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total, visible=done < total)
+
+        yield told

@@ -56,7 +56,7 @@ def run(settings: Settings, announce: Callable[[Started], None], *, supervised: 
     if supervised:
         on_orphaned(stop.set)
     with ExitStack() as stack:
-        stack.enter_context(_only_one(resources.make_data_dir(settings)))
+        stack.enter_context(only_one(resources.make_data_dir(settings)))
         settings = resources.with_secret(settings)
         listening = stack.enter_context(_listen(settings, stop))
         url = stack.enter_context(_database(settings, stop))
@@ -64,10 +64,10 @@ def run(settings: Settings, announce: Callable[[Started], None], *, supervised: 
         if not keep_trying(lambda _: opened.prepare(), stop, "database"):
             return
         supervisor = Supervisor(_programs(url, listening), sys.stderr, colours=sys.stderr.isatty())
-        _supervise(supervisor, stop, _Ready(settings), lambda: announce(_started(opened)))
+        _supervise(supervisor, stop, Ready(settings), lambda: announce(_started(opened)))
 
 
-def _supervise(supervisor: Supervisor, stop: Stop, ready: _Ready, tell: Callable[[], None]) -> None:
+def _supervise(supervisor: Supervisor, stop: Stop, ready: Ready, tell: Callable[[], None]) -> None:
     told = False
     try:
         while not stop.wait(TICK):
@@ -81,7 +81,7 @@ def _supervise(supervisor: Supervisor, stop: Stop, ready: _Ready, tell: Callable
         supervisor.stop(GRACE)
 
 
-class _Ready:
+class Ready:
     """Asks the web now and then whether it is ready, until it is; then it is true."""
 
     def __init__(self, settings: Settings) -> None:
@@ -93,6 +93,13 @@ class _Ready:
     def __bool__(self) -> bool:
         return self._done.is_set()
 
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        """Wait so long at most, or until stopped; whether it is ready."""
+        deadline = time.monotonic() + seconds
+        while not self and not stop.wait(TICK) and time.monotonic() < deadline:
+            continue
+        return bool(self)
+
     def _ask(self) -> None:
         while True:
             with suppress(OSError), urllib.request.urlopen(self._url, timeout=5):
@@ -102,9 +109,9 @@ class _Ready:
 
 
 @contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def only_one(data_dir: Path, name: str = "run.lock") -> Iterator[None]:
     """Hold the data directory for as long as the block lasts. Raises ConfigurationError when another one does."""
-    path = data_dir / "run.lock"
+    path = data_dir / name
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
