@@ -182,8 +182,8 @@ def create_user(
         raise Permanent(f"role: give one of {', '.join(ROLES)}")
     password_hash = hash_password(password) if password is not None else None
     row = {"name": name, "password_hash": password_hash, "role": role, "created_at": now}
-    statement = insert(users).values(row).on_conflict_do_nothing(index_elements=["name"])
-    if not connection.execute(statement).rowcount:
+    statement = insert(users).values(row).on_conflict_do_nothing(index_elements=["name"]).returning(users.c.user_id)
+    if connection.scalar(statement) is None:
         raise Conflict(f"there is a user {name} already")
     audit.record(connection, actor=actor, action="user.created", target=name, now=now, detail={"role": role})
     return User(name, role, now, None, password is not None)
