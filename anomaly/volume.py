@@ -34,7 +34,7 @@ def fit(frame: pd.DataFrame, until: datetime) -> Baselines:
         counts = group.groupby("hour")["events"].sum()
         hours = pd.date_range(counts.index.min(), until - timedelta(hours=1), freq="h")
         full = counts.reindex(hours, fill_value=0)
-        slots = [slot_of(hour.to_pydatetime()) for hour in full.index]
+        slots = pd.Series([slot_of(hour.to_pydatetime()) for hour in full.index], index=full.index)
         for slot, values in full.groupby(slots):
             found[str(series), int(str(slot))] = baseline(values.astype(float).tolist())
         found[str(series), ALL] = baseline(full.astype(float).tolist())

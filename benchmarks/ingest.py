@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -212,14 +212,14 @@ def _wait(port: int, patience: float = 30) -> None:
 # --- database ---------------------------------------------------------------------------------------------------------
 
 
-def make_key(url: str) -> str:
-    """A key that may send everything."""
+def make_key(url: str, sources: Sequence[str] = ("/wms/north",)) -> str:
+    """A key that may send everything as these sources."""
     engine = make_engine(url)
     with engine.begin() as connection:
         key = access.create_key(
             connection,
             name="bench",
-            sources=["/wms/north"],
+            sources=list(sources),
             types=["*"],
             scopes=["send"],
             expires_at=None,

@@ -118,6 +118,7 @@ def verify_password(password: str, password_hash: str | None) -> bool:
         )
     except (VerifyMismatchError, InvalidHashError):
         return False
+    return password_hash is not None
 
 
 def make_token() -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
@@ -111,9 +112,14 @@ def test_the_numbers() -> None:
     assert [in_words(value) for value in (42, 720, 11400, 216000)] == ["42 s", "12 min", "3 h 10 min", "2.5 days"]
 
 
-def test_hours_without_events_count_as_none() -> None:
-    import pandas as pd
+def test_one_hour_of_history_is_a_history() -> None:
+    frame = pd.DataFrame(
+        {"source": "s", "type": "a.b", "dimension": "", "hour": pd.to_datetime(["2026-09-14T08:00Z"]), "events": [4]}
+    )
+    assert volume.fit(frame, datetime(2026, 9, 14, 9, tzinfo=UTC))["s|a.b|", 8] == Baseline(4, 0, 1)
 
+
+def test_hours_without_events_count_as_none() -> None:
     hours = pd.to_datetime(["2026-09-14T08:00Z", "2026-09-14T11:00Z"])
     frame = pd.DataFrame({"source": "s", "type": "a.b", "dimension": "", "hour": hours, "events": [4, 4]})
     found = volume.fit(frame, datetime(2026, 9, 14, 12, tzinfo=UTC))
