@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector import api, server
 from collector.app import make_app
 from collector.store import DatabaseStore
 from milepost import settings
@@ -158,26 +161,26 @@ def cut(served: Served) -> None:
 
 def test_a_killed_server_costs_a_503_and_no_acknowledged_event(tmp_path: Path) -> None:
     settings_of_server = {**FAST, "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-    with EmbeddedPostgres(tmp_path / "postgres", settings=settings_of_server) as server:
-        run_migrations(server.url())
-        with collector(server.url()) as served:
+    with EmbeddedPostgres(tmp_path / "postgres", settings=settings_of_server) as postgres:
+        run_migrations(postgres.url())
+        with collector(postgres.url()) as served:
             assert served.send(body("before"), BATCH).status_code == 202
-            crash(server)
+            crash(postgres)
             assert served.send(body("meanwhile"), BATCH).status_code == 503
             assert served.client.get("/readyz").status_code == 503
             assert served.client.get("/healthz").status_code == 200
-            server.start()
+            postgres.start()
             wait_until(lambda: served.send(body("after"), BATCH).status_code == 202)
             wait_until(lambda: served.client.get("/readyz").status_code == 200)
             assert [json.loads(entry.body)["id"] for entry in served.taken()] == ["before", "after"]
 
 
-def crash(server: EmbeddedPostgres) -> None:
+def crash(postgres: EmbeddedPostgres) -> None:
     """kill -9 of the postmaster, and wait until its processes are gone."""
-    pid = server.server_pid()
+    pid = postgres.server_pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not server.running())
+    wait_until(lambda: not postgres.running())
 
 
 def test_it_starts_without_a_database_and_answers_503(database: str) -> None:
@@ -284,6 +287,48 @@ def test_one_key_sends_too_fast_and_the_others_are_not_affected(database: str) -
         assert served.send(body(32), BATCH, key="several").status_code == 202
         clock.now += timedelta(seconds=3)
         assert served.send(body(33), BATCH).status_code == 202
+
+
+# --- slow senders -----------------------------------------------------------------------------------------------------
+
+
+def connected(served: Served) -> socket.socket:
+    address = urlsplit(served.url)
+    return socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=10)
+
+
+def said(served: Served, text: bytes) -> bytes:
+    """What the server says to this and nothing more, until it closes the connection or has answered."""
+    with connected(served) as connection:
+        connection.sendall(text)
+        return connection.recv(65536)
+
+
+@pytest.mark.parametrize("head", [b"", b"POST /v1/events HTTP/1.1\r\nx: y"])
+def test_a_head_that_never_ends_is_hung_up_on(served: Served, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    assert said(served, head) == b""
+
+
+def test_a_body_that_never_ends_is_a_408(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "BODY_SECONDS", 0.2)
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: {BATCH}\r\nContent-Length: 9\r\n"
+        f"Authorization: Bearer {served.keys['north']}\r\n\r\n["
+    )
+    assert said(served, head.encode()).startswith(b"HTTP/1.1 408 ")
+    assert metric(served, "held_bytes") == 0
+
+
+def test_a_sender_that_leaves_leaves_nothing_behind(served: Served) -> None:
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: {BATCH}\r\nContent-Length: 99\r\n"
+        f"Authorization: Bearer {served.keys['north']}\r\n\r\n"
+    )
+    with connected(served) as connection:
+        connection.sendall(head.encode() + b"[" * 50)
+        wait_until(lambda: metric(served, "held_bytes") == 50)
+    wait_until(lambda: metric(served, "held_bytes") == 0)
 
 
 # --- operating --------------------------------------------------------------------------------------------------------
