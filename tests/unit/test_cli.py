@@ -1,0 +1,104 @@
+"""The command line where it needs no database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from milepost import cli
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MILEPOST_DATA_DIR", str(tmp_path / "data"))
+    for name in ("MILEPOST_DATABASE_URL", "MILEPOST_CATALOG", "MILEPOST_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def milepost(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, list(words))
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of all commands below `group`."""
+    below = getattr(group, "commands", {})
+    return [found for name, item in below.items() for found in [(*path, name), *commands(item, (*path, name))]]
+
+
+def all_commands() -> list[tuple[str, ...]]:
+    return commands(typer.main.get_command(cli.app))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", all_commands(), ids=" ".join)
+def test_every_command_has_help(path: tuple[str, ...]) -> None:
+    result = milepost(*path, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_help_loads_nothing_slow() -> None:
+    slow = ["sqlalchemy", "psycopg", "fastapi", "dash", "pandas", "sklearn", "alembic", "msgspec", "argon2"]
+    code = (
+        "import sys; from typer.testing import CliRunner; from milepost import cli;"
+        "result = CliRunner().invoke(cli.app, ['--help']); assert result.exit_code == 0;"
+        f"print([name for name in {slow!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_schema_of_the_contract_is_json_schema() -> None:
+    schema = json.loads(milepost("contract", "schema").stdout)
+    assert "$ref" in schema or "properties" in schema
+
+
+def test_a_setting_that_cannot_be_used_is_one_line_and_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_PORT", "none")
+    result = milepost("run")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("milepost: MILEPOST_PORT: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_database_that_is_away_is_one_line_and_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    result = milepost("keys", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("milepost: database: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_what_does_not_exist_is_a_usage_error() -> None:
+    assert milepost("fly").exit_code == 2
+    assert milepost("run", "everything").exit_code == 2
+
+
+def test_the_built_in_catalog_can_be_used() -> None:
+    result = milepost("catalog", "check")
+    assert result.exit_code == 0
+    assert "The catalog can be used: version " in result.stderr
+
+
+def test_a_faulty_catalog_is_told_by_file_and_place(tmp_path: Path) -> None:
+    (tmp_path / "slas.yaml").write_text("policies: [{name: late, kind: between, model: order, within: 15x}]")
+    result = milepost("catalog", "check", str(tmp_path))
+    assert result.exit_code == 1
+    assert "slas.yaml: late" in result.stderr
+    assert '"15x" is not a duration' in result.stderr
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    result = milepost("catalog", "check", str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert "there is no such folder" in result.stderr
+
+
+def test_the_version() -> None:
+    assert milepost("version").stdout.strip().count(".") == 2

@@ -1,0 +1,117 @@
+"""Children that are started, started again, and stopped."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from milepost.supervisor import HEALTHY, Program, Supervisor
+
+PATIENCE = 30.0
+
+
+def program(code: str, name: str = "child") -> Program:
+    return Program(name, [sys.executable, "-c", code], os.environ)
+
+
+def eventually(holds: Callable[[], bool], tick: Callable[[], None] = lambda: None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        tick()
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
+
+
+class Hands:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+WAITS = "import time; time.sleep(60)"
+
+
+def test_output_has_the_name_before_each_line() -> None:
+    output = io.StringIO()
+    supervisor = Supervisor([program("print('one'); print('two')", "web"), program("", "assemble")], output)
+    supervisor.tick()
+    eventually(lambda: "two" in output.getvalue())
+    supervisor.stop(5)
+    assert output.getvalue().splitlines() == ["web      | one", "web      | two"]
+
+
+def test_a_killed_child_comes_back_and_the_others_stay() -> None:
+    supervisor = Supervisor([program(WAITS, "one"), program(WAITS, "two")], io.StringIO())
+    supervisor.tick()
+    before = supervisor.pids()
+    os.kill(before["one"], signal.SIGKILL)
+    eventually(lambda: supervisor.pids().get("one", before["one"]) != before["one"], supervisor.tick)
+    assert supervisor.pids()["two"] == before["two"]
+    supervisor.stop(5)
+    assert supervisor.pids() == {}
+
+
+def test_each_crash_waits_longer_until_it_ran_well() -> None:
+    hands = Hands()
+    supervisor = Supervisor([program(WAITS)], io.StringIO(), now=hands)
+    supervisor.tick()
+    waits = []
+    for ran in (0.0, 0.0, 0.0, HEALTHY):
+        hands.at += ran
+        os.kill(supervisor.pids()["child"], signal.SIGKILL)
+        eventually(lambda: not supervisor.pids(), supervisor.tick)
+        died = hands.at
+        while not supervisor.pids():
+            hands.at += 0.05
+            supervisor.tick()
+        waits.append(round(hands.at - died, 1))
+    supervisor.stop(5)
+    assert waits == [0.2, 0.4, 0.8, 0.2]
+
+
+def test_who_does_not_stop_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    output = io.StringIO()
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    supervisor = Supervisor([program(stubborn)], output)
+    supervisor.tick()
+    eventually(lambda: "ready" in output.getvalue())
+    supervisor.stop(0.1)
+    assert supervisor.pids() == {}
+    assert "killed" in caplog.text
+
+
+def test_children_end_when_their_supervisor_is_killed() -> None:
+    child = (
+        "import os, time; from milepost.supervisor import on_orphaned;"
+        "on_orphaned(lambda: os._exit(0)); print('pid', os.getpid(), flush=True); time.sleep(60)"
+    )
+    parent = (
+        "import os, sys, time; from milepost.supervisor import Program, Supervisor;"
+        f"s = Supervisor([Program('c', [sys.executable, '-c', {child!r}], os.environ)], sys.stdout);"
+        "s.tick(); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline().split()[-1])
+        process.kill()
+    eventually(lambda: not _alive(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - gone the next moment, perhaps
+        return stat.read().rpartition(")")[2].split()[0] != "Z"
