@@ -130,7 +130,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Callable[[Request], Pe
             return answer(shapes.alert_detail(found, *(part(connection, alert_id) for part in parts)))
 
     @router.post("/alerts/{alert_id}/acknowledge", tags=["act"], summary="Acknowledge an alert", status_code=202)
-    def acknowledge(alert_id: int, person: Annotated[Person, Depends(who)]) -> Response:
+    def acknowledge(alert_id: int, person: Person = Depends(who)) -> Response:
         person.require("act")
         with context.engine.begin() as connection:
             commands.acknowledge(connection, alert_id, actor=person.name, now=context.clock())
@@ -139,7 +139,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Callable[[Request], Pe
     @router.post("/alerts/{alert_id}/resolve", tags=["act"], summary="Resolve an alert", status_code=202)
     def resolve(
         alert_id: int,
-        person: Annotated[Person, Depends(who)],
+        person: Person = Depends(who),  # as a default: FastAPI can't resolve the name of a local in an annotation
         reason: Annotated[str, Body(embed=True, max_length=500)] = "",
     ) -> Response:
         person.require("act")
