@@ -41,6 +41,7 @@ from milepost.journeystate import (
     ObjectState,
     Reached,
     RunningClock,
+    Scalar,
     encode_clocks,
     encode_facts,
     encode_object,
@@ -108,7 +109,7 @@ def fill(engine: sa.Engine, count: int, waves: Sequence[int]) -> None:
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             changes = [order(number, ("received", "confirmed", "allocated")) for number in numbers]
             write_orders(connection, changes)
-            rows = []
+            rows: list[tuple[Any, ...]] = []
             for number in numbers:
                 at = NOW + hours[number - 1] * HOUR if number <= len(hours) else NOW + timedelta(days=9)
                 due_us = to_us(at) + chance.randrange(3_000_000_000 if number <= len(hours) else 10**12)
@@ -128,7 +129,7 @@ def order(number: int, reached: Sequence[str], at: datetime = NOW) -> JourneyCha
         name: Reached(name, STEPS[name], when, when, 1, number, when, "odoo", f"{name}-{number}")
         for name, when in at_us.items()
     }
-    values = {"channel": "shopify", "warehouse": f"w{number % 5}", "promised_date": "2026-03-27"}
+    values: dict[str, Scalar] = {"channel": "shopify", "warehouse": f"w{number % 5}", "promised_date": "2026-03-27"}
     reach = {f"order.{name}": Evidence(1, when, "odoo", "x", number, when, when) for name, when in at_us.items()}
     state = ObjectState(reached=reach, attributes=[AttributeGroup(start, "odoo", "x", values)], events=len(reached))
     return JourneyChange(
@@ -171,8 +172,8 @@ def _journey_row(change: JourneyChange) -> tuple[Any, ...]:
     at = from_us(change.started_us)
     facts = JourneyFacts(members=list(change.members), milestones=list(change.milestones.values()))
     return (
-        change.journey_id, change.model, change.root_id, change.key, "", "order", "open", "allocated", 4, at, at, at, at,
-        at, change.attributes["channel"], change.attributes["warehouse"], encode_facts(facts),
+        change.journey_id, change.model, change.root_id, change.key, "", "order", "open", "allocated", 4, at, at, at,
+        at, at, change.attributes["channel"], change.attributes["warehouse"], encode_facts(facts),
     )  # fmt: skip
 
 
