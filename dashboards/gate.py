@@ -16,7 +16,7 @@ from dashboards.problems import problem_of
 from dashboards.session import COOKIE, Person, Sessions, current_person, same_origin
 from milepost.errors import Transient
 
-OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/openapi.json")
+OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """What has an authorisation of its own, or needs none."""
 STATIC: Final = ("/assets/", "/_dash-component-suites/", "/_favicon.ico")
 _HEADERS: Final = {
@@ -39,7 +39,9 @@ class Gate:
         self._policy = content_policy(scripts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(OPEN):
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # the pages need none
+        elif scope["type"] != "http" or scope["path"].startswith(OPEN):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(STATIC):
             await self._app(scope, receive, self._guarded(send))

@@ -309,7 +309,7 @@ def _alert(made: Seed, number: int, policy: str, warehouse: str, items: list[Lat
         group={"warehouse": warehouse}, state="acknowledged" if acknowledged else "firing",
         severity="critical" if "warehouse" in policy else "warning",
         title=f"{policy.replace('-', ' ').capitalize()}: warehouse {warehouse}",
-        summary=f"{len(items)} orders are past due, all in warehouse {warehouse}; the oldest is {items[0].key}",
+        summary=f"{_orders(len(items))} past due, all in warehouse {warehouse}; the oldest is {items[0].key}",
         opened_at=opened, updated_at=made.now - timedelta(minutes=4),
         acknowledged_at=made.now - timedelta(minutes=9) if acknowledged else None,
         acknowledged_by="Ada" if acknowledged else None, items_open=len(items), items_total=len(items) + 3,
@@ -331,6 +331,10 @@ def _alert(made: Seed, number: int, policy: str, warehouse: str, items: list[Lat
             t.notifications, alert_id=number, channel="ops-hook", event=what, message_id=f"m-{number}-{minutes}",
             body={}, created_at=at, state="sent", attempts=1, next_attempt_at=at, sent_at=at + timedelta(seconds=1),
         )  # fmt: skip
+
+
+def _orders(count: int) -> str:
+    return "One order is" if count == 1 else f"{count} orders are"
 
 
 def _sources(made: Seed) -> None:

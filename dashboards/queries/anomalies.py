@@ -34,12 +34,14 @@ class Anomaly:
     ended_at: datetime | None
     journey_kind: str | None
     journey_key: str | None
+    journey_namespace: str | None
 
 
 _COLUMNS: Final = (
-    *(_a[name] for name in list(Anomaly.__dataclass_fields__)[:-2]),
+    *(_a[name] for name in list(Anomaly.__dataclass_fields__)[:-3]),
     journeys.c.model.label("journey_kind"),
     journeys.c.key.label("journey_key"),
+    journeys.c.namespace.label("journey_namespace"),
 )
 _SOURCE: Final = anomalies.outerjoin(journeys, journeys.c.journey_id == _a.journey_id)
 
@@ -81,6 +83,14 @@ def hours(
         .order_by(v.hour)
     )
     return [(hour, events) for hour, events in connection.execute(statement)]
+
+
+def odd_hours(
+    connection: sa.Connection, detector: str, series: str, since: datetime, until: datetime
+) -> list[datetime]:
+    """When else the series was odd."""
+    wanted = (_a.detector == detector, _a.series == series, _a.at >= since, _a.at < until)
+    return list(connection.scalars(sa.select(_a.at).where(*wanted).order_by(_a.at)))
 
 
 def baseline(connection: sa.Connection, detector: str, series: str) -> dict[int, tuple[float, float]]:

@@ -101,20 +101,24 @@ def list_page(
     sort: str = "last_at",
     limit: int = 50,
     cursor: str | None = None,
+    backwards: bool = False,
 ) -> Page[Row]:
-    """One page of journeys. `kinds` are the models that the catalog knows. Raises Permanent for a bad cursor."""
+    """One page of journeys, after the cursor or, when `backwards`, before it.
+
+    `kinds` are the models that the catalog knows. Raises Permanent for a bad cursor.
+    """
     order, limit = ORDERS[sort], bounded(limit)
-    statement = select_page(filter_, kinds, sort, limit, cursor)
+    statement = select_page(filter_, kinds, sort, limit, cursor, backwards=backwards)
     rows = [Row(**row) for row in connection.execute(statement).mappings()]
     value = _VALUES.get(sort, sort)
-    return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id))
+    return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id), cursor, backwards=backwards)
 
 
 def select_page(
-    filter_: Filter, kinds: Sequence[str], sort: str, limit: int, cursor: str | None = None
+    filter_: Filter, kinds: Sequence[str], sort: str, limit: int, cursor: str | None = None, *, backwards: bool = False
 ) -> sa.Select[Any]:
-    """The statement behind `list_page`: up to `limit` + 1 rows."""
-    order = ORDERS[sort]
+    """The statement behind `list_page`: up to `limit` + 1 rows, in the turned order when `backwards`."""
+    order = ORDERS[sort].turned() if backwards else ORDERS[sort]
     wanted = sa.and_(sa.true(), *_conditions(filter_), order.after(cursor))
     if sort == "amount":
         wanted = sa.and_(wanted, _j.amount.is_not(None))
@@ -132,7 +136,7 @@ def _driven_by_clocks(filter_: Filter, wanted: Any, order: Order, limit: int) ->
     source = journeys.join(running_clocks, _c.journey_id == _j.journey_id)
     flags = {"breached": _c.breached, "at_risk": sa.and_(_c.at_risk, ~_c.breached)}
     extra = [flags[filter_.health]] if filter_.health in flags else []
-    if order is ORDERS["due"]:
+    if order.column is _c.next_at:
         extra.append(_c.next_at.is_not(None))
     wanted = sa.and_(wanted, *_kind_and_state(filter_), *extra)
     return sa.select(*_COLUMNS).select_from(source).where(wanted).order_by(*order.by()).limit(limit + 1)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Generic, TypeVar
@@ -23,10 +23,11 @@ DEFAULT_LIMIT: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; `next_cursor` is None on the last one."""
+    """One page of a list; `next_cursor` is None on the last one, `previous_cursor` on the first."""
 
     items: list[T]
     next_cursor: str | None
+    previous_cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,31 @@ class Order:
         except (ValueError, TypeError, AttributeError, OverflowError, InvalidOperation, binascii.Error) as error:
             raise Permanent("cursor: this list gave out no such cursor; leave it out to start anew") from error
 
-    def page(self, rows: Sequence[T], limit: int, key: Callable[[T], tuple[Any, int]]) -> Page[T]:
-        """A page from up to `limit` + 1 rows; `key` gives a row's sort value and id."""
-        items = list(rows[:limit])
-        more = len(rows) > limit and items
-        return Page(items, self.encode(*key(items[-1])) if more else None)
+    def turned(self) -> Order:
+        """The same order from its end."""
+        return replace(self, descending=not self.descending)
+
+    def page(
+        self,
+        rows: Sequence[T],
+        limit: int,
+        key: Callable[[T], tuple[Any, int]],
+        cursor: str | None = None,
+        *,
+        backwards: bool = False,
+    ) -> Page[T]:
+        """A page from up to `limit` + 1 rows that came after `cursor`; `key` gives a row's sort value and id.
+
+        When `backwards`, the rows come in the turned order, and the page has them in the right one.
+        """
+        more, items = len(rows) > limit, list(rows[:limit])
+        if backwards:
+            items.reverse()
+        if not items:
+            return Page([], None)
+        before, after = (more, True) if backwards else (cursor is not None, more)
+        first, last = self.encode(*key(items[0])), self.encode(*key(items[-1]))
+        return Page(items, last if after else None, first if before else None)
 
 
 def time_order(column: sa.ColumnElement[datetime], id_column: sa.ColumnElement[Any], *, descending: bool) -> Order:

@@ -1,0 +1,132 @@
+"""The pages and the read API on a FastAPI app: a pure factory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from dash import Dash, set_props
+from dash.backends._fastapi import reset_current_request, set_current_request
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from dashboards import routing
+from dashboards.api import make_router
+from dashboards.components.shell import shell
+from dashboards.context import CatalogProvider, Context
+from dashboards.gate import Gate
+from dashboards.login import make_login
+from dashboards.pages import PAGES
+from dashboards.pages import acts as page_acts
+from dashboards.problems import problem
+from dashboards.session import Sessions, current_person
+from milepost.clock import Clock, utc_now
+from milepost.errors import MilepostError, Permanent
+from milepost.settings import Settings
+
+_ASSETS: Final = Path(__file__).parent / "assets"
+_log = logging.getLogger(__name__)
+_INDEX: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+<link rel="icon" href="/assets/mark.svg" type="image/svg+xml">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<script src="/assets/scheme.js"></script>
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>
+{%config%}
+{%scripts%}
+{%renderer%}
+</footer>
+</body>
+</html>"""
+
+
+def mount(
+    app: FastAPI, *, engine: sa.Engine, settings: Settings, catalog: CatalogProvider, clock: Clock = utc_now
+) -> None:
+    """Add the read API under /v1, the log-in, and the pages under / to `app`.
+
+    Call it after all other routes are there. Raises ConfigurationError without a secret.
+    """
+    sessions = Sessions(engine, settings.web, clock)
+    context = Context(engine, settings, catalog, clock, sessions)
+    app.include_router(make_router(context))
+    app.include_router(make_login(context))
+    app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)
+    pages = make_pages(app, context)
+    app.add_api_route("/{path:path}", _index_of(pages), methods=["GET"], include_in_schema=False)
+    app.add_middleware(
+        Gate,
+        sessions=sessions,
+        public_url=settings.public_url,
+        scripts=tuple(pages.csp_hashes()),
+    )
+
+
+def make_pages(app: FastAPI, context: Context) -> Dash:
+    """The Dash application on `app`."""
+    pages = Dash(
+        "dashboards",
+        server=app,
+        assets_folder=str(_ASSETS),
+        assets_ignore=r"(scheme\.js|login\.css)",
+        index_string=_INDEX,
+        title="Milepost",
+        update_title="",
+        serve_locally=True,
+        use_pages=False,
+        pages_folder="",
+        suppress_callback_exceptions=True,
+        enable_mcp=False,
+        add_log_handler=False,
+        on_error=_tell,
+    )
+    pages.backend.websocket_capability = False  # or every tab would hold a connection for nothing
+    pages.layout = lambda: shell(current_person.get())
+    routing.register(pages, context, routing.Router(PAGES))
+    page_acts.register(pages, context)
+    return pages
+
+
+def _index_of(pages: Dash) -> Callable[[Request], Awaitable[Response]]:
+    """Every address is one application; the router finds the page."""
+    # Rendering registers the scripts, so that they are there whichever process is asked for them.
+    _render(pages, Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}))
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(_render(pages, request))
+
+    return index
+
+
+def _render(pages: Dash, request: Request) -> str:
+    token = set_current_request(request)
+    try:
+        return str(pages.index())  # type: ignore[no-untyped-call]
+    finally:
+        reset_current_request(token)
+
+
+def _no_such_route() -> Response:
+    return problem(404, "Not found", "there is no such route")
+
+
+def _tell(error: Exception) -> Any:
+    """An error in a callback: the page keeps what it shows, and says what is wrong."""
+    if isinstance(error, MilepostError):
+        message = str(error) if isinstance(error, Permanent) else "The database does not answer; trying again."
+    else:
+        _log.error("a page could not be rendered", exc_info=error)
+        message = "This page could not be rendered; the log says why."
+    notice = {"id": "error", "action": "show", "title": "Something is wrong", "message": message, "color": "red"}
+    set_props("notices", {"sendNotifications": [notice]})

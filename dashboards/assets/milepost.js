@@ -1,0 +1,86 @@
+// The few things that the pages do in the browser. No libraries, nothing from elsewhere.
+window.dash_clientside = window.dash_clientside || {};
+(function () {
+  const none = () => window.dash_clientside.no_update;
+  const CURSORS = ["cursor", "before"];
+
+  function triggered() {
+    return (window.dash_clientside.callback_context.triggered || []).map((one) => one.prop_id);
+  }
+
+  window.dash_clientside.milepost = {
+    // Filters and the address say the same: whichever changed rules.
+    sync(search, values, ids) {
+      const params = new URLSearchParams(search || "");
+      if (triggered().every((name) => name === "url.search")) {
+        const wanted = ids.map((id) => params.get(id.name) || id.default || null);
+        const same = wanted.every((value, at) => (values[at] || null) === value);
+        return [none(), same ? values.map(none) : wanted.map((value, at) => (ids[at].name === "q" ? value || "" : value))];
+      }
+      const before = params.toString();
+      ids.forEach((id, at) => {
+        const value = values[at];
+        if (!value || value === id.default) params.delete(id.name);
+        else params.set(id.name, value);
+      });
+      if (params.toString() === before) return [none(), values.map(none)];
+      CURSORS.forEach((name) => params.delete(name));
+      const text = params.toString();
+      return [text ? "?" + text : "", values.map(none)];
+    },
+
+    // A hidden tab asks for nothing.
+    pulse(ticks) {
+      return document.hidden ? none() : ticks;
+    },
+
+    entitle(heading) {
+      if (!heading) return none();
+      document.title = heading + " · Milepost";
+      return heading;
+    },
+
+    navigate(pathname, ids) {
+      const here = decodeURIComponent(pathname || "/");
+      window.scrollTo(0, 0);
+      return ids.map((id) => {
+        const on = id.href === "/" ? here === "/" : here === id.href || here.startsWith(id.href + "/");
+        return on ? "mp-nav-link mp-on" : "mp-nav-link";
+      });
+    },
+
+    // The burger opens the navigation; going somewhere closes it.
+    burger(opened, _, navbar) {
+      const open = triggered().includes("burger.opened") ? opened : false;
+      return [Object.assign({}, navbar, { collapsed: { mobile: !open } }), open];
+    },
+
+    find(_, text) {
+      if (!text || !text.trim()) return [none(), none(), none()];
+      return ["/journeys", "?state=any&q=" + encodeURIComponent(text.trim()), ""];
+    },
+  };
+
+  // A callback that answers 401: the session has ended.
+  const fetched = window.fetch.bind(window);
+  window.fetch = async function (target, options) {
+    const answer = await fetched(target, options);
+    const address = typeof target === "string" ? target : target.url || "";
+    if (answer.status === 401 && address.includes("/_dash-")) {
+      location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+    }
+    return answer;
+  };
+
+  document.addEventListener("click", (event) => {
+    const toggle = event.target.closest("[data-toggle]");
+    if (toggle) toggle.closest(".mp-" + toggle.dataset.toggle).classList.toggle("mp-open");
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const busy = event.target.closest && event.target.closest("input, textarea, [contenteditable]");
+    if (event.key !== "/" || busy || event.ctrlKey || event.metaKey || event.altKey) return;
+    const box = document.getElementById("find");
+    if (box && box.offsetParent) { event.preventDefault(); box.focus(); }
+  });
+})();

@@ -1,0 +1,222 @@
+"""Charts: data in, plotly figure out. Pure.
+
+Text and lines of the frame take their colours from the style sheet, so that one figure serves light and dark. Times are
+shown in the zone that is handed in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import plotly.graph_objects as go
+
+OK: Final = "#1fa97a"
+WARN: Final = "#f2a51a"
+BAD: Final = "#e2434d"
+INFO: Final = "#4c74f3"
+MUTED: Final = "#8996ab"
+SERIES: Final = ("#4c74f3", "#1fa97a", "#f2a51a", "#9b6be0", "#2bb3c9", "#e86f9a", "#8996ab")
+"""Told apart in light and dark, and with the usual colour blindness, in this order."""
+OUTCOMES: Final[Mapping[str, str]] = {"ok": INFO, "retried": WARN, "failed": BAD, "rejected": BAD}
+MAD_TO_SIGMA: Final = 1.4826
+"""A median absolute deviation times this is a standard deviation, for a normal distribution."""
+_FONT: Final = {"family": "Inter, system-ui, sans-serif", "size": 12, "color": MUTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An event in the timeline of a journey."""
+
+    at: datetime
+    lane: str
+    label: str
+    outcome: str
+    milestone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a running clock falls due."""
+
+    at: datetime
+    label: str
+    breached: bool
+
+
+def local(at: datetime, zone: ZoneInfo) -> datetime:
+    """The reader's wall time: plotly draws what it is given, without zones."""
+    return at.astimezone(zone).replace(tzinfo=None)
+
+
+def volume(
+    counts: Sequence[tuple[datetime, str, int]], zone: ZoneInfo, names: Mapping[str, str], top: int = 6
+) -> go.Figure:
+    """Events per hour, stacked by source; those beyond the `top` largest become one."""
+    totals: defaultdict[str, int] = defaultdict(int)
+    for _, source, number in counts:
+        totals[source] += number
+    ranked = sorted(totals, key=lambda source: (-totals[source], source))
+    shown, rest = ranked[:top], set(ranked[top:])
+    hours = sorted({hour for hour, _, _ in counts})
+    by_source: defaultdict[str, defaultdict[datetime, int]] = defaultdict(lambda: defaultdict(int))
+    for hour, source, number in counts:
+        by_source["Others" if source in rest else source][hour] += number
+    figure = go.Figure()
+    for position, source in enumerate([*shown, *(["Others"] if rest else [])]):
+        figure.add_bar(
+            x=[local(hour, zone) for hour in hours],
+            y=[by_source[source][hour] for hour in hours],
+            name=names.get(source) or source,
+            marker={"color": SERIES[position % len(SERIES)], "line": {"width": 0}},
+            hovertemplate="%{y:,} events<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(barmode="stack", bargap=0.22, hovermode="x unified")
+    figure.update_yaxes(tickformat=",d", nticks=5)
+    return _framed(figure, height=290, legend=True)
+
+
+def swimlane(
+    points: Sequence[Point], dues: Sequence[Due], zone: ZoneInfo, names: Mapping[str, str], now: datetime | None
+) -> go.Figure:
+    """One lane a source in order of appearance; events as points, milestones filled; `now` for open journeys."""
+    lanes = list(dict.fromkeys(point.lane for point in points))
+    figure = go.Figure()
+    ordered = sorted(points, key=lambda point: point.at)
+    figure.add_scatter(
+        x=[local(point.at, zone) for point in ordered],
+        y=[lanes.index(point.lane) for point in ordered],
+        mode="lines",
+        line={"color": MUTED, "width": 1, "dash": "dot"},
+        opacity=0.55,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    for milestone, size in ((False, 9), (True, 13)):
+        chosen = [point for point in ordered if bool(point.milestone) is milestone]
+        colours = [OUTCOMES.get(point.outcome, MUTED) for point in chosen]
+        figure.add_scatter(
+            x=[local(point.at, zone) for point in chosen],
+            y=[lanes.index(point.lane) for point in chosen],
+            mode="markers",
+            marker={
+                "size": size,
+                "color": colours,
+                "symbol": "circle" if milestone else "circle-open",
+                "line": {"width": 2, "color": colours},
+            },
+            customdata=[[point.label, point.milestone or "", point.outcome] for point in chosen],
+            hovertemplate="<b>%{customdata[0]}</b><br>%{x|%d %b %H:%M:%S}<br>%{customdata[2]}<extra></extra>",
+            showlegend=False,
+        )
+    _mark_times(figure, dues, zone, now)
+    figure.update_yaxes(
+        tickvals=list(range(len(lanes))),
+        ticktext=[names.get(lane) or lane for lane in lanes],
+        range=[len(lanes) - 0.4, -0.6],
+        fixedrange=True,
+        showgrid=True,
+        zeroline=False,
+    )
+    return _framed(figure, height=84 + 40 * max(1, len(lanes)))
+
+
+def _mark_times(figure: go.Figure, dues: Sequence[Due], zone: ZoneInfo, now: datetime | None) -> None:
+    if now is not None:
+        figure.add_vline(x=local(now, zone), line={"color": MUTED, "width": 1})
+        _note(figure, local(now, zone), "now", MUTED, 0)
+    for step, due in enumerate(dues):
+        colour = BAD if due.breached else WARN
+        figure.add_vline(x=local(due.at, zone), line={"color": colour, "width": 1.5, "dash": "dash"})
+        _note(figure, local(due.at, zone), due.label, colour, 14 * (step + 1))
+
+
+def _note(figure: go.Figure, at: datetime, text: str, colour: str, raised: int) -> None:
+    figure.add_annotation(
+        x=at, y=1, yref="paper", yanchor="bottom", yshift=raised, text=text, showarrow=False,
+        font={"size": 11, "color": colour},
+    )  # fmt: skip
+
+
+def expectation(
+    hours: Sequence[tuple[datetime, int]],
+    baseline: Mapping[int, tuple[float, float]],
+    zone: ZoneInfo,
+    flagged: Sequence[datetime],
+    threshold: float,
+) -> go.Figure:
+    """What came each hour, the band in which it usually lies, and the hours that are odd.
+
+    `baseline` is {hour of the week, Monday 0 UTC, or -1: (median, MAD)}; the band is as wide as `threshold` robust
+    standard deviations.
+    """
+    figure = go.Figure()
+    times = [local(hour, zone) for hour, _ in hours]
+    expected = [baseline.get(hour.weekday() * 24 + hour.hour, baseline.get(-1)) for hour, _ in hours]
+    if any(item is not None for item in expected):
+        _add_band(figure, times, expected, threshold)
+    figure.add_scatter(
+        x=times, y=[number for _, number in hours], mode="lines", line={"color": INFO, "width": 2}, name="Received",
+        hovertemplate="%{y:,} events<extra></extra>",
+    )  # fmt: skip
+    odd = set(flagged)
+    chosen = [(hour, number) for hour, number in hours if hour in odd]
+    figure.add_scatter(
+        x=[local(hour, zone) for hour, _ in chosen], y=[number for _, number in chosen], mode="markers", name="Odd",
+        marker={"size": 9, "color": BAD}, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_layout(hovermode="x unified")
+    return _framed(figure, height=240, legend=True)
+
+
+def _add_band(
+    figure: go.Figure, times: Sequence[datetime], expected: Sequence[tuple[float, float] | None], threshold: float
+) -> None:
+    """Where the counts usually lie; the band is open where nothing is known."""
+    wide = [MAD_TO_SIGMA * threshold * item[1] if item else 0.0 for item in expected]
+    high = [item[0] + far if item else None for item, far in zip(expected, wide, strict=True)]
+    low = [max(0.0, item[0] - far) if item else None for item, far in zip(expected, wide, strict=True)]
+    edge: dict[str, Any] = {"x": times, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_scatter(**edge, y=high, showlegend=False)
+    figure.add_scatter(**edge, y=low, fill="tonexty", fillcolor="rgba(76,116,243,.14)", name="Usual")
+
+
+def fill_hours(found: Sequence[tuple[datetime, int]], since: datetime, until: datetime) -> list[tuple[datetime, int]]:
+    """Every hour of the span, with 0 where nothing came: a gap must look like one."""
+    known = dict(found)
+    start = since.replace(minute=0, second=0, microsecond=0)
+    count = max(0, int((until - start) / timedelta(hours=1)))
+    return [(at, known.get(at, 0)) for at in (start + timedelta(hours=step) for step in range(count))]
+
+
+def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+    """The look that all charts share."""
+    axis: dict[str, Any] = {"showline": False, "ticks": "", "tickfont": _FONT, "automargin": True, "zeroline": False}
+    figure.update_layout(
+        height=height,
+        margin={"l": 4, "r": 8, "t": 30 if legend else 34, "b": 4},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font=_FONT,
+        showlegend=legend,
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {**_FONT, "size": 11.5},
+            "traceorder": "normal",
+            "itemwidth": 30,
+        },
+        hoverlabel={"bgcolor": "#0e1a2f", "bordercolor": "#0e1a2f", "font": {"color": "#fff", "size": 12}},
+        uirevision="keep",
+        dragmode=False,
+        template="none",
+    )
+    figure.update_xaxes(**axis, showgrid=False, fixedrange=True)
+    figure.update_yaxes(**axis, gridcolor="rgba(137,150,171,.18)", fixedrange=True)
+    return figure

@@ -1,0 +1,17 @@
+"""The pages. Each is a frame that stays and a body that is rendered anew as data comes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboards.pages.alerts import Alert, Alerts
+from dashboards.pages.anomalies import Anomalies, Anomaly
+from dashboards.pages.journey import Journey
+from dashboards.pages.journeys import Journeys
+from dashboards.pages.overview import Overview
+from dashboards.pages.sources import Quarantine, Sources
+from dashboards.view import Page
+
+PAGES: Final[tuple[Page, ...]] = (
+    Overview(), Journeys(), Journey(), Alerts(), Alert(), Anomalies(), Anomaly(), Sources(), Quarantine(),
+)  # fmt: skip

@@ -1,0 +1,304 @@
+"""Alerts: what needs somebody, and one of them with everything that is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dash import html
+
+from dashboards import words
+from dashboards.components import filters
+from dashboards.components.grid import column, grid
+from dashboards.components.icons import icon
+from dashboards.components.parts import (
+    ago,
+    card,
+    empty,
+    facts,
+    journey_href,
+    link,
+    pager,
+    state_badge,
+    table,
+    tone_of,
+)
+from dashboards.context import Context
+from dashboards.queries import alerts as queries
+from dashboards.queries.paging import DEFAULT_LIMIT
+from dashboards.view import View
+from milepost.errors import Permanent
+
+_STATES: Final = (
+    ("open", "Open"),
+    ("firing", "Firing"),
+    ("acknowledged", "Acknowledged"),
+    ("resolved", "Resolved"),
+    ("any", "All"),
+)
+_KINDS: Final = (("sla", "Deadlines"), ("anomaly", "Anomalies"), ("platform", "Milepost itself"))
+_SEVERITIES: Final = (("critical", "Critical"), ("warning", "Warning"), ("info", "Info"))
+_CHANGES: Final = {
+    "opened": "opened",
+    "updated": "has grown",
+    "acknowledged": "was acknowledged",
+    "resolved": "was resolved",
+    "reopened": "fires again",
+    "retracted": "was taken back",
+}
+
+
+class Alerts:
+    name = "alerts"
+    pattern = r"/alerts/?"
+
+    def title(self, view: View) -> str:  # noqa: ARG002
+        return "Alerts"
+
+    def frame(self, context: Context, view: View) -> Any:  # noqa: ARG002
+        return filters.bar(
+            [filters.segments(view, "state", _STATES, "open")],
+            [
+                filters.select(view, "severity", "Severity", _SEVERITIES),
+                filters.select(view, "kind", "Kind", _KINDS),
+            ],
+        )
+
+    def body(self, context: Context, view: View) -> Any:
+        state = view.one_of("state", dict(_STATES), "open")
+        wanted = {
+            name: view.one_of(name, dict(options)) or None
+            for name, options in (("severity", _SEVERITIES), ("kind", _KINDS))
+        }
+        with context.engine.connect() as connection:
+            page = queries.list_page(
+                connection,
+                state=None if state == "any" else state,
+                **wanted,
+                limit=DEFAULT_LIMIT,
+                cursor=_cursor(view),
+            )
+        if not page.items:
+            return _nothing(state)
+        following = view.href(cursor=page.next_cursor) if page.next_cursor else None
+        first = view.href(cursor=None) if view.get("cursor") else None
+        return [
+            html.Div([_row(alert) for alert in page.items], className="mp-card mp-alert-list"),
+            pager(first, following, words.many(len(page.items), "alert")),
+        ]
+
+
+def _cursor(view: View) -> str | None:
+    cursor = view.get("cursor") or None
+    try:
+        queries.ORDER.after(cursor)
+    except Permanent:  # from an old link: begin anew
+        return None
+    return cursor
+
+
+def _nothing(state: str) -> html.Div:
+    if state in ("open", "firing"):
+        return empty(
+            "Nothing needs you",
+            "No alert is open. When a deadline passes unmet or something is odd, it appears here.",
+            name="check",
+            action=link("Look at the resolved ones", "/alerts?state=resolved"),
+        )
+    return empty(
+        "No alerts here", "None in this state so far.", name="alerts", action=link("Show all", "/alerts?state=any")
+    )
+
+
+def _row(alert: queries.Alert) -> Any:
+    return link(
+        [
+            html.I(className=f"mp-bar mp-{tone_of(alert.severity)}"),
+            html.Div([html.B(alert.title), html.P(alert.summary)], className="mp-alert-what"),
+            _small("Open", words.count(alert.items_open), f"of {words.count(alert.items_total)}"),
+            _small("Money", words.moneys(alert.money) if alert.money else "–", ""),
+            _small("Owner", alert.owner or "–", ""),
+            _small("Since", ago(alert.opened_at), ""),
+            state_badge(alert.state),
+        ],
+        f"/alerts/{alert.alert_id}",
+        className="mp-alert-row",
+    )
+
+
+def _small(name: str, value: Any, note: str) -> html.Div:
+    return html.Div(
+        [html.Span(name), html.B(value), html.Span(note) if note else None], className=f"mp-pair mp-pair-{name.lower()}"
+    )
+
+
+class Alert:
+    name = "alert"
+    pattern = r"/alerts/(?P<id>\d{1,18})"
+
+    def title(self, view: View) -> str:
+        return f"Alert {view.parts['id']}"
+
+    def frame(self, context: Context, view: View) -> Any:  # noqa: ARG002
+        return None
+
+    def body(self, context: Context, view: View) -> Any:
+        alert_id = int(view.parts["id"])
+        with context.engine.connect() as connection:
+            alert = queries.one(connection, alert_id)
+            if alert is None:
+                return empty(
+                    "There is no such alert",
+                    "It may belong to another installation.",
+                    action=link("All alerts", "/alerts"),
+                )
+            items = queries.items(connection, alert_id)
+            changes = queries.changes(connection, alert_id)
+            deliveries = queries.deliveries(connection, alert_id)
+        return [
+            _head(alert, may_act=view.person.may("act")),
+            html.Div(
+                [
+                    html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
+                    html.Div([_change_card(changes), _delivery_card(deliveries)], className="mp-span-4 mp-stack"),
+                ],
+                className="mp-grid",
+            ),
+        ]
+
+
+def _head(alert: queries.Alert, *, may_act: bool) -> Any:
+    values = [
+        ("Open items", f"{words.count(alert.items_open)} of {words.count(alert.items_total)}"),
+        ("Money", words.moneys(alert.money, short=False) if alert.money else None),
+        ("Oldest", ago(alert.oldest_at) if alert.oldest_at else None),
+        ("Opened", ago(alert.opened_at, "time")),
+        ("Acknowledged", [f"{alert.acknowledged_by}, ", ago(alert.acknowledged_at)] if alert.acknowledged_at else None),
+        ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
+        ("Owner", alert.owner),
+        *((words.title(name), value) for name, value in alert.group.items()),
+        ("Rule", alert.rule),
+        ("Runbook", _runbook(alert.runbook)),
+    ]
+    return card(
+        [
+            html.Div(
+                [
+                    html.Div(icon("alerts", 22), className=f"mp-head-mark mp-tone mp-{tone_of(alert.severity)}"),
+                    html.Div([html.H2(alert.title), html.Span(alert.summary, className="mp-ink-2")]),
+                    html.Div([state_badge(alert.state), state_badge(alert.severity)], className="mp-head-badges"),
+                ],
+                className="mp-head mp-alert-title",
+            ),
+            facts(values),
+            _acts(alert) if may_act and alert.state != "resolved" else None,
+        ],
+        className="mp-block",
+    )
+
+
+def _runbook(address: str | None) -> Any:
+    """A link for a web address, else as it is written: the catalog may say anything."""
+    if address and address.startswith(("https://", "http://")):
+        return html.A("Open", href=address, target="_blank", rel="noopener noreferrer", className="mp-link")
+    return address
+
+
+def _acts(alert: queries.Alert) -> html.Div:
+    """Buttons that acts.py listens to."""
+
+    def button(act: str, text: str, mark: str, kind: str) -> html.Button:
+        ident = {"type": "act", "act": act, "alert": alert.alert_id}
+        return html.Button([icon(mark, 16), text], id=ident, n_clicks=0, className=f"mp-button {kind}")
+
+    first = button("acknowledge", "Acknowledge", "check", "mp-primary") if alert.state == "firing" else None
+    return html.Div([first, button("resolve", "Resolve", "cross", "")], className="mp-acts")
+
+
+def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
+    columns = [
+        column("key", "What", flex=1, width=120, cell="MpKey", wide=False),
+        column("summary", "Why", flex=2.4, width=180, cell="MpText"),
+        column("amount", "Value", width=116, right=True, cell="MpText"),
+        column("since", "Since", width=128, cell="MpTime", wide=False),
+        column("state", "State", width=112, cell="MpBadge"),
+    ]
+    hidden = alert.items_total - len(items)
+    aside = (
+        f"the {len(items)} most urgent of {alert.items_total}"
+        if hidden > 0 and len(items) >= queries.MAX_ITEMS
+        else None
+    )
+    rows = [_item(item) for item in items]
+    return card(grid("items", columns, rows), title="What is wrong", aside=aside, className="mp-flush")
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item without a journey leads nowhere."""
+    href = None
+    if item["journey_key"] is not None:
+        href = journey_href(item["journey_kind"], item["journey_key"], item["journey_namespace"] or "")
+    cleared = item["cleared_at"] is not None
+    return {
+        "id": item["item"],
+        "href": href,
+        "key": item["journey_key"] or item["item"],
+        "summary": item["summary"],
+        "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
+        "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
+        "state": {"text": "Cleared", "tone": "ok"} if cleared else {"text": "Open", "tone": "bad"},
+    }
+
+
+def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
+    lines = [
+        html.Li(
+            [
+                html.I(className=f"mp-{_tone_of_change(row['what'])}"),
+                html.Span([html.B(_CHANGES.get(row["what"], row["what"])), _by(row)]),
+                ago(row["at"]),
+                html.P(str(row["detail"]["reason"])) if row["detail"].get("reason") else None,
+            ]
+        )
+        for row in changes
+    ]
+    return card(html.Ul(lines, className="mp-log"), title="History")
+
+
+def _tone_of_change(what: str) -> str:
+    return {"opened": "bad", "reopened": "bad", "updated": "warn", "acknowledged": "info"}.get(what, "ok")
+
+
+def _by(row: Mapping[str, Any]) -> str:
+    if row["what"] in ("acknowledged", "resolved"):
+        return f" by {row['actor']}"
+    count = row["detail"].get("items_open")
+    return f": {words.count(count)} open" if isinstance(count, int) else ""
+
+
+def _delivery_card(deliveries: Sequence[Mapping[str, Any]]) -> Any:
+    if not deliveries:
+        body: Any = empty(
+            "Nobody was told",
+            "No channel is routed to this alert. Name one in routes.yaml.",
+            name="mail",
+            className="mp-empty-small",
+        )
+    else:
+        rows = [
+            [
+                html.B(row["channel"]),
+                row["event"],
+                [state_badge(row["state"]), _error(row)],
+                ago(row["sent_at"] or row["created_at"]),
+            ]
+            for row in deliveries[:30]
+        ]
+        body = table(["Channel", "About", "State", "When"], rows)
+    return card(body, title="Notifications")
+
+
+def _error(row: Mapping[str, Any]) -> Any:
+    if row["state"] == "sent" or not row["error"]:
+        return None
+    return html.Div(f"{row['error']} ({words.many(row['attempts'], 'attempt')})", className="mp-small mp-dim")

@@ -1,0 +1,231 @@
+"""The cards of a journey that say why: clocks, members and their proof, raw events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+from dash import html
+
+from dashboards import words
+from dashboards.components.icons import icon, type_icon
+from dashboards.components.parts import ago, card, empty, link, state_badge, tone_of
+from dashboards.queries.journey import ClockRow, Event, Link, Member
+from milepost.catalog.schema import Catalog
+
+SHOWN_EVENTS: Final = 300
+_RELATED: Final = {"mention": "named together", "correlation": "same correlation id"}
+
+
+def clock_card(clocks: Sequence[ClockRow], members: Sequence[Member], catalog: Catalog, now: datetime) -> Any:
+    if not clocks:
+        body: Any = empty(
+            "No clock runs", "No policy matches this journey so far.", name="clock", className="mp-empty-small"
+        )
+    else:
+        keys = {member.object_id: member for member in members}
+        titles = {policy.name: policy.title for policy in catalog.policies}
+        ordered = sorted(clocks, key=lambda clock: (clock.stopped_at is not None, clock.due_at or clock.started_at))
+        body = html.Div([_clock(clock, titles, keys, now) for clock in ordered], className="mp-clocks")
+    return card(body, title="Clocks")
+
+
+def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member], now: datetime) -> html.Div:
+    running = clock.stopped_at is None
+    subject = keys.get(clock.subject_id)
+    about: list[Any] = ["from ", ago(clock.started_at, "time")]
+    if subject is not None and subject.depth > 0:
+        about = [words.title(subject.type), " ", subject.key]
+    share = _elapsed(clock, clock.stopped_at or now)
+    due = ago(clock.due_at, "left" if running else "time") if clock.due_at else "paused"
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Span(words.title(clock.policy), title=titles.get(clock.policy, "")),
+                    state_badge(clock.state),
+                ],
+                className="mp-clock-head",
+            ),
+            html.Div(html.I(style={"width": f"{share}%"}), className=f"mp-meter mp-{tone_of(clock.state)}"),
+            html.Div(
+                [
+                    html.Span(about),
+                    html.Span(["" if running else "due ", due]),
+                ],
+                className="mp-clock-foot",
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _elapsed(clock: ClockRow, until: datetime) -> int:
+    """Whole percent of the time that a clock has used up."""
+    if clock.due_at is None or clock.due_at <= clock.started_at:
+        return 100
+    return round(min(1.0, max(0.0, (until - clock.started_at) / (clock.due_at - clock.started_at))) * 100)
+
+
+def trouble_card(
+    alerts: Sequence[Mapping[str, Any]], breaches: Sequence[Mapping[str, Any]], anomalies: Sequence[Mapping[str, Any]]
+) -> Any:
+    """Alerts that it is part of, breaches that are over, what is odd about it; nothing when there is none."""
+    lines = [
+        link(
+            [state_badge(row["state"]), html.Span(row["title"]), ago(row["at"])],
+            f"/alerts/{row['alert_id']}",
+            className="mp-trouble",
+        )
+        for row in alerts
+    ]
+    lines += [
+        html.Div(
+            [
+                state_badge(row["end"] or "breached"),
+                html.Span(f"{words.title(row['policy'])}: breach {_ended(row['end'])}"),
+                ago(row["ended_at"]),
+            ],
+            className="mp-trouble",
+        )
+        for row in breaches
+        if row["ended_at"] is not None
+    ]
+    lines += [
+        link(
+            [state_badge(row["severity"]), html.Span(row["reason"]), ago(row["at"])],
+            f"/anomalies/{row['anomaly_id']}",
+            className="mp-trouble",
+        )
+        for row in anomalies
+    ]
+    return card(html.Div(lines, className="mp-troubles"), title="Alerts, breaches and oddities") if lines else None
+
+
+def _ended(end: str | None) -> str:
+    return {
+        "late": "ended: the step came late",
+        "retracted": "taken back: late evidence shows that it was in time",
+        "cancelled": "ended: the journey was cancelled",
+        "absorbed": "passed on to the journey that took this one in",
+        "withdrawn": "withdrawn: the policy no longer applies",
+    }.get(end or "", "ended")
+
+
+def member_card(members: Sequence[Member], links: Sequence[Link]) -> Any:
+    """The objects of the journey as a tree, each with the event that proved it."""
+    proofs: dict[int, list[Link]] = {}
+    for one in links:
+        proofs.setdefault(one.child_id, []).append(one)
+    by_id = {member.object_id: member for member in members}
+    rows = [_member(member, proofs.get(member.object_id, []), by_id) for member in _tree(members)]
+    return card(
+        html.Div(rows, className="mp-members"), title="Objects, and why they are linked",
+        aside=words.many(len(members), "object"),
+    )  # fmt: skip
+
+
+def _tree(members: Sequence[Member]) -> list[Member]:
+    """Depth first, so that what hangs on an object stands below it."""
+    children: dict[int | None, list[Member]] = {}
+    for member in members:
+        children.setdefault(member.via_id, []).append(member)
+    ordered: list[Member] = []
+    waiting = list(reversed(children.get(None, [])))
+    while waiting:
+        member = waiting.pop()
+        ordered.append(member)
+        waiting.extend(reversed(children.pop(member.object_id, [])))
+    known = {member.object_id for member in ordered}
+    return ordered + [member for member in members if member.object_id not in known]
+
+
+def _member(member: Member, proofs: Sequence[Link], by_id: Mapping[int, Member]) -> html.Div:
+    proof = next((one for one in proofs if one.parent_id == member.via_id), proofs[0] if proofs else None)
+    return html.Div(
+        [
+            html.Div(type_icon(member.type), className="mp-member-mark"),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.Span(words.title(member.type), className="mp-dim"),
+                            html.B(member.key, className="mp-key"),
+                            html.Span(member.namespace, className="mp-dim mp-small") if member.namespace else None,
+                        ]
+                    ),
+                    _proof(proof, by_id) if proof else html.Span("the root", className="mp-dim mp-small"),
+                ]
+            ),
+        ],
+        className="mp-member",
+        style={"--depth": str(min(member.depth, 5))},
+    )
+
+
+def _proof(proof: Link, by_id: Mapping[int, Member]) -> html.Span:
+    parent = by_id.get(proof.parent_id)
+    how = _RELATED.get(proof.rel) or f"linked as {words.title(proof.rel.removeprefix('link:')).lower()}"
+    return html.Span(
+        [
+            f"{how} with {parent.key} in " if parent else f"{how} in ",
+            html.A(proof.event_id, href=f"#{anchor(proof.source, proof.event_id)}", className="mp-link"),
+            f" from {proof.source}, ",
+            ago(proof.occurred_at, "time"),
+        ],
+        className="mp-dim mp-small",
+    )
+
+
+def anchor(source: str, event_id: str) -> str:
+    """The place of an event on the page."""
+    return "event-" + blake2b(f"{source}\x1f{event_id}".encode(), digest_size=8).hexdigest()
+
+
+def event_card(events: Sequence[Event]) -> Any:
+    """The latest first; each opens to the event as it was sent."""
+    if not events:
+        body: Any = empty("No events", "They may be older than the retention keeps.", className="mp-empty-small")
+    else:
+        shown = list(reversed(events))[:SHOWN_EVENTS]
+        body = html.Div([_event(event) for event in shown], className="mp-events")
+    hidden = len(events) - SHOWN_EVENTS
+    aside = f"the latest {SHOWN_EVENTS} of {len(events)}" if hidden > 0 else words.many(len(events), "event")
+    return card(body, title="Events", aside=aside)
+
+
+def _event(event: Event) -> html.Details:
+    told = None if event.outcome == "ok" else state_badge(event.outcome)
+    reason = event.body.get("data", {}).get("reason") if isinstance(event.body, dict) else None
+    flags = [html.Span(words.title(flag), className="mp-flag-text") for flag in event.flags]
+    return html.Details(
+        [
+            html.Summary(
+                [
+                    icon("right", 13),
+                    html.Span(ago(event.occurred_at, "time"), className="mp-event-time"),
+                    html.Span([html.B(event.type), told, *flags], className="mp-event-what"),
+                    html.Span(event.source, className="mp-event-source"),
+                    html.Span(reason, className="mp-event-reason") if reason else None,
+                ]
+            ),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            html.Span(["Received ", ago(event.received_at, "time")]),
+                            html.Span(["after ", words.span(event.received_at - event.occurred_at)]),
+                            html.Span(["Correlation ", html.B(event.correlation_id)]) if event.correlation_id else None,
+                        ],
+                        className="mp-event-meta",
+                    ),
+                    html.Pre(json.dumps(event.body, indent=2, ensure_ascii=False)),
+                ],
+                className="mp-event-body",
+            ),
+        ],
+        id=anchor(event.source, event.id),
+        className="mp-event",
+    )

@@ -1,0 +1,241 @@
+"""One journey: what happened when and where, why its objects belong together, and how its clocks stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from dash import html
+
+from dashboards import figures, words
+from dashboards.components.charts import chart
+from dashboards.components.icons import type_icon
+from dashboards.components.parts import ago, card, empty, facts, health_badge, journey_href, link, state_badge
+from dashboards.context import Context
+from dashboards.pages import evidence
+from dashboards.queries import alerts as alert_queries
+from dashboards.queries import journey as queries
+from dashboards.view import View
+from milepost.catalog.schema import Catalog, Model
+
+_KNOWN = ("channel", "warehouse", "carrier", "partner", "amount", "currency")
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that the page shows of one journey."""
+
+    head: queries.Head
+    model: Model | None
+    members: Sequence[queries.Member]
+    milestones: Sequence[queries.Milestone]
+    links: Sequence[queries.Link]
+    events: Sequence[queries.Event]
+    clocks: Sequence[queries.ClockRow]
+    attributes: Mapping[str, Any]
+    breaches: Sequence[Mapping[str, Any]]
+    anomalies: Sequence[Mapping[str, Any]]
+    alerts: Sequence[Mapping[str, Any]]
+
+    @property
+    def health(self) -> str:
+        running = {clock.state for clock in self.clocks if clock.stopped_at is None}
+        return "breached" if "breached" in running else "at_risk" if "warned" in running else "on_track"
+
+
+class Journey:
+    name = "journey"
+    pattern = r"/journeys/(?P<kind>[^/]+)/(?P<key>.+)"
+
+    def title(self, view: View) -> str:
+        return view.parts["key"]
+
+    def frame(self, context: Context, view: View) -> Any:  # noqa: ARG002
+        return None
+
+    def body(self, context: Context, view: View) -> Any:
+        catalog = context.catalog()
+        kind, key = view.parts["kind"], view.parts["key"]
+        with context.engine.connect() as connection:
+            found = queries.candidates(connection, catalog, kind, key, view.params.get("namespace"))
+            if len(found) == 1:
+                return _page(read(connection, catalog, found[0]), catalog, view)
+        return _choose(found) if found else _missing(kind, key)
+
+
+def read(connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Story:
+    model = catalog.models.get(head.kind)
+    members = queries.member_list(connection, head.journey_id)
+    return Story(
+        head,
+        model,
+        members,
+        queries.milestone_list(connection, head.journey_id),
+        queries.link_list(connection, model, members),
+        queries.event_list(connection, head, [member.object_id for member in members]),
+        queries.clock_list(connection, head.journey_id),
+        queries.attributes(connection, head, members),
+        queries.breach_list(connection, head.journey_id),
+        queries.anomaly_list(connection, head.journey_id),
+        alert_queries.of_journey(connection, head.journey_id),
+    )
+
+
+def _missing(kind: str, key: str) -> Any:
+    return empty(
+        f"No {words.title(kind).lower()} {key}",
+        "Nothing has this key as the root of a journey. It may be a member of one: search for it.",
+        action=link("Search every journey", f"/journeys?kind=any&state=any&q={key}"),
+    )
+
+
+def _choose(found: Sequence[queries.Head]) -> Any:
+    rows = [
+        link(
+            [
+                html.B(f"{words.title(head.root_type)} {head.key}"),
+                html.Span(head.namespace or "no namespace", className="mp-dim"),
+                state_badge(head.state),
+                ago(head.last_at),
+            ],
+            journey_href(head.kind, head.key, head.namespace),
+            className="mp-choice",
+        )
+        for head in found
+    ]
+    return card(rows, title="Several journeys have this key", className="mp-choices")
+
+
+def _page(story: Story, catalog: Catalog, view: View) -> Any:
+    side = [
+        evidence.clock_card(story.clocks, story.members, catalog, view.now),
+        evidence.trouble_card(story.alerts, story.breaches, story.anomalies),
+        evidence.member_card(story.members, story.links),
+    ]
+    return [
+        _head_card(story),
+        _milestone_card(story, view),
+        _timeline_card(story, catalog, view),
+        html.Div(
+            [
+                html.Div(evidence.event_card(story.events), className="mp-span-7 mp-stack"),
+                html.Div([part for part in side if part is not None], className="mp-span-5 mp-stack"),
+            ],
+            className="mp-grid",
+        ),
+    ]
+
+
+def _head_card(story: Story) -> Any:
+    head = story.head
+    ended = head.state != "open"
+    more = [(words.title(name), str(value)) for name, value in sorted(story.attributes.items()) if name not in _KNOWN]
+    values = [
+        ("Value", html.Span(words.money(head.amount, head.currency), className="mp-money") if head.amount else None),
+        *((words.title(name), getattr(head, name)) for name in ("channel", "warehouse", "carrier", "partner")),
+        ("Started", ago(head.started_at, "time")),
+        ("Last activity", ago(head.last_at)),
+        ("Took", words.span(head.last_at - head.started_at) if ended else None),
+        ("Open for", None if ended else ago(head.started_at, "span")),
+        *more[:8],
+    ]  # fmt: skip
+    return card(
+        [
+            html.Div(
+                [
+                    html.Div(type_icon(head.root_type, 22), className="mp-head-mark"),
+                    html.Div(
+                        [
+                            html.H2(head.key),
+                            html.Span(
+                                " · ".join(
+                                    part
+                                    for part in (
+                                        story.model.title if story.model else words.title(head.kind),
+                                        words.title(head.root_type),
+                                        head.namespace,
+                                    )
+                                    if part
+                                ),
+                                className="mp-dim",
+                            ),
+                        ]
+                    ),
+                    html.Div(
+                        [state_badge(head.state), None if ended else health_badge(story.health)],
+                        className="mp-head-badges",
+                    ),
+                ],
+                className="mp-head",
+            ),
+            facts(values),
+        ],
+        className="mp-block",
+    )
+
+
+def _milestone_card(story: Story, view: View) -> Any:
+    """Every milestone of the model: when it was reached and how long after the one before, or that it is to come."""
+    reached = {item.name: item for item in story.milestones}
+    names = [step.name for step in story.model.milestones] if story.model else list(reached)
+    titles = {step.name: step.title for step in story.model.milestones} if story.model else {}
+    highest = max((names.index(name) for name in reached if name in names), default=-1)
+    before = None
+    steps = []
+    for place, name in enumerate(names):
+        item = reached.get(name)
+        gap = words.span(item.first_at - before, coarse=True) if item and before and item.first_at >= before else None
+        state = "done" if item else "skipped" if place < highest else "next" if place == highest + 1 else "later"
+        fresh = item is not None and (before is None or _day(item, view) != before.astimezone(view.zone).date())
+        steps.append(_step(titles.get(name) or words.title(name), item, gap, state, story.head.state == "open", fresh))
+        before = item.first_at if item else before
+    return card(html.Ol(steps, className="mp-track"), title="Milestones", className="mp-block")
+
+
+def _day(item: queries.Milestone, view: View) -> date:
+    return item.first_at.astimezone(view.zone).date()
+
+
+def _step(
+    title: str, item: queries.Milestone | None, gap: str | None, state: str, is_open: bool, new_day: bool
+) -> html.Li:
+    """A milestone; the date stands only where it changes."""
+    if item is None:
+        note: Any = {"skipped": "not seen", "next": "next" if is_open else "–"}.get(state, "–")
+    else:
+        note = [ago(item.first_at, "date"), " "] if new_day else []
+        note = html.Span([*note, ago(item.first_at, "clock")])
+    counted = (
+        html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events")
+        if item and item.count > 1
+        else None
+    )
+    return html.Li(
+        [html.I(), html.B([title, counted]), html.Span(note), html.Em(f"+ {gap}") if gap else None],
+        className=f"mp-{state}" if is_open or state != "next" else "mp-later",
+    )  # fmt: skip
+
+
+def _timeline_card(story: Story, catalog: Catalog, view: View) -> Any:
+    if not story.events:
+        return None
+    marks = {event: step.name for step in (story.model.milestones if story.model else []) for event in step.events}
+    points = [
+        figures.Point(event.occurred_at, event.source, event.type, event.outcome, marks.get(event.type))
+        for event in story.events
+    ]
+    titles = {policy.name: words.title(policy.name) for policy in catalog.policies}
+    dues = [
+        figures.Due(clock.due_at, titles.get(clock.policy, clock.policy), clock.state == "breached")
+        for clock in story.clocks
+        if clock.stopped_at is None and clock.due_at is not None
+    ]
+    names = {name: spec.title for name, spec in catalog.sources.items()}
+    now = view.now.replace(second=0, microsecond=0) if story.head.state == "open" else None
+    figure = figures.swimlane(points, dues, view.zone, names, now)
+    label = f"Timeline of {len(points)} events by system"
+    return card(chart(figure, "timeline", label), title="Timeline by system", className="mp-block",
+                aside=f"{words.many(len(points), 'event')} · filled points reach a milestone")  # fmt: skip
