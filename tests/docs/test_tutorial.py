@@ -1,0 +1,105 @@
+"""The tutorial, run as it stands, against a real `milepost run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.served import wait_until
+
+PAGE = DOCS / "tutorial.md"
+
+
+@pytest.fixture
+def place(server_dir: Path) -> Path:
+    """A project folder that only has what the tutorial uses."""
+    server_dir.chmod(0o755)
+    (server_dir / "docs").symlink_to(DOCS)
+    return server_dir
+
+
+def free_ports(number: int) -> list[int]:
+    with ExitStack() as held:
+        listening = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [one.getsockname()[1] for one in listening]
+
+
+class Reader:
+    """Somebody who follows the tutorial with other ports."""
+
+    def __init__(self, place: Path) -> None:
+        self.port, self.hook = free_ports(2)
+        self.place = place
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**plain, "MILEPOST_PORT": str(self.port), "PATH": binaries}
+
+    def script(self, block: Block) -> str:
+        text = block.text.replace(":8080", f":{self.port}").replace("9000", str(self.hook))
+        return text.replace("make run", "exec milepost run")
+
+    @contextmanager
+    def service(self, block: Block) -> Iterator[None]:
+        with (self.place / "service.log").open("w") as log:
+            running = subprocess.Popen(
+                ["bash", "-ec", self.script(block)], cwd=self.place, env=self.environment, stdout=log, stderr=log
+            )
+            try:
+                wait_until(lambda: running.poll() is not None or self.is_ready(), 60)
+                assert running.poll() is None, (self.place / "service.log").read_text()
+                yield
+            finally:
+                running.send_signal(signal.SIGINT)
+                running.wait(30)
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2):
+                return True
+        except OSError:
+            return False
+
+    def follow(self, steps: list[Block]) -> list[str]:
+        """Run the blocks in one shell, as in one terminal; what each printed."""
+        mark = "-=-=- next block"
+        script = f"\necho '{mark}'\n".join(self.script(block) for block in steps)
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=self.place, env=self.environment, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{(self.place / 'service.log').read_text()}"
+        return done.stdout.split(f"{mark}\n")
+
+
+def test_every_block_works(place: Path) -> None:
+    reader = Reader(place)
+    (start,) = blocks(PAGE, "sh service")
+    steps = blocks(PAGE, "sh")
+    began = time.monotonic()
+    with reader.service(start):
+        said = dict(zip((block.line for block in steps), reader.follow(steps), strict=True))
+    printed = "\n".join(said.values())
+    # what the page shows is what came, up to where it says "…"
+    for shown in blocks(PAGE, "json", "text"):
+        for line in filter(None, shown.text.splitlines()):
+            expected = line.partition(" It is over after")[0].partition("…")[0].strip()
+            assert expected in printed, f"{shown}: {expected!r} was not printed:\n{printed}"
+    assert '"key": "1Z999"' in printed, "the shipment is a member"
+    assert '"state": "retracted"' in printed, "the breach is taken back"
+    assert time.monotonic() - began < 60
+
+
+def test_make_run_is_what_the_tutorial_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert "run: setup ## Start Milepost\n\t@$(BIN)/milepost run\n" in makefile
