@@ -29,7 +29,7 @@ CHILDREN: Final = ("web", "record", "assemble", "scheduler")
 GRACE: Final = 7.0
 """Seconds that the processes have to stop; with the database's own, all is over within ten."""
 TICK: Final = 0.1
-TAKE_OVER: Final = 8.0
+TAKE_OVER: Final = 4.0
 """Seconds to wait for the address: after a kill -9 of this process its children take a moment to notice."""
 ADMIN: Final = "admin"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from milepost.supervisor import HEALTHY, Program, Supervisor
+from tests.processes import alive
 
 PATIENCE = 30.0
 
@@ -105,13 +106,4 @@ def test_children_end_when_their_supervisor_is_killed() -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline().split()[-1])
         process.kill()
-    eventually(lambda: not _alive(pid))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - gone the next moment, perhaps
-        return stat.read().rpartition(")")[2].split()[0] != "Z"
+    eventually(lambda: not alive(pid))

@@ -1,0 +1,190 @@
+"""`milepost run`, as it is typed: everything up, an event to a journey, kill -9, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from milepost.db.embedded import EmbeddedPostgres
+from tests.processes import alive
+
+PATIENCE = 90.0
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None]) -> T:
+    """What `look` finds, once it finds something. An address that doesn't answer counts as nothing."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            found = look()
+        except httpx.TransportError:
+            found = None
+        if found:
+            return found
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """A `milepost run` on a directory of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.port = free_port()
+        self.log = folder / "log"
+        self.out = folder / "out"
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+        self.environment = ours | {"MILEPOST_DATA_DIR": str(self.data), "MILEPOST_PORT": str(self.port)}
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("a") as log, self.out.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "milepost", "run"], env=self.environment, stdout=out, stderr=log
+            )
+
+    def stop(self) -> float:
+        """Ask it to end; the seconds that it took."""
+        began = time.monotonic()
+        self.process.terminate()
+        assert self.process.wait(30) == 0
+        return time.monotonic() - began
+
+    def type(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "milepost", *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def key(self, *words: str) -> dict[str, str]:
+        made = self.type("keys", "create", "test", "--source", "test", *words)
+        assert made.returncode == 0, made.stderr
+        return {"Authorization": f"Bearer {made.stdout.strip()}"}
+
+    def pids(self) -> dict[str, int]:
+        """The latest process of each name."""
+        return {name: int(pid) for name, pid in re.findall(r"started (\w+) \(pid (\d+)\)", self.log.read_text())}
+
+    def ready(self) -> bool:
+        return self.http.get("/readyz").status_code == 200
+
+    def send(self, headers: dict[str, str], order: str, kind: str = "order.received") -> bool:
+        """Until it is acknowledged, as a sender does."""
+        event = {"id": f"{order}-{kind}", "type": kind, "data": {"keys": {"order": order}}}
+        return self.http.post("/v1/events", json=event, headers=headers).status_code == 202
+
+    def journey(self, headers: dict[str, str], order: str) -> dict[str, Any] | None:
+        answer = self.http.get(f"/v1/journeys/order/{order}", headers=headers)
+        return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    running = Service(tmp_path)
+    try:
+        yield running
+    finally:
+        running.http.close()
+        running.process.terminate()
+        running.process.wait(30)
+        sys.stdout.write(running.log.read_text()[-8000:])  # shown where a test fails
+        assert not EmbeddedPostgres(running.data / "postgres").running()
+
+
+def test_an_event_becomes_a_journey_and_kills_are_survived(service: Service) -> None:
+    eventually(service.ready)
+    sends, reads = service.key(), service.key("--scope", "read")
+    assert service.send(sends, "S/1")
+    journey = eventually(lambda: service.journey(reads, "S/1"))
+    assert journey["state"] == "open"
+    assert journey["stage"] == "received"
+    assert journey["clocks"]
+
+    for name, pid in service.pids().items():
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda name=name, pid=pid: service.pids()[name] != pid)  # type: ignore[misc]
+        eventually(lambda name=name: service.send(sends, f"after-{name}"))  # type: ignore[misc]
+        eventually(lambda name=name: service.journey(reads, f"after-{name}"))  # type: ignore[misc]
+
+    server = EmbeddedPostgres(service.data / "postgres")
+    killed = server.server_pid()
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: server.running() and server.server_pid() not in (None, killed))
+    eventually(lambda: service.send(sends, "after-database"))
+    eventually(lambda: service.journey(reads, "after-database"))
+
+    assert service.stop() < 10
+    assert all(not alive(pid) for pid in service.pids().values())
+
+
+def test_the_first_start_shows_the_way_in_and_the_second_does_not(service: Service) -> None:
+    link = eventually(lambda: re.search(r"http://\S+/login\?token=\S+", service.out.read_text()))[0]
+    with httpx.Client(timeout=10) as browser:
+        answer = browser.get(link)
+        assert answer.status_code == 303
+        assert browser.cookies
+        assert browser.get(link.partition("/login")[0]).status_code == 200
+    assert httpx.get(link, timeout=10).status_code == 401
+    secret = service.data / "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    before = secret.read_text()
+    service.stop()
+    service.start()
+    shown = eventually(lambda: re.search(r"log in +(.+)", service.out.read_text()))
+    assert shown[1] == "milepost login-link admin"
+    assert secret.read_text() == before
+
+
+def test_a_second_one_on_the_same_data_is_refused(service: Service) -> None:
+    eventually(service.ready)
+    result = service.type("run")
+    assert result.returncode == 2
+    assert f"already runs on {service.data.resolve()} (pid {service.process.pid})" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        environment = os.environ | {"MILEPOST_DATA_DIR": str(tmp_path / "data"), "MILEPOST_PORT": port}
+        environment.pop("MILEPOST_DATABASE_URL", None)
+        result = subprocess.run(
+            [sys.executable, "-m", "milepost", "run"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 2
+    assert f"can't listen on 127.0.0.1:{port}" in result.stderr
+
+
+def test_children_end_with_a_supervisor_that_is_killed(service: Service) -> None:
+    eventually(service.ready)
+    children = service.pids()
+    service.process.kill()
+    service.process.wait(30)
+    eventually(lambda: not any(alive(pid) for pid in children.values()))
+    service.start()
+    eventually(service.ready)
