@@ -21,7 +21,9 @@ from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import Graph, Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
-from milepost.clock import Clock, from_us
+from milepost.clock import Clock
+from milepost.db.engine import new_session
+from milepost.db.staging import wire_time
 from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
 
 CACHE: Final = 400_000
@@ -80,7 +82,7 @@ class Assembler:
 
     def _step(self, connection: sa.Connection, now: datetime) -> bool:
         ours, version = store.take_over(connection, self._holder)
-        if not ours:
+        if new_session(connection, self) or not ours:
             self._forget()
         compiled = self._current(connection, version, now)
         self._steps += 1
@@ -355,15 +357,15 @@ def _journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFac
         journey.state,
         highest.name if highest else None,
         highest.rank if highest else -1,
-        from_us(journey.started_us),
-        from_us(journey.last_us),
-        from_us(journey.progress_us),
-        from_us(journey.first_received_us),
-        from_us(journey.last_received_us),
+        wire_time(journey.started_us),
+        wire_time(journey.last_us),
+        wire_time(journey.progress_us),
+        wire_time(journey.first_received_us),
+        wire_time(journey.last_received_us),
         *(None if attributes.get(field) is None else str(attributes[field]) for field in _DIMENSIONS),
         journey.amount,
         journey.currency,
-        from_us(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,
+        wire_time(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,
         encode_facts(facts),
     )
 
@@ -383,7 +385,7 @@ def _diff_milestones(journey_id: int, before: JourneyFacts | None, reached: list
     old = {item.name: item for item in before.milestones} if before else {}
     for item in reached:
         if old.pop(item.name, None) != item:
-            at, last, received = from_us(item.reached_us), from_us(item.last_us), from_us(item.received_us)
+            at, last, received = wire_time(item.reached_us), wire_time(item.last_us), wire_time(item.received_us)
             row = (journey_id, item.name, item.rank, at, last, item.count, item.event_no, received)
             output.milestones.append(row)
     output.milestones_gone += [(journey_id, name) for name in old]

@@ -65,57 +65,67 @@ def assess(root: Node, nodes: list[Node], model: CompiledModel) -> Journey | Non
 
 def _milestones(nodes: list[Node], model: CompiledModel) -> list[Reached]:
     """The reached milestones by rank (rule 2)."""
-    found: dict[Step, list[tuple[int, Evidence]]] = {}
+    found: dict[int, list[tuple[Node, Evidence]]] = {}
+    steps_of = model.steps_of
     for node in nodes:
         for event_type, evidence in node.state.reached.items():
-            for step in model.steps_of.get(event_type, ()):
-                found.setdefault(step, []).append((node.id, evidence))
+            for step in steps_of.get(event_type, ()):
+                known = found.get(step.rank)
+                if known is None:
+                    found[step.rank] = [(node, evidence)]
+                else:
+                    known.append((node, evidence))
+    members: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.type in model.all_types:
+            members.setdefault(node.type, []).append(node)
     reached = []
-    for step in sorted(found, key=_rank):
-        item = _any(step, found[step]) if step.all_type is None else _all(step, found[step], nodes)
+    for rank in sorted(found):
+        step = model.steps[rank]
+        wanted = members.get(step.all_type) if step.all_type is not None else None
+        item = _any(step, found[rank]) if wanted is None else _all(step, found[rank], wanted)
         if item is not None:
             reached.append(item)
     return reached
-
-
-def _rank(step: Step) -> int:
-    return step.rank
 
 
 def _order(evidence: Evidence) -> tuple[int, str, str]:
     return (evidence.first_us, evidence.first_source, evidence.first_id)
 
 
-def _any(step: Step, found: list[tuple[int, Evidence]]) -> Reached:
-    first = found[0][1] if len(found) == 1 else min((evidence for _, evidence in found), key=_order)
-    return _reached(step, first, [evidence for _, evidence in found])
+def _any(step: Step, found: list[tuple[Node, Evidence]]) -> Reached:
+    if len(found) == 1:
+        return _reached(step, found[0][1], found[0][1].last_us, found[0][1].count)
+    evidences = [evidence for _, evidence in found]
+    last = max(evidence.last_us for evidence in evidences)
+    return _reached(step, min(evidences, key=_order), last, sum(evidence.count for evidence in evidences))
 
 
-def _all(step: Step, found: list[tuple[int, Evidence]], nodes: list[Node]) -> Reached | None:
+def _all(step: Step, found: list[tuple[Node, Evidence]], members: list[Node]) -> Reached | None:
     """Reached when every member of the type that is not cancelled has it, at the last one's time."""
-    kind = step.all_type
-    members = [node for node in nodes if node.type == kind]
-    if not members:
-        return _any(step, found)
-    wanted = [node.id for node in members if f"{kind}.cancelled" not in node.state.reached]
+    cancelled = f"{step.all_type}.cancelled"
+    wanted = {node.id for node in members if cancelled not in node.state.reached}
     firsts: dict[int, Evidence] = {}
-    for object_id, evidence in found:
-        if object_id not in firsts or _order(evidence) < _order(firsts[object_id]):
-            firsts[object_id] = evidence
-    if not wanted or any(object_id not in firsts for object_id in wanted):
+    count, last = 0, 0
+    for node, evidence in found:
+        if node.id in wanted:
+            count += evidence.count
+            last = max(last, evidence.last_us)
+            known = firsts.get(node.id)
+            if known is None or _order(evidence) < _order(known):
+                firsts[node.id] = evidence
+    if not wanted or len(firsts) < len(wanted):
         return None
-    last = max((firsts[object_id] for object_id in wanted), key=_order)
-    inside = set(wanted)
-    return _reached(step, last, [evidence for object_id, evidence in found if object_id in inside])
+    return _reached(step, max(firsts.values(), key=_order), last, count)
 
 
-def _reached(step: Step, at: Evidence, evidences: list[Evidence]) -> Reached:
+def _reached(step: Step, at: Evidence, last_us: int, count: int) -> Reached:
     return Reached(
         step.name,
         step.rank,
         at.first_us,
-        max(evidence.last_us for evidence in evidences),
-        sum(evidence.count for evidence in evidences),
+        last_us,
+        count,
         at.first_no,
         at.first_received_us,
         at.first_source,

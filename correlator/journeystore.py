@@ -6,7 +6,6 @@ Rows are copied into temporary tables and merged from there, so that a batch cos
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
 from milepost.db import tables
-from milepost.db.engine import copy_rows
+from milepost.db.staging import kinds_of, stage
 from milepost.inbox import objects
 from milepost.journeystate import JourneyFacts, ObjectState, decode_facts, decode_object, encode_object
 
@@ -41,9 +40,9 @@ def relate(graph: Graph, first: int, second: int, rel: str) -> None:
     """Put a relation on those of its two ends that are loaded."""
     bits = bits_of(rel)
     if (node := graph.nodes.get(first)) is not None:
-        node.edges[second] = node.edges.get(second, 0) | bits
+        node.relate(second, bits)
     if (node := graph.nodes.get(second)) is not None:
-        node.edges[first] = node.edges.get(first, 0) | (CHILD if bits == PARENT else bits)
+        node.relate(first, CHILD if bits == PARENT else bits)
 
 
 def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
@@ -87,7 +86,6 @@ def save_states(connection: sa.Connection, nodes: Iterable[Node]) -> None:
 
 
 def save_journeys(connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
-    """Insert or update journeys; a row has all columns in the table's order."""
     _merge(connection, tables.journeys, sorted(rows, key=lambda row: row[0]), ["journey_id"])
 
 
@@ -122,35 +120,20 @@ def _delete(connection: sa.Connection, table: str, column: str, kind: str, gone:
 
 
 def _merge(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]], key: list[str]) -> None:
-    """Insert rows or update those with the same key, through a temporary table of the connection."""
+    """Insert rows or update those with the same key. A row has all columns in their order, times as `wire_time`."""
     if not rows:
         return
-    columns = [column.name for column in table.columns]
-    staging = _staging(connection, table)
-    copy_rows(connection, staging, columns, rows)
+    staging = f"staging_{table.name}"
+    columns = kinds_of(table)
+    stage(connection, staging, columns, rows)
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
     names = ", ".join(columns)
     connection.execute(
         sa.text(
-            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {staging.name}"
+            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {staging}"
             f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
         )
     )
-    connection.execute(sa.text(f"TRUNCATE {staging.name}"))
-
-
-def _staging(connection: sa.Connection, table: sa.Table) -> sa.Table:
-    """The temporary table of this connection that has the columns of `table`."""
-    name = f"staging_{table.name}"
-    connection.execute(
-        sa.text(f"CREATE TEMP TABLE IF NOT EXISTS {name} (LIKE {table.schema}.{table.name}) ON COMMIT DELETE ROWS")
-    )
-    return _describe(name, table)
-
-
-@cache
-def _describe(name: str, table: sa.Table) -> sa.Table:
-    return sa.Table(name, sa.MetaData(), *(sa.Column(column.name, column.type) for column in table.columns))
 
 
 def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]:

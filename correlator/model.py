@@ -23,7 +23,7 @@ _STEPS: Final[Mapping[str, Callable[[str], str]]] = {
 _PLAIN: Final = KeyRule()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Step:
     """A milestone with its rank; `all_type` as in the catalog's `all`."""
 
@@ -37,7 +37,7 @@ class CompiledModel:
     """A journey model.
 
     `below[t]` holds all types below t. `root_rank[t]` is the preference of a root type, 0 the first. `steps_of` maps
-    an event type to the milestones it counts for.
+    an event type to the milestones it counts for. `all_types` are the types that some milestone needs all members of.
     """
 
     name: str
@@ -46,6 +46,7 @@ class CompiledModel:
     root_rank: Mapping[str, int]
     steps: tuple[Step, ...]
     steps_of: Mapping[str, tuple[Step, ...]]
+    all_types: frozenset[str]
     source: Model
 
     @cached_property
@@ -61,7 +62,8 @@ def compile_model(model: Model) -> CompiledModel:
             steps_of[event_type] = (*steps_of.get(event_type, ()), step)
     below = {kind: frozenset(kinds) for kind, kinds in loader.descendants(model).items()}
     ranks = {kind: rank for rank, kind in enumerate(model.roots)}
-    return CompiledModel(model.name, frozenset(below) | {CORRELATION}, below, ranks, steps, steps_of, model)
+    all_types = frozenset(step.all_type for step in steps if step.all_type is not None)
+    return CompiledModel(model.name, frozenset(below) | {CORRELATION}, below, ranks, steps, steps_of, all_types, model)
 
 
 class Compiled:

@@ -20,7 +20,7 @@ from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us
 from milepost.contract import Entry, read
-from milepost.db.engine import transient
+from milepost.db.engine import new_session, transient
 from milepost.inbox import identities, log, objects, quarantine
 from milepost.inbox.objects import Ref
 
@@ -88,6 +88,8 @@ class Recorder:
             self._low = 0
         with self._engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+            if new_session(connection, self):
+                self._known, self._low = _Known(), 0
             batches = log.consume(connection, self._batches, self._low)
             entries = [entry for batch in batches for entry in batch.entries]
             done = self._record(connection, entries, now) if entries else _Done()

@@ -21,7 +21,7 @@ CHILD: Final = 8  # an explicit link in which this node is the child
 class Node:
     """An object with its state and its relations: `edges` maps the other object's id to what relates them (bits)."""
 
-    __slots__ = ("edges", "id", "key", "namespace", "state", "type", "used")
+    __slots__ = ("above", "below", "edges", "id", "key", "namespace", "naming", "state", "type", "used")
 
     def __init__(self, object_id: int, kind: str, namespace: str, key: str, state: ObjectState) -> None:
         self.id = object_id
@@ -30,7 +30,18 @@ class Node:
         self.key = key
         self.state = state
         self.edges: dict[int, int] = {}
+        self.naming: list[int] = []  # the edges to correlations, or from one
         self.used = 0
+        self.below: dict[str, list[int]] = {}
+        self.above: dict[str, list[int]] = {}
+
+    def relate(self, other: int, bits: int) -> None:
+        """Add a relation; what was concluded from the former ones is forgotten."""
+        if bits & NAMING and other not in self.naming:
+            self.naming.append(other)
+        self.edges[other] = self.edges.get(other, 0) | bits
+        self.below = {}
+        self.above = {}
 
 
 class Missing(Exception):
@@ -79,18 +90,17 @@ class Graph:
         """The objects directly below a node (rules 3, 4 and 5)."""
         if node.type == CORRELATION:
             return self._named_by(node, model)
-        below = model.below.get(node.type, frozenset())
-        found = []
-        for other, bits in node.edges.items():
-            kind = self.types[other]
-            if kind not in model.types:
-                continue
-            if bits & NAMING:
-                if node.type in model.root_rank and self.owner(self.node(other), model) in (None, node.id):
-                    found.append(other)
-            elif self._is_child(node.type, kind, bits, below, model):
-                found.append(other)
-        return found
+        below = node.below.get(model.name)
+        if below is None:
+            below = node.below[model.name] = [
+                other
+                for other, bits in node.edges.items()
+                if not bits & NAMING and self._over(node, other, bits, model)
+            ]
+        if node.naming and node.type in model.root_rank:
+            named = [z for z in node.naming if self.owner(self.node(z), model) in (None, node.id)]
+            return below + named
+        return below
 
     def _named_by(self, correlation: Node, model: CompiledModel) -> list[int]:
         owner = self.owner(correlation, model)
@@ -98,12 +108,24 @@ class Graph:
             return []
         return [other for other in correlation.edges if other != owner and self.types[other] in model.types]
 
-    @staticmethod
-    def _is_child(kind: str, other: str, bits: int, below: frozenset[str], model: CompiledModel) -> bool:
-        """Models direct a relation; of two types that a model doesn't order, an explicit link's direction counts."""
-        if other in below:
+    def _over(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
+        """Whether the node is above the other: models direct a relation; of two types that a model doesn't order, an
+        explicit link's direction counts."""
+        kind = self.types[other]
+        if kind in model.below.get(node.type, ()):
             return True
-        return bool(bits & PARENT) and kind not in model.below.get(other, ())
+        if not bits & PARENT or kind not in model.types or node.type not in model.types:
+            return False
+        return node.type not in model.below.get(kind, ())
+
+    def _under(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
+        """Whether the node is below the other: `_over` seen from the other side."""
+        kind = self.types[other]
+        if node.type in model.below.get(kind, ()):
+            return True
+        if not bits & CHILD or kind not in model.types or node.type not in model.types:
+            return False
+        return kind not in model.below.get(node.type, ())
 
     def parents(self, node: Node, model: CompiledModel) -> list[int]:
         """The objects directly above a node: the exact inverse of `children`."""
@@ -112,18 +134,17 @@ class Graph:
             if owner is not None:
                 return [owner]
             return [other for other in node.edges if self.types[other] in model.root_rank]
-        found = []
-        for other, bits in node.edges.items():
-            kind = self.types[other]
-            if kind not in model.types:
-                continue
-            if bits & NAMING:
-                owner = self.owner(self.node(other), model)
-                if owner is not None and owner != node.id:
-                    found.append(other)
-            elif self._is_child(kind, node.type, _mirror(bits), model.below.get(kind, frozenset()), model):
-                found.append(other)
-        return found
+        above = node.above.get(model.name)
+        if above is None:
+            above = node.above[model.name] = [
+                other
+                for other, bits in node.edges.items()
+                if not bits & NAMING and self._under(node, other, bits, model)
+            ]
+        if node.naming and node.type in model.types:
+            owners = ((z, self.owner(self.node(z), model)) for z in node.naming)
+            return above + [z for z, owner in owners if owner is not None and owner != node.id]
+        return above
 
     def tops(self, pairs: Iterable[tuple[int, int]], model: CompiledModel) -> tuple[set[int], set[int]]:
         """For newly related pairs: the upper ends, whose journeys grow, and the lower ends that may stop being roots.
@@ -134,13 +155,10 @@ class Graph:
         lower: set[int] = set()
         for one, other in pairs:
             for top, bottom in ((one, other), (other, one)):
-                kind, below = self.types[top], self.types[bottom]
-                if kind not in model.types or below not in model.types:
-                    continue
-                bits = self.node(top).edges[bottom]
-                if self._is_child(kind, below, bits, model.below.get(kind, frozenset()), model):
+                node = self.node(top)
+                if self._over(node, bottom, node.edges[bottom], model):
                     upper.add(top)
-                    if below in model.root_rank:
+                    if self.types[bottom] in model.root_rank:
                         lower.add(bottom)
         return upper, lower
 
@@ -204,8 +222,3 @@ class Graph:
         if missing:
             raise Missing(missing)
         return members
-
-
-def _mirror(bits: int) -> int:
-    """The same relation seen from the other side."""
-    return bits & (MENTION | NAMING) | (CHILD if bits & PARENT else 0) | (PARENT if bits & CHILD else 0)

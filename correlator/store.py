@@ -15,6 +15,7 @@ from milepost.clock import from_us
 from milepost.contract import Entry, read
 from milepost.db import tables
 from milepost.db.engine import copy_rows
+from milepost.db.staging import as_wire, kinds_of, stage, wire_time
 from milepost.journeystate import Flag
 
 _HOUR: Final = 3_600_000_000
@@ -24,9 +25,7 @@ _EVENT_COLUMNS: Final = [column.name for column in tables.events.columns]
 _OBJECT_COLUMNS: Final = ["object_id", "received_at", "event_no", "subject"]
 
 _RELATIONS: Final = sa.text(
-    "INSERT INTO derived.relations AS r SELECT * FROM unnest(CAST(:first AS bigint[]), CAST(:second AS bigint[]),"
-    " CAST(:rel AS text[]), CAST(:occurred AS timestamptz[]), CAST(:source AS text[]), CAST(:event AS text[]),"
-    " CAST(:number AS bigint[]), CAST(:received AS timestamptz[]))"
+    "INSERT INTO derived.relations AS r SELECT * FROM proofs ORDER BY first_id, second_id, rel"
     " ON CONFLICT (first_id, second_id, rel) DO UPDATE SET occurred_at = excluded.occurred_at,"
     " source = excluded.source, event_id = excluded.event_id, event_no = excluded.event_no,"
     " received_at = excluded.received_at"
@@ -68,28 +67,28 @@ def event_numbers(connection: sa.Connection, count: int) -> list[int]:
 
 def write_events(connection: sa.Connection, facts: Facts) -> None:
     """The events and the objects that they are about."""
-    times = {us: from_us(us) for item in facts.items for us in (item.received_us,)}
-    copy_rows(connection, tables.events, _EVENT_COLUMNS, [_event_row(item, times) for item in facts.items])
+    copy_rows(connection, as_wire(tables.events), _EVENT_COLUMNS, map(_event_row, facts.items))
+    ids = facts.ids
     rows = [
-        (facts.ids[ref], times[item.received_us], item.event_no, subject)
+        (ids[ref], wire_time(item.received_us), item.event_no, subject)
         for item in facts.items
         for ref, subject in item.about
     ]
     rows.sort(key=_first)
-    copy_rows(connection, tables.event_object, _OBJECT_COLUMNS, rows)
+    copy_rows(connection, as_wire(tables.event_object), _OBJECT_COLUMNS, rows)
 
 
 def _first(row: tuple[Any, ...]) -> Any:
     return row[0]
 
 
-def _event_row(item: Fact, times: dict[int, datetime]) -> tuple[Any, ...]:
-    event = item.event
+def _event_row(item: Fact) -> tuple[Any, ...]:
+    event, claimed = item.event, item.claimed_us
     return (
         item.event_no,
-        times[item.received_us],
-        from_us(item.occurred_us),
-        None if item.claimed_us is None else from_us(item.claimed_us),
+        wire_time(item.received_us),
+        wire_time(item.occurred_us),
+        None if claimed is None else wire_time(claimed),
         event.source,
         event.id,
         event.type,
@@ -102,20 +101,24 @@ def _event_row(item: Fact, times: dict[int, datetime]) -> tuple[Any, ...]:
 
 
 def write_relations(connection: sa.Connection, relations: Sequence[Relation]) -> None:
-    """Relations sorted by key; the earlier proof by (time, source, id) stands."""
+    """Relations in the order of their key; the earlier proof by (time, source, id) stands."""
     if not relations:
         return
-    columns = {
-        "first": [item.first_id for item in relations],
-        "second": [item.second_id for item in relations],
-        "rel": [item.rel for item in relations],
-        "occurred": [from_us(item.occurred_us) for item in relations],
-        "source": [item.source for item in relations],
-        "event": [item.event_id for item in relations],
-        "number": [item.event_no for item in relations],
-        "received": [from_us(item.received_us) for item in relations],
-    }
-    connection.execute(_RELATIONS, columns)
+    rows = (
+        (
+            item.first_id,
+            item.second_id,
+            item.rel,
+            wire_time(item.occurred_us),
+            item.source,
+            item.event_id,
+            item.event_no,
+            wire_time(item.received_us),
+        )
+        for item in relations
+    )
+    stage(connection, "proofs", kinds_of(tables.relations), rows)
+    connection.execute(_RELATIONS)
 
 
 def count(

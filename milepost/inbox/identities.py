@@ -13,6 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from milepost.db.staging import stage
 from milepost.db.tables import identity_generations as generations
 
 HOT_IDENTITIES: Final = 5_000_000
@@ -38,22 +39,23 @@ def claim(connection: sa.Connection, contents: Mapping[bytes, int]) -> Seen:
         return Seen(frozenset(), {})
     connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
     hot, sealed = _generations(connection)
-    ordered = sorted(contents)
-    ids = [identity.hex() for identity in ordered]
-    unseen = "".join(
-        f" AND NOT EXISTS (SELECT FROM input.identities_{number} AS s WHERE s.identity = w.identity)"
+    stage(connection, "claims", {"identity": "uuid", "content": "bigint"}, contents.items())
+    # LIMIT keeps the planner from reading a whole generation where it may probe it
+    probes = "".join(
+        f" LEFT JOIN LATERAL (SELECT true AS known FROM input.identities_{number} AS g"
+        f" WHERE g.identity = c.identity LIMIT 1) AS g{number} ON true"
         for number in sealed
     )
+    unseen = "".join(f" AND g{number}.known IS NULL" for number in sealed)
     inserted = connection.execute(
         sa.text(
-            f"INSERT INTO input.identities_{hot} (identity, content)"
-            " SELECT w.identity, w.content FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS bigint[]))"
-            f" AS w(identity, content) WHERE true{unseen} ON CONFLICT DO NOTHING RETURNING identity"
-        ),
-        {"ids": ids, "contents": [contents[identity] for identity in ordered]},
+            f"INSERT INTO input.identities_{hot} (identity, content) SELECT c.identity, c.content"
+            f" FROM claims AS c{probes} WHERE true{unseen} ORDER BY c.identity"
+            " ON CONFLICT DO NOTHING RETURNING uuid_send(identity)"
+        )
     )
-    new = frozenset(row[0].bytes for row in inserted)
-    old = [identity for identity in ordered if identity not in new]
+    new = frozenset(inserted.scalars())
+    old = [identity for identity in contents if identity not in new]
     return Seen(new, _stored(connection, [hot, *sealed], old) if old else {})
 
 

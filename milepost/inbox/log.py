@@ -1,8 +1,8 @@
 """The event log: a queue of validated batches in PostgreSQL, one compressed row a commit.
 
 `append` is true when the transaction commits: the batch is then on stable storage. `consume` deletes what it
-returns, in the consumer's transaction: at-least-once in, exactly-once effects, and no cursor to lose. Batches come out roughly in
-the order of their sequence; several consumers never see the same one (SKIP LOCKED).
+returns, in the consumer's transaction: at-least-once in, exactly-once effects, and no cursor to lose. Batches come
+out roughly in the order of their sequence; several consumers never see the same one (SKIP LOCKED).
 """
 
 from __future__ import annotations

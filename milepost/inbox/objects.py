@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from milepost.db.staging import stage
 from milepost.db.tables import objects
 
 
@@ -22,19 +23,17 @@ class Ref(NamedTuple):
 CORRELATION: Final = "correlation"
 """The type of a correlation, which lives in a table of its own but shares the ids."""
 
-_WANTED: Final = (
-    "unnest(CAST(:types AS text[]), CAST(:namespaces AS text[]), CAST(:keys AS text[])) AS w(type, namespace, key)"
-)
+_COLUMNS: Final = {"type": "text", "namespace": "text", "key": "text"}
 _INSERT: Final = sa.text(
     "INSERT INTO input.objects (object_id, type, namespace, key)"
-    " SELECT nextval('input.object_ids'), w.type, w.namespace, w.key"
-    f" FROM {_WANTED}"
-    " ON CONFLICT DO NOTHING RETURNING object_id, type, namespace, key"
+    " SELECT nextval('input.object_ids'), w.type, w.namespace, w.key FROM wanted AS w"
+    " ORDER BY w.key, w.type, w.namespace ON CONFLICT DO NOTHING RETURNING object_id, type, namespace, key"
 )
+# LIMIT keeps the planner from reading the whole table where it may probe it
 _SELECT: Final = sa.text(
-    "SELECT o.object_id, o.type, o.namespace, o.key FROM input.objects AS o"
-    f" JOIN {_WANTED}"
-    " ON o.key = w.key AND o.type = w.type AND o.namespace = w.namespace AND o.epoch = 0"
+    "SELECT o.object_id, w.type, w.namespace, w.key FROM wanted AS w CROSS JOIN LATERAL"
+    " (SELECT object_id FROM input.objects AS i WHERE i.key = w.key AND i.type = w.type"
+    " AND i.namespace = w.namespace AND i.epoch = 0 LIMIT 1) AS o"
 )
 _INSERT_CORRELATIONS: Final = sa.text(
     "INSERT INTO input.correlations (object_id, key, created_at)"
@@ -47,27 +46,24 @@ _SELECT_CORRELATIONS: Final = sa.text(
 
 
 def allocate(connection: sa.Connection, refs: Collection[Ref], now: datetime) -> dict[Ref, int]:
-    """The id of every ref, made where it is new. Sorted, so that concurrent callers can't deadlock."""
-    plain = sorted((ref for ref in refs if ref.type != CORRELATION), key=lambda ref: (ref.key, ref.type, ref.namespace))
+    """The id of every ref, made where it is new. Written in the order of their keys, so that nobody deadlocks."""
+    plain = [ref for ref in refs if ref.type != CORRELATION]
     found = _allocate_objects(connection, plain) if plain else {}
     keys = sorted(ref.key for ref in refs if ref.type == CORRELATION)
     return found | _allocate_correlations(connection, keys, now) if keys else found
 
 
 def _allocate_objects(connection: sa.Connection, refs: list[Ref]) -> dict[Ref, int]:
-    found = {Ref(*row[1:]): row[0] for row in connection.execute(_SELECT, _columns(refs))}
-    missing = [ref for ref in refs if ref not in found]
-    if missing:
-        found |= {Ref(*row[1:]): row[0] for row in connection.execute(_INSERT, _columns(missing))}
-    lost = [ref for ref in missing if ref not in found]
-    if lost:  # somebody else committed them in between
-        found |= {Ref(*row[1:]): row[0] for row in connection.execute(_SELECT, _columns(lost))}
+    """Look up, insert what is missing, and look up again what somebody else committed in between."""
+    found: dict[Ref, int] = {}
+    missing = refs
+    for statement in (_SELECT, _INSERT, _SELECT):
+        if missing:
+            stage(connection, "wanted", _COLUMNS, missing)
+            rows = connection.execute(statement)
+            found.update((Ref(kind, namespace, key), object_id) for object_id, kind, namespace, key in rows)
+            missing = [ref for ref in missing if ref not in found]
     return found
-
-
-def _columns(refs: list[Ref]) -> dict[str, list[str]]:
-    types, namespaces, keys = zip(*refs, strict=True)
-    return {"types": list(types), "namespaces": list(namespaces), "keys": list(keys)}
 
 
 def _allocate_correlations(connection: sa.Connection, keys: list[str], now: datetime) -> dict[Ref, int]:
