@@ -1,0 +1,267 @@
+"""The loops around steps: patience, leadership, life signs, and jobs that fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from milepost.clock import utc_now
+from milepost.db.engine import make_engine
+from milepost.db.tables import heartbeats
+from milepost.errors import ConfigurationError, Transient, Unavailable
+from milepost.settings import Log
+from milepost.wiring import logs, loops
+from milepost.wiring.jobs import Guarded, Job, Schedule, jobs_of
+from milepost.wiring.loops import Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
+from milepost.wiring.resources import opened
+
+PATIENCE = 30.0
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
+
+
+class Script:
+    """A step that does what a list says: an answer, or an error to raise; then it stops the loop."""
+
+    def __init__(self, *acts: bool | Exception) -> None:
+        self.stop = Stop()
+        self.acts = list(acts)
+
+    def __call__(self) -> bool:
+        if not self.acts:
+            self.stop.set()
+            return False
+        act = self.acts.pop(0)
+        if isinstance(act, Exception):
+            raise act
+        return act
+
+
+# --- patience ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_goes_on_after_what_may_go_away(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    step = Script(True, Unavailable("away"), Transient("still away"), True, False)
+    run_steps(step, step.stop, lambda: None, "record")
+    assert step.acts == []
+    assert [record.getMessage() for record in caplog.records] == ["record: away; trying again", "record: works again"]
+
+
+def test_a_loop_ends_with_what_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    step = Script(True, ConfigurationError("wrong"), True)
+    with pytest.raises(ConfigurationError):
+        run_steps(step, step.stop, lambda: None, "record")
+    assert step.acts == [True]
+
+
+def test_a_real_database_that_is_away_is_waited_for() -> None:
+    engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
+    stop, tries = Stop(), []
+
+    def work(_: Trouble) -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            stop.set()
+        engine.connect()
+
+    assert not keep_trying(work, stop, "database")
+    assert len(tries) == 2
+
+
+def test_patience_grows_and_starts_anew() -> None:
+    trouble = Trouble("it")
+    first, most = loops.PATIENCE
+    assert [trouble.happened(Transient("x")) for _ in range(3)] == [first, first * 2, first * 4]
+    assert [trouble.happened(Transient("x")) for _ in range(9)][-1] == most
+    trouble.over()
+    assert trouble.happened(Transient("x")) == first
+
+
+def test_pauses_grow_while_nothing_is_found_and_none_is_made_after_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    step = Script(True, True, False, False, False, True, False)
+    monkeypatch.setattr(step.stop, "wait", lambda seconds: bool(pauses.append(seconds)))
+    loop(step, step.stop, lambda: None, Trouble("it"))
+    first, most = loops.IDLE
+    assert pauses[:4] == pytest.approx([first, first * 1.2, first * 1.44, first])
+    assert max(pauses) <= most
+
+
+# --- leadership -------------------------------------------------------------------------------------------------------
+
+
+class Candidate:
+    """A process that wants to lead, in a thread."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.engine = make_engine(url, application_name=name)
+        self.stop = Stop()
+        self.leads = threading.Event()
+        self.thread = threading.Thread(target=self._run, args=(Pulse(self.engine, name, utc_now),))
+        self.thread.start()
+
+    def _run(self, pulse: Pulse) -> None:
+        run_leading(self.engine, "test", self.stop, self._lead, pulse)
+        self.engine.dispose()
+
+    def _lead(self, trouble: Trouble) -> None:
+        def step() -> bool:
+            with self.engine.begin() as connection:
+                connection.execute(sa.text("SELECT 1"))
+            self.leads.set()
+            return False
+
+        try:
+            loop(step, self.stop, lambda: None, trouble)
+        finally:
+            self.leads.clear()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "STANDBY", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_leads_and_the_next_takes_over(database: str, engine: sa.Engine) -> None:
+    first = Candidate(database, "first")
+    eventually(first.leads.is_set)
+    second = Candidate(database, "second")
+    try:
+        eventually(lambda: _beats(engine).get("second") is False)  # it stands by, and says so
+        assert not second.leads.is_set()
+        first.end()
+        eventually(second.leads.is_set)
+    finally:
+        first.end()
+        second.end()
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_loses_the_database_leads_again_when_it_is_back(database: str, engine: sa.Engine) -> None:
+    candidate = Candidate(database, "one")
+    try:
+        eventually(candidate.leads.is_set)
+        with engine.connect() as connection:
+            ended = connection.scalars(
+                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'one'")
+            )
+            assert all(ended.all())
+        candidate.leads.clear()
+        eventually(candidate.leads.is_set)
+    finally:
+        candidate.end()
+
+
+def _beats(engine: sa.Engine) -> dict[str, Any]:
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(heartbeats.c.process, heartbeats.c.detail))
+        return {row.process.partition("@")[0]: row.detail.get("leads") for row in rows}
+
+
+def test_a_process_without_a_loop_beats_by_itself(engine: sa.Engine) -> None:
+    with Pulse(engine, "web", utc_now).by_itself(Stop()):
+        eventually(lambda: "web" in _beats(engine))
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def fails_with(error: Exception) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+def test_a_failing_job_is_told_once_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    lost = threading.Event()
+    job = Guarded(Job("odoo", 0.0, fails_with(Unavailable("Odoo is away"))), lost.set)
+    for _ in range(3):
+        job()
+    assert [record.getMessage() for record in caplog.records] == ["odoo: Odoo is away; trying again"]
+    assert lost.is_set()
+
+
+def test_a_job_with_a_fault_shows_where(caplog: pytest.LogCaptureFixture) -> None:
+    Guarded(Job("sla", 60.0, fails_with(ZeroDivisionError("oh"))), lambda: None)()
+    assert "sla failed" in caplog.text
+    assert "ZeroDivisionError: oh" in caplog.text
+
+
+def test_a_slow_job_keeps_no_other_waiting() -> None:
+    slow, quick = threading.Event(), threading.Semaphore(0)
+    jobs = [Job("slow", 0.05, lambda: slow.wait(PATIENCE)), Job("quick", 0.05, lambda: quick.release())]
+    with Schedule(jobs):
+        for _ in range(3):
+            assert quick.acquire(timeout=PATIENCE)
+        slow.set()
+
+
+def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    from milepost.settings import Settings
+
+    settings = Settings.load({"MILEPOST_DATABASE_URL": database, "MILEPOST_DATA_DIR": str(tmp_path)})
+    with opened(settings, "test") as resources:
+        resources.prepare()
+        jobs = jobs_of(resources)
+        for job in jobs:
+            job.work()
+    assert {job.name for job in jobs} == {
+        "sla", "alerting", "delivery", "anomaly fit", "anomaly score", "identities", "partitions", "retention",
+    }  # fmt: skip
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _logging() -> Any:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_logging")
+def test_lines_are_json_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log(log_level="info", log_format="json"))
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("odd: %s", "ü\n")
+    logging.getLogger("x").debug("not shown")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    line = json.loads(lines[0])
+    assert (line["level"], line["logger"], line["message"]) == ("error", "x", "odd: ü\n")
+    assert "ZeroDivisionError" in line["error"]
+    assert line["time"].endswith("Z")
+
+
+@pytest.mark.usefixtures("_logging")
+def test_lines_are_text_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log())
+    logging.getLogger("collector").warning("hello")
+    at, level, rest = capsys.readouterr().err.split(maxsplit=2)
+    assert at.endswith("Z")
+    assert (level, rest) == ("WARNING", "collector: hello\n")
