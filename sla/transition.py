@@ -149,10 +149,7 @@ def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: 
     if former is None:
         return
     if former.stopped_us is not None:
-        # it opened again; if it is past due the check opens its breach again too
-        if former.breached and not _same(clock, former):
-            _retract(result, former)
-        result.gone.append(key_of(new))
+        _reopen(result, new, former, now_us)
         return
     new.warned = former.warned and clock.warn_us is not None and clock.warn_us <= now_us
     if former.breached:
@@ -163,11 +160,28 @@ def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: 
     _show(result, new, former)
 
 
+def _reopen(result: Transition, new: RunningClock, former: RunningClock, now_us: int) -> None:
+    """What had stopped runs again. If it had stopped late it is late still, and a person hears of it again."""
+    if former.state in _PAST:
+        if new.started_us == former.started_us and new.due_us == former.due_us <= now_us:
+            new.warned = new.breached = True
+            result.openings.append(Opening(result.change, new))
+            result.rows.append((new, open_state(new)))
+            return
+        _retract(result, former)
+    result.gone.append(key_of(new))
+
+
 def _keep_running(result: Transition, clock: Clock, former: RunningClock) -> None:
     if former.policy_version != clock.policy.version:
         former.policy_version = clock.policy.version
         former.warn_us = clock.warn_us
         result.moved = True
+    if former.started_received_us != clock.started_received_us:
+        former.started_received_us = clock.started_received_us
+        result.moved = True
+        if former.breached:
+            result.rows.append((former, open_state(former)))
     result.running.append(former)
 
 
@@ -183,14 +197,12 @@ def _show(result: Transition, clock: RunningClock, former: RunningClock) -> None
 
 def _stop(result: Transition, clock: Clock, former: RunningClock | None, stopped_us: int) -> None:
     """The clock has stopped."""
-    same = former is not None and _same(clock, former)
-    if former is not None and former.stopped_us == stopped_us and (same or _frozen(clock, former)):
+    if former is not None and _settled(clock, former):
         result.ended.append(former)
         return
-    state: str = clock.state
+    same = former is not None and _same(clock, former)
     had = former is not None and former.breached
-    if had and same and state == "met":
-        state = "retracted"
+    state = "retracted" if had and clock.state == "met" else clock.state
     new = _clock(clock, state)
     new.breached = had or clock.late
     result.ended.append(new)
@@ -202,9 +214,13 @@ def _stop(result: Transition, clock: Clock, former: RunningClock | None, stopped
         result.closings.append(Closing(result.change, new, _LATE[clock.how], stopped_us, record=True))
 
 
-def _frozen(clock: Clock, former: RunningClock) -> bool:
-    """Whether an ended clock only differs because its policy has a new version: it keeps the one that judged it."""
-    return former.started_us == clock.started_us and former.policy_version != clock.policy.version
+def _settled(clock: Clock, former: RunningClock) -> bool:
+    """Whether a clock had ended just so. One that ended keeps the version of the policy that judged it."""
+    if former.stopped_us != clock.stopped_us or former.started_us != clock.started_us:
+        return False
+    if former.policy_version != clock.policy.version:
+        return True
+    return former.due_us == clock.due_us and former.started_received_us == clock.started_received_us
 
 
 def _retract(result: Transition, former: RunningClock, stopped_us: int | None = None) -> None:

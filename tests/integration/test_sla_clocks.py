@@ -402,6 +402,19 @@ def test_a_date_nobody_can_read_is_told_once(engine: sa.Engine) -> None:
     assert world.running() == ["confirmed"]
 
 
+def test_a_faulty_policy_is_told_once_and_the_others_go_on(engine: sa.Engine) -> None:
+    broken = {"zone": "UTC", "weekly": {"mon": [["09:00", "08:00"]]}}
+    world = World(engine)
+    world.use(catalog({**DELIVERED, "calendar": "broken"}, PROMISED, calendars_yaml={"calendars": {"broken": broken}}))
+    world.tell("order.received", T, attributes={"promised_date": "2026-03-25"})
+    world.tell("order.confirmed", T)
+    ((rule, item, body),) = world.rows(signals, "rule", "item", "body")
+    assert (rule, item) == ("sla-policy", "delivered: faulty policy")
+    assert (body["severity"], body["notify"]) == ("critical", True)
+    assert "runs over midnight" in body["summary"]
+    assert world.running() == ["promised"]
+
+
 # --- which objects a breach concerns ----------------------------------------------------------------------------------
 
 
