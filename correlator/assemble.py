@@ -27,7 +27,7 @@ from milepost.db.staging import wire_time
 from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
 
 CACHE: Final = 400_000
-MAX_TOUCHES: Final = 8_000
+MAX_TOUCHES: Final = 16_000
 RESCAN: Final = 50
 
 CatalogOf = Callable[[sa.Connection], Catalog]
