@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from milepost.clock import Clock
 from milepost.db.engine import leader, transient
-from milepost.errors import Transient
+from milepost.errors import MilepostError, Transient
 from milepost.inbox import heartbeats
 
 IDLE: Final = (0.02, 0.05)
@@ -156,17 +156,22 @@ class Pulse:
             heartbeats.beat(connection, self._process, self._clock(), about)
 
     @contextmanager
-    def by_itself(self, stop: Stop) -> Iterator[None]:
-        """For a process without a loop of its own: a thread beats until the block ends."""
+    def by_itself(self, stop: Stop, prepare: Callable[[], None]) -> Iterator[None]:
+        """For a process without a loop of its own: a thread prepares the database, and then beats.
+
+        What can't be prepared is logged; the process goes on, and its /readyz tells what is missing.
+        """
         done = threading.Event()
 
-        def watch() -> None:
-            while not stop and not done.is_set():
-                keep_trying(lambda _: self.beat(), stop, "heartbeat")
-                done.wait(1.0)
+        def work() -> None:
+            try:
+                keep_trying(lambda _: prepare(), stop, "database")
+                while not stop and not done.wait(1.0):
+                    keep_trying(lambda _: self.beat(), stop, "heartbeat")
+            except (MilepostError, sa.exc.SQLAlchemyError):
+                _log.exception("the database can't be used")
 
-        thread = threading.Thread(target=watch, name="heartbeat", daemon=True)
-        thread.start()
+        threading.Thread(target=work, name="heartbeat", daemon=True).start()
         try:
             yield
         finally:

@@ -93,7 +93,7 @@ def test_patience_grows_and_starts_anew() -> None:
 def test_pauses_grow_while_nothing_is_found_and_none_is_made_after_work(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     step = Script(True, True, False, False, False, True, False)
-    monkeypatch.setattr(step.stop, "wait", lambda seconds: bool(pauses.append(seconds)))
+    monkeypatch.setattr(step.stop, "wait", pauses.append)
     loop(step, step.stop, lambda: None, Trouble("it"))
     first, most = loops.IDLE
     assert pauses[:4] == pytest.approx([first, first * 1.2, first * 1.44, first])
@@ -178,8 +178,15 @@ def _beats(engine: sa.Engine) -> dict[str, Any]:
 
 
 def test_a_process_without_a_loop_beats_by_itself(engine: sa.Engine) -> None:
-    with Pulse(engine, "web", utc_now).by_itself(Stop()):
+    prepared = threading.Event()
+    with Pulse(engine, "web", utc_now).by_itself(Stop(), prepared.set):
         eventually(lambda: "web" in _beats(engine))
+    assert prepared.is_set()
+
+
+def test_a_database_that_cannot_be_prepared_is_told(engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with Pulse(engine, "web", utc_now).by_itself(Stop(), fails_with(ConfigurationError("too old"))):
+        eventually(lambda: "too old" in caplog.text)
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
