@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +17,15 @@ from simulator.script import script
 from simulator.sender import Sender
 from simulator.wire import Message
 
-SOURCES: Final = world.SOURCES
+EVERYONE: Final = "*"
+SOURCES: Final = (*world.SOURCES, EVERYONE)
+"""Who sends, each with a key of its own; history comes with a key that may speak for all of them."""
 DAYS: Final = 24
 SEED: Final = 2026
 SIZE: Final = Size()
 SECRET: Final = "MILEPOST_DEMO_SECRET"
 _CATALOG: Final = Path(__file__).parent / "catalog"
-_SLICE: Final = 12 * world.HOUR
-"""History that goes out at once, one request a source."""
-_SENDERS: Final = 3
-_AT_ONCE: Final = 24
+BATCH: Final = 2_000
 _TICK: Final = 0.2
 
 Progress = Callable[[int, int], None]
@@ -60,38 +58,28 @@ def run(
     """Send history, then live traffic until stopped. Raises Permanent when something is refused, Unavailable."""
     now = time.time()
     messages = network.stream(script(now), seed=SEED, days=days, size=size)
+    history: list[Message] = []
+    for coming in messages:  # it never ends
+        if coming.arrives > now:
+            break
+        history.append(coming)
     with Sender(address, keys, stopped) as sender:
-        rest = _backfill(messages, sender, now, days, stopped, progress)
-        _go_on(rest, sender, stopped)
+        _backfill(history, sender, stopped, progress)
+        _go_on(chain([coming], messages), sender, stopped)
 
 
-def _backfill(
-    messages: Iterator[Message], sender: Sender, now: float, days: int, stopped: Callable[[], bool], progress: Progress
-) -> Iterator[Message]:
-    """Send what has arrived before `now`; answers what is left."""
-    total = round(days * world.DAY / _SLICE)
-    sending: set[Future[None]] = set()
-    with ThreadPoolExecutor(_SENDERS, "history") as pool:
-        for number, part in groupby(messages, lambda message: min((message.arrives - now) // _SLICE, 0)):
-            if number >= 0 or stopped():
-                messages = chain(part, messages)
-                break
-            for source, bodies in _by_source(part).items():
-                sending.add(pool.submit(sender.send, source, bodies))
-            sending = _settle(sending, _AT_ONCE)
-            progress(total + round(number), total)
-        _settle(sending, 0)
-    progress(total, total)
-    return messages
+def _backfill(history: list[Message], sender: Sender, stopped: Callable[[], bool], progress: Progress) -> None:
+    """Send history from its end to its beginning: so what ends a clock is known before what starts it.
 
-
-def _settle(sending: set[Future[None]], left: int) -> set[Future[None]]:
-    """Wait until at most `left` are under way. Raises what one of them raised."""
-    while len(sending) > left:
-        done, sending = wait(sending, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()
-    return sending
+    The other way round, Milepost would see orders from days ago without the events that follow in the next batch, and
+    take them for late.
+    """
+    history.reverse()
+    for first in range(0, len(history), BATCH):
+        if stopped():
+            return
+        sender.send(EVERYONE, [message.body for message in history[first : first + BATCH]])
+        progress(min(first + BATCH, len(history)), len(history))
 
 
 def _by_source(messages: Iterator[Message]) -> dict[str, list[bytes]]:
