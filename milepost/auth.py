@@ -112,10 +112,7 @@ def hash_password(password: str) -> str:
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Constant work, whether the user exists (a hash) or not (None)."""
     try:
-        return (
-            _hasher.verify(password_hash or _nobody, password)
-            and password_hash is not None
-        )
+        _hasher.verify(password_hash or _nobody, password)
     except (VerifyMismatchError, InvalidHashError):
         return False
     return password_hash is not None
