@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from milepost.cli.output import notes, out
 if TYPE_CHECKING:
     from milepost.wiring.demo import Site
     from milepost.wiring.service import Started
+    from simulator.receiver import Notice
 
 
 class Process(StrEnum):
@@ -59,13 +61,35 @@ def announce(started: Started) -> None:
     _block(lines | {"the data is in": started.data, "to stop": "Ctrl+C"})
 
 
-def demo() -> None:
+def demo(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where it listens (default: MILEPOST_PORT).")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=1, help="Stop by itself, so many seconds after the pages answer.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=90, help="How many days of history (default: 24).")] = None,
+) -> None:
     """Start Milepost on a simulated distribution network, with a database of its own that is new each time."""
+    import msgspec
+
     from milepost.settings import Settings
     from milepost.wiring import demo as demonstration
 
+    settings = Settings.load()
+    if port is not None:
+        settings = msgspec.structs.replace(settings, web=msgspec.structs.replace(settings.web, port=port))
     with _history() as progress:
-        demonstration.run(Settings.load(), _announce_demo, progress)
+        demonstration.run(
+            settings, announce=_announce_demo, progress=progress, notified=_tell_notice, seconds=seconds, days=days
+        )
+
+
+def _tell_notice(notice: Notice) -> None:
+    """One line for each notification."""
+    colour = {"resolved": "green", "opened": "red", "reopened": "red"}.get(notice.event, "yellow")
+    told = f"  [dim]{datetime.now().astimezone():%H:%M:%S}[/dim]  [{colour}]{notice.event:<13}[/{colour}]"
+    out.print(f"{told}{escape(notice.headline)}  [dim]{escape(notice.url)}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _announce_demo(site: Site) -> None:

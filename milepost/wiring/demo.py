@@ -6,12 +6,12 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
 
@@ -23,10 +23,16 @@ from milepost.wiring import resources, web
 from milepost.wiring.loops import Stop
 from milepost.wiring.service import ADMIN, GRACE, Ready, only_one
 
+if TYPE_CHECKING:
+    from simulator.receiver import Notice
+
 FOLDER: Final = "demo"
 START_SECONDS: Final = 120.0
 LOGIN_VALID: Final = timedelta(hours=12)
 TICK: Final = 0.2
+NOTHING: Final[Mapping[str, str]] = {}
+FOREIGN: Final = frozenset({"MILEPOST_DATABASE_URL", "MILEPOST_ODOO_URL"})
+"""What is meant for the real Milepost of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,18 @@ def settings_of(settings: Settings) -> Settings:
 
 
 @contextmanager
-def site(settings: Settings, sources: Sequence[str], stop: Stop) -> Iterator[Site]:
-    """A Milepost that is new and empty, for as long as the block lasts. Raises ConfigurationError, Unavailable."""
+def site(
+    settings: Settings, sources: Sequence[str], stop: Stop, environment: Mapping[str, str] = NOTHING
+) -> Iterator[Site]:
+    """A Milepost that is new and empty, for as long as the block lasts. Raises ConfigurationError, Unavailable.
+
+    `environment` goes over ours.
+    """
     with only_one(resources.make_data_dir(settings), "demo.lock"):
         _clear(settings)
         web.listen(settings).close()  # to be told now, and not by a log, that the address is taken
         log = settings.data_dir / "milepost.log"
-        with log.open("w", encoding="utf-8") as output, _service(settings, output, stop) as ready:
+        with log.open("w", encoding="utf-8") as output, _service(settings, output, stop, environment) as ready:
             if not ready.wait(START_SECONDS, stop):
                 raise Unavailable(f"Milepost did not start; {log} says why")
             keys, login = _let_in(settings, sources)
@@ -60,13 +71,15 @@ def site(settings: Settings, sources: Sequence[str], stop: Stop) -> Iterator[Sit
 
 
 @contextmanager
-def _service(settings: Settings, output: TextIO, stop: Stop) -> Iterator[Ready]:
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "MILEPOST_DATABASE_URL"},
+def _service(settings: Settings, output: TextIO, stop: Stop, environment: Mapping[str, str]) -> Iterator[Ready]:
+    whole = {
+        **{name: value for name, value in os.environ.items() if name not in FOREIGN},
         "MILEPOST_DATA_DIR": str(settings.data_dir),
+        "MILEPOST_PORT": str(settings.web.port),
+        **environment,
     }
     command = [sys.executable, "-m", "milepost", "run", "--supervised"]
-    supervisor = Supervisor([Program("milepost", command, environment)], output)
+    supervisor = Supervisor([Program("milepost", command, whole)], output)
     ended = threading.Event()
     keeper = threading.Thread(target=_keep, args=(supervisor, ended), name="service", daemon=True)
     keeper.start()
@@ -125,12 +138,36 @@ def _let_in(settings: Settings, sources: Sequence[str]) -> tuple[dict[str, str],
     return keys, resources.login_address(settings, token)
 
 
-def run(settings: Settings, announce: Callable[[Site], None], progress: Callable[[int, int], None]) -> None:
-    """Run until SIGTERM or SIGINT. `announce` is called when the pages answer, `progress` while history is sent."""
-    from simulator import demo
+def run(
+    settings: Settings,
+    *,
+    announce: Callable[[Site], None],
+    progress: Callable[[int, int], None],
+    notified: Callable[[Notice], None],
+    seconds: float | None = None,
+    days: int | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT, or for so many seconds after the pages answer.
+
+    `announce` is called when the pages answer, `progress` while history (so many days) is sent, `notified` for each
+    notification that the demo's receiver gets, from threads.
+    """
+    from simulator import demo, receiver
 
     stop = Stop().listen()
     own = settings_of(settings)
-    with site(own, demo.SOURCES, stop) as running:
-        announce(running)
-        demo.run(running.address, running.keys, stopped=lambda: bool(stop), progress=progress)
+    with receiver.listening(notified) as told:
+        environment = demo.environment(resources.make_data_dir(own) / "catalog", told)
+        with site(own, demo.SOURCES, stop, environment) as running:
+            announce(running)
+            if seconds is not None:
+                _stop_after(seconds, stop)
+            demo.run(
+                running.address, running.keys, stopped=lambda: bool(stop), progress=progress, days=days or demo.DAYS
+            )
+
+
+def _stop_after(seconds: float, stop: Stop) -> None:
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
