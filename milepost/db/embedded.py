@@ -203,9 +203,10 @@ class EmbeddedPostgres:
 
     def _launch(self, lock: int) -> int:
         """Start the server, which inherits `lock`; returns where in the log its messages begin."""
-        # We hold the server's lock, so this note is of a server that is gone. Left there, a new process that happens to
-        # have the old number would keep the server from starting.
-        (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+        # We hold the server's lock, so these notes are of a server that is gone. Left there, a new process that happens
+        # to have the old number would keep the server from starting; so would the old one until it is waited for.
+        for note in (self._pgdata / "postmaster.pid", self._socket_dir() / f"{SOCKET}.lock"):
+            note.unlink(missing_ok=True)
         self._write_settings()
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
