@@ -77,7 +77,7 @@ def make_pages(app: FastAPI, context: Context) -> Dash:
     """The Dash application on `app`."""
     pages = Dash(
         "dashboards",
-        server=app,
+        server=app,  # type: ignore[arg-type]  # its annotation knows Flask only
         assets_folder=str(_ASSETS),
         assets_ignore=r"(scheme\.js|login\.css)",
         index_string=_INDEX,
@@ -110,11 +110,11 @@ def _index_of(pages: Dash) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _render(pages: Dash, request: Request) -> str:
-    token = set_current_request(request)
+    token = set_current_request(request)  # type: ignore[no-untyped-call]
     try:
         return str(pages.index())  # type: ignore[no-untyped-call]
     finally:
-        reset_current_request(token)
+        reset_current_request(token)  # type: ignore[no-untyped-call]
 
 
 def _no_such_route() -> Response:

@@ -25,6 +25,12 @@ SERIES: Final = ("#4c74f3", "#1fa97a", "#f2a51a", "#9b6be0", "#2bb3c9", "#e86f9a
 OUTCOMES: Final[Mapping[str, str]] = {"ok": INFO, "retried": WARN, "failed": BAD, "rejected": BAD}
 MAD_TO_SIGMA: Final = 1.4826
 """A median absolute deviation times this is a standard deviation, for a normal distribution."""
+_DAY_MS: Final = 86_400_000
+_TIMES: Final = [
+    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%b %-d"},
+    {"dtickrange": [60_000, _DAY_MS - 1], "value": "%H:%M\n%b %-d"},
+    {"dtickrange": [_DAY_MS, None], "value": "%b %-d"},
+]
 _FONT: Final = {"family": "Inter, system-ui, sans-serif", "size": 12, "color": MUTED}
 
 
@@ -217,6 +223,6 @@ def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figur
         dragmode=False,
         template="none",
     )
-    figure.update_xaxes(**axis, showgrid=False, fixedrange=True)
+    figure.update_xaxes(**axis, showgrid=False, fixedrange=True, tickangle=0, nticks=8, tickformatstops=_TIMES)
     figure.update_yaxes(**axis, gridcolor="rgba(137,150,171,.18)", fixedrange=True)
     return figure

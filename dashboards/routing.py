@@ -106,7 +106,7 @@ def _register_scripts(app: Dash) -> None:
     """Callbacks that run in the browser (assets/milepost.js)."""
 
     def script(name: str, *wires: Any, **options: Any) -> None:
-        app.clientside_callback(ClientsideFunction("milepost", name), *wires, **options)
+        app.clientside_callback(ClientsideFunction("milepost", name), *wires, **options)  # type: ignore[no-untyped-call]
 
     filters = {"type": "filter", "name": ALL, "default": ALL}
     script(

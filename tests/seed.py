@@ -343,15 +343,18 @@ def _sources(made: Seed) -> None:
     for event in made.rows[t.events]:
         by_source[event["source"]].append(event)
     for index, (source, items) in enumerate(sorted(by_source.items())):
-        last = max(item["received_at"] for item in items)
+        quiet = source == "/carrier/gls"
+        silent = (
+            timedelta(hours=5) if source == "/wms/north" else timedelta(minutes=22 if quiet else 0, seconds=7 + index)
+        )
+        last = made.now - silent
         made.add(
             t.source_stats, source=source, events=len(items) * 37, duplicates=len(items) // 9, conflicts=index % 3,
             skewed=index % 2, first_received_at=min(item["received_at"] for item in items),
-            last_received_at=min(last, made.now), last_occurred_at=min(last, made.now),
+            last_received_at=last, last_occurred_at=last,
         )  # fmt: skip
-        quiet = source == "/carrier/gls"
         for back in range(60):
-            if quiet and back < 22:
+            if source == "/wms/north" or (quiet and back < 22):
                 continue
             count = max(0, round(made.chance.gauss(8 + 5 * (index % 4), 3)))
             made.add(

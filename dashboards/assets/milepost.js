@@ -11,6 +11,7 @@ window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.milepost = {
     // Filters and the address say the same: whichever changed rules.
     sync(search, values, ids) {
+      if (ids.some((id) => !id)) return [none(), ids.map(none)];  // the page is being left
       const params = new URLSearchParams(search || "");
       if (triggered().every((name) => name === "url.search")) {
         const wanted = ids.map((id) => params.get(id.name) || id.default || null);
@@ -57,7 +58,7 @@ window.dash_clientside = window.dash_clientside || {};
 
     find(_, text) {
       if (!text || !text.trim()) return [none(), none(), none()];
-      return ["/journeys", "?state=any&q=" + encodeURIComponent(text.trim()), ""];
+      return ["/journeys", "?kind=any&state=any&q=" + encodeURIComponent(text.trim()), ""];
     },
   };
 

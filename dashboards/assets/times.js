@@ -23,7 +23,9 @@
   function ago(at, now) {
     const seconds = (now - at) / 1000;
     if (seconds < -1) return "in " + span(seconds);
-    return seconds < 5 ? "now" : span(seconds) + " ago";
+    if (seconds < 5) return "now";
+    const hours = Math.floor(seconds / 3600);
+    return (hours >= 10 && hours < 24 ? hours + " h" : span(seconds)) + " ago";
   }
 
   function left(at, now) {

@@ -8,6 +8,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
+from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
 from dashboards.view import View
 
@@ -64,11 +65,11 @@ def segments(view: View, name: str, options: Options, default: str) -> Any:
 
 def bar(first: Sequence[Any], more: Sequence[Any] = ()) -> html.Div:
     """A row of filters; on a phone those in `more` fold away."""
-    toggle = html.Button([icon("filter", 16), "Filters"], className="mp-filter-toggle", **{"data-toggle": "filters"})
+    toggle = html.Button([icon("filter", 16), "Filters"], className="mp-filter-toggle", **attrs(data_toggle="filters"))
     return html.Div(
         [
             html.Div([*first, toggle if more else None], className="mp-filter-row"),
             html.Div(more, className="mp-filter-row mp-filter-more") if more else None,
         ],
-        className="mp-filters",
+        className="mp-filters" if len(more) > 2 else "mp-filters mp-filters-few",
     )

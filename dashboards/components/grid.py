@@ -68,7 +68,6 @@ def grid(
                 "enableCellTextSelection": True,
                 "suppressColumnVirtualisation": True,
             },
-            eventListeners={"gridSizeChanged": ["mpFit(params)"], "firstDataRendered": ["mpFit(params)"]},
             style={"height": None, "width": "100%"},
         ),
         className="mp-rows",

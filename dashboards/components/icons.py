@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from dash import html
 
+from dashboards.components.attributes import attrs
+
 # On a field of 24 by 24, as strokes.
 _PATHS: Final = {
     "overview": "M4 4h7v9H4z M13 4h7v5h-7z M13 11h7v9h-7z M4 15h7v5H4z",
@@ -56,7 +58,9 @@ _OF_TYPE: Final = {
 def icon(name: str, size: int = 18) -> html.Span:
     """An icon for the eye only: give what it stands on a label."""
     return html.Span(
-        className="mp-icon", style={"--icon": f'url("{_uri(name)}")', "--size": f"{size}px"}, **{"aria-hidden": "true"}
+        className="mp-icon",
+        style={"--icon": f'url("{_uri(name)}")', "--size": f"{size}px"},
+        **attrs(aria_hidden="true"),
     )
 
 

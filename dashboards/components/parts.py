@@ -12,6 +12,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dashboards import words
+from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
 
 Tone = Literal["ok", "warn", "bad", "info", "muted"]
@@ -34,7 +35,7 @@ def ago(at: datetime | None, mode: str = "ago") -> Any:
     """How long ago, kept up to date in the browser (assets/times.js). Modes: ago, left, time, day."""
     if at is None:
         return html.Span("–", className="mp-dim")
-    return html.Time(words.plain_time(at), dateTime=words.iso(at), **{"data-mode": mode})
+    return html.Time(words.plain_time(at), dateTime=words.iso(at), **attrs(data_mode=mode))
 
 
 def badge(text: str, tone: Tone, *, dot: bool = True) -> html.Span:

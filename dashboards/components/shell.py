@@ -7,6 +7,7 @@ from typing import Any, Final
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
 from dashboards.session import Person
 
@@ -76,7 +77,7 @@ def _header(person: Person) -> Any:
         [
             html.Div(
                 [
-                    dmc.Burger(id="burger", opened=False, hiddenFrom="md", size="sm", **{"aria-label": "Navigation"}),
+                    dmc.Burger(id="burger", opened=False, hiddenFrom="md", size="sm", **attrs(aria_label="Navigation")),
                     html.H1(id="page-title", className="mp-title"),
                 ],
                 className="mp-header-left",
@@ -108,7 +109,7 @@ def _live() -> html.Div:
 def _scheme() -> Any:
     return dmc.ColorSchemeToggle(
         lightIcon=icon("sun"), darkIcon=icon("moon"), variant="subtle", color="gray", size="lg",
-        id="scheme", **{"aria-label": "Light or dark"},
+        id="scheme", **attrs(aria_label="Light or dark"),
     )  # fmt: skip
 
 
@@ -116,7 +117,9 @@ def _menu(person: Person) -> Any:
     return dmc.Menu(
         [
             dmc.MenuTarget(
-                html.Button(html.Span(person.name[:1].upper()), className="mp-avatar", **{"aria-label": "Your account"})
+                html.Button(
+                    html.Span(person.name[:1].upper()), className="mp-avatar", **attrs(aria_label="Your account")
+                )
             ),
             dmc.MenuDropdown(
                 [

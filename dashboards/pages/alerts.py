@@ -20,7 +20,6 @@ from dashboards.components.parts import (
     link,
     pager,
     state_badge,
-    table,
     tone_of,
 )
 from dashboards.context import Context
@@ -115,10 +114,10 @@ def _row(alert: queries.Alert) -> Any:
         [
             html.I(className=f"mp-bar mp-{tone_of(alert.severity)}"),
             html.Div([html.B(alert.title), html.P(alert.summary)], className="mp-alert-what"),
-            _small("Open", words.count(alert.items_open), f"of {words.count(alert.items_total)}"),
-            _small("Money", words.moneys(alert.money) if alert.money else "–", ""),
-            _small("Owner", alert.owner or "–", ""),
-            _small("Since", ago(alert.opened_at), ""),
+            _small("Open", f"{words.count(alert.items_open)} of {words.count(alert.items_total)}"),
+            _small("Money", words.moneys(alert.money) if alert.money else "–"),
+            _small("Owner", alert.owner or "–"),
+            _small("Since", ago(alert.opened_at)),
             state_badge(alert.state),
         ],
         f"/alerts/{alert.alert_id}",
@@ -126,10 +125,8 @@ def _row(alert: queries.Alert) -> Any:
     )
 
 
-def _small(name: str, value: Any, note: str) -> html.Div:
-    return html.Div(
-        [html.Span(name), html.B(value), html.Span(note) if note else None], className=f"mp-pair mp-pair-{name.lower()}"
-    )
+def _small(name: str, value: Any) -> html.Div:
+    return html.Div([html.Span(name), html.B(value)], className=f"mp-pair mp-pair-{name.lower()}")
 
 
 class Alert:
@@ -217,11 +214,11 @@ def _acts(alert: queries.Alert) -> html.Div:
 
 def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
     columns = [
-        column("key", "What", flex=1, width=120, cell="MpKey", wide=False),
-        column("summary", "Why", flex=2.4, width=180, cell="MpText"),
-        column("amount", "Value", width=116, right=True, cell="MpText"),
-        column("since", "Since", width=128, cell="MpTime", wide=False),
-        column("state", "State", width=112, cell="MpBadge"),
+        column("key", "What", flex=1, width=100, cell="MpKey", wide=False),
+        column("summary", "Why", flex=3, width=180, cell="MpText"),
+        column("amount", "Value", width=124, right=True, cell="MpText"),
+        column("since", "Since", width=122, cell="MpTime", wide=False),
+        column("state", "State", width=100, cell="MpBadge"),
     ]
     hidden = alert.items_total - len(items)
     aside = (
@@ -285,20 +282,18 @@ def _delivery_card(deliveries: Sequence[Mapping[str, Any]]) -> Any:
             className="mp-empty-small",
         )
     else:
-        rows = [
-            [
-                html.B(row["channel"]),
-                row["event"],
-                [state_badge(row["state"]), _error(row)],
-                ago(row["sent_at"] or row["created_at"]),
-            ]
-            for row in deliveries[:30]
-        ]
-        body = table(["Channel", "About", "State", "When"], rows)
+        body = html.Div([_delivery(row) for row in deliveries[:30]], className="mp-troubles")
     return card(body, title="Notifications")
 
 
-def _error(row: Mapping[str, Any]) -> Any:
-    if row["state"] == "sent" or not row["error"]:
-        return None
-    return html.Div(f"{row['error']} ({words.many(row['attempts'], 'attempt')})", className="mp-small mp-dim")
+def _delivery(row: Mapping[str, Any]) -> html.Div:
+    failed = row["state"] != "sent" and row["error"]
+    why = f"{row['error']} ({words.many(row['attempts'], 'attempt')})" if failed else None
+    return html.Div(
+        [
+            state_badge(row["state"]),
+            html.Span([html.B(row["channel"]), f" {row['event']}", html.P(why) if why else None]),
+            ago(row["sent_at"] or row["created_at"]),
+        ],
+        className="mp-trouble",
+    )

@@ -89,7 +89,9 @@ def _pair(name: str, value: Any) -> html.Div:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.1f}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:,.1f}"
 
 
 class Anomaly:

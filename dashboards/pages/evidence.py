@@ -73,7 +73,7 @@ def trouble_card(
     alerts: Sequence[Mapping[str, Any]], breaches: Sequence[Mapping[str, Any]], anomalies: Sequence[Mapping[str, Any]]
 ) -> Any:
     """Alerts that it is part of, breaches that are over, what is odd about it; nothing when there is none."""
-    lines = [
+    lines: list[Any] = [
         link(
             [state_badge(row["state"]), html.Span(row["title"]), ago(row["at"])],
             f"/alerts/{row['alert_id']}",

@@ -23,12 +23,11 @@ EVENT: Final = {
 }
 _STEPS: Final = (
     ("plug", "Connect Odoo", "Sale orders, transfers, purchase orders and invoices follow by themselves.",
-     "MILEPOST_ODOO_URL=https://odoo.example.com MILEPOST_ODOO_DATABASE=… MILEPOST_ODOO_USER=… "
-     "MILEPOST_ODOO_PASSWORD=… milepost run"),
+     "MILEPOST_ODOO_URL=https://…\nMILEPOST_ODOO_DATABASE=…\nMILEPOST_ODOO_USER=…\nMILEPOST_ODOO_PASSWORD=…"),
     ("history", "Import history", "What happened before teaches Milepost what is usual. Nobody is notified about it.",
-     "milepost import csv orders.csv --mapping mapping.yaml"),
+     "milepost import csv orders.csv\n    --mapping mapping.yaml"),
     ("policy", "Write a policy", "Say what must happen by when; a clock then runs on every journey it matches.",
-     "milepost catalog check my-catalog && milepost catalog apply my-catalog"),
+     "milepost catalog check my-catalog\nmilepost catalog apply my-catalog"),
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -183,7 +183,7 @@ def _milestone_card(story: Story, view: View) -> Any:
     names = [step.name for step in story.model.milestones] if story.model else list(reached)
     titles = {step.name: step.title for step in story.model.milestones} if story.model else {}
     highest = max((names.index(name) for name in reached if name in names), default=-1)
-    before = None
+    before: datetime | None = None
     steps = []
     for place, name in enumerate(names):
         item = reached.get(name)
@@ -206,15 +206,20 @@ def _step(
     if item is None:
         note: Any = {"skipped": "not seen", "next": "next" if is_open else "–"}.get(state, "–")
     else:
-        note = [ago(item.first_at, "date"), " "] if new_day else []
-        note = html.Span([*note, ago(item.first_at, "clock")])
+        note = ago(item.first_at, "clock")
+    day = html.Span([" ", ago(item.first_at, "date")], className="mp-day") if item and new_day else None
     counted = (
         html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events")
         if item and item.count > 1
         else None
     )
     return html.Li(
-        [html.I(), html.B([title, counted]), html.Span(note), html.Em(f"+ {gap}") if gap else None],
+        [
+            html.I(),
+            html.B([title, counted]),
+            html.Span([note, day]),
+            html.Em(f"+ {gap}") if gap else None,
+        ],
         className=f"mp-{state}" if is_open or state != "next" else "mp-later",
     )  # fmt: skip
 

@@ -107,8 +107,8 @@ def _page(connection: sa.Connection, catalog: Catalog, view: View) -> Page[queri
         state=None if state == ANY else state,
         stage=stage or None,
         stage_rank=ranks.get(stage),
-        health=view.one_of("health", queries.HEALTHS) or None,  # type: ignore[arg-type]
-        **{name: view.get(name) or None for name in queries.DIMENSIONS},  # type: ignore[arg-type]
+        health=next((one for one in queries.HEALTHS if one == view.get("health")), None),
+        **_dimensions(view),
         ids=search.find(connection, catalog, text) if text else None,
     )
     before = view.get("before")
@@ -123,17 +123,21 @@ def _page(connection: sa.Connection, catalog: Catalog, view: View) -> Page[queri
     )
 
 
+def _dimensions(view: View) -> dict[str, Any]:
+    return {name: view.get(name) or None for name in queries.DIMENSIONS}
+
+
 def _columns() -> list[dict[str, Any]]:
     return [
-        column("key", "Journey", flex=1.3, width=130, cell="MpKey", wide=False),
+        column("key", "Journey", flex=1.3, width=124, cell="MpKey", wide=False),
         column("health", "Health", width=118, cell="MpBadge", wide=False),
         column("stage", "Stage", flex=1, width=118, cell="MpText"),
         column("origin", "Channel", flex=1.2, width=100, cell="MpText"),
-        column("warehouse", "Warehouse", flex=0.8, width=92, cell="MpText"),
-        column("carrier", "Carrier", flex=0.7, width=74, cell="MpText"),
+        column("warehouse", "Warehouse", flex=1, width=104, cell="MpText"),
+        column("carrier", "Carrier", flex=1, width=74, cell="MpText"),
         column("amount", "Value", width=112, right=True, cell="MpText"),
         column("due", "Next deadline", width=128, cell="MpTime"),
-        column("last", "Last activity", width=122, cell="MpTime"),
+        column("last", "Last activity", width=118, cell="MpTime"),
     ]
 
 
