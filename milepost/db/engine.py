@@ -131,6 +131,18 @@ def _translate(context: sa.engine.ExceptionContext) -> BaseException | None:
     return translated(context.original_exception)
 
 
+def new_session(connection: sa.Connection, user: object) -> bool:
+    """Whether `user` works in this session for the first time: then what it cached may have been taken back.
+
+    A server that crashes forgets commits that nobody waited for (synchronous_commit = off), and the pool replaces lost
+    connections without a word: the session is all that tells.
+    """
+    users: dict[int, object] = connection.info.setdefault("milepost.users", {})
+    known = users.get(id(user)) is user
+    users[id(user)] = user
+    return not known
+
+
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
