@@ -65,7 +65,9 @@ def site(
         log = settings.data_dir / "milepost.log"
         with log.open("w", encoding="utf-8") as output, _service(settings, output, stop, environment) as ready:
             if not ready.wait(START_SECONDS, stop):
-                raise Unavailable(f"Milepost did not start; {log} says why")
+                raise Unavailable(
+                    "stopped before it had started" if stop else f"Milepost did not start; {log} says why"
+                )
             keys, login = _let_in(settings, sources)
             yield Site(settings.public_url, keys, login, log)
 
