@@ -14,13 +14,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
+import psutil
 import psycopg
 from ingest import copy_rows, make_key
 from interleaved import PER_ORDER, bodies
@@ -65,14 +66,14 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     sent = _write(stream, bodies(options.events, open_orders=options.open_orders))
     processes = ["collector", *["record"] * options.recorders, "assemble"]
     with ExitStack() as stack:
-        for name in processes:
-            stack.enter_context(_process(name, url, folder))
+        watched = [stack.enter_context(_process(name, url, folder)) for name in processes]
         _wait_ready()
-        start = monotonic()
+        before, start = _cpu(watched, url), monotonic()
         _send(stream, key)
         acknowledged = monotonic() - start
         _drain(url)
         elapsed = monotonic() - start
+        used = {name: spent - before[name] for name, spent in _cpu(watched, url).items()}
     events_per_s = sent / elapsed
     return {
         "events_per_s": round(events_per_s),
@@ -85,12 +86,29 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         "events_per_order": PER_ORDER,
         "orders_sharing_a_shipment": "2 of 20",
         "recorders": options.recorders,
+        "cpu_us_per_event": {name: round(spent / sent * 1_000_000, 1) for name, spent in used.items()},
         **_stored(url),
     }
 
 
+def _cpu(watched: Sequence[tuple[str, int]], url: str) -> dict[str, float]:
+    """CPU seconds so far of the processes and of PostgreSQL with all its backends."""
+    spent: dict[str, float] = {}
+    for name, pid in watched:
+        times = psutil.Process(pid).cpu_times()
+        spent[name] = spent.get(name, 0.0) + times.user + times.system
+    with psycopg.connect(libpq_url(url)) as connection:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        server = psutil.Process(row[0] if row else None).parent()
+        assert server is not None
+        family = [server, *server.children()]
+        spent["postgres"] = sum(sum(each.cpu_times()[:4]) for each in family[:1])
+        spent["postgres"] += sum(sum(each.cpu_times()[:2]) for each in family[1:])
+    return spent
+
+
 @contextmanager
-def _process(name: str, url: str, folder: Path) -> Iterator[None]:
+def _process(name: str, url: str, folder: Path) -> Iterator[tuple[str, int]]:
     """One process of `milepost run`; its output goes to a file."""
     own = {"MILEPOST_DATABASE_URL": url, "MILEPOST_PORT": str(PORT), "MILEPOST_DATA_DIR": str(folder / "data")}
     with (folder / f"{name}.log").open("ab") as output:
@@ -98,7 +116,7 @@ def _process(name: str, url: str, folder: Path) -> Iterator[None]:
             [sys.executable, "-m", "milepost", "run", name], env=os.environ | own, stdout=output, stderr=output
         )
     try:
-        yield
+        yield name, process.pid
     finally:
         process.terminate()
         process.wait(30)
