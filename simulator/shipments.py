@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from math import floor
 from random import Random
 from typing import Final
@@ -12,11 +11,11 @@ from simulator.journal import Journal
 from simulator.orders import Order, Picking
 from simulator.rhythm import SATURDAY, local, midnight, working_day
 from simulator.script import ARRIVE, LEAVE, SCAN, Script
-from simulator.world import DAY, EDI, HOUR, MIDDLEWARE, MINUTE, ODOO, SHOPIFY, Carrier, Spread
+from simulator.world import DAY, HOUR, MIDDLEWARE, MINUTE, ODOO, Carrier, Spread
 
 _MISSED_TRUCK: Final = 0.015
 _SCANNED_LATE: Final = 0.012
-_DELIVERED_LATE: Final = 0.012
+_DELIVERED_LATE: Final = 0.03
 _EXCEPTION: Final = 0.015
 _LOADING: Final = 2.5 * MINUTE
 _INVOICE: Final = Spread(25 * MINUTE, 0.7)
@@ -97,15 +96,12 @@ def _on_day(at: float, days: int, rng: Random) -> float:
 
 
 def bill(order: Order, dispatched: float, rng: Random, journal: Journal) -> None:
-    """An invoice once the goods have left; shops pay at once, partners when it is due."""
+    """An invoice once the goods have left; channels pay after their usual time."""
     invoice = f"INV/{local(dispatched).year}/{order.number:06d}"
     posted = dispatched + _INVOICE.draw(rng)
     money = {"amount": order.amount, "currency": order.currency}
     journal.say(posted, ODOO, "invoice.posted", {"order": order.key, "invoice": invoice}, money)
-    if order.channel is SHOPIFY:
-        paid = posted + rng.uniform(1, 30) * MINUTE
-    else:
-        days = rng.gauss(13 if order.channel is EDI else 6, 2)
-        paid = posted + timedelta(days=max(0.5, days)).total_seconds()
+    days = max(0.5, rng.gauss(order.channel.payment, order.channel.payment / 4))
+    paid = posted + days * DAY
     payment = f"PAY/{order.number:06d}"
     journal.say(paid, ODOO, "invoice.paid", {"invoice": invoice, "payment": payment})

@@ -29,7 +29,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where orders come from. `promise`: days from order to promised delivery; `amount`: its usual size, in money."""
+    """Where orders come from. `promise`: days from order to promised delivery; `payment`: days from invoice to payment.
+
+    `amount`: an order's usual size, in money.
+    """
 
     name: str
     source: str
@@ -37,6 +40,7 @@ class Channel:
     amount: Spread
     confirm: Spread
     promise: int
+    payment: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,10 @@ class Carrier:
     label: str
 
 
-SHOPIFY: Final = Channel("shopify", "/shop/shopify", 0.5, Spread(72, 0.7), Spread(12 * MINUTE, 0.9), 4)
-MARKETPLACE: Final = Channel("marketplace", "/marketplace", 0.22, Spread(49, 0.6), Spread(20 * MINUTE, 0.9), 5)
-EDI: Final = Channel("edi", EDI_GATEWAY, 0.16, Spread(940, 0.8), Spread(35 * MINUTE, 0.85), 6)
-PHONE: Final = Channel("phone", ODOO, 0.12, Spread(310, 0.8), Spread(6 * MINUTE, 0.8), 5)
+SHOPIFY: Final = Channel("shopify", "/shop/shopify", 0.5, Spread(72, 0.7), Spread(12 * MINUTE, 0.9), 4, 4)
+MARKETPLACE: Final = Channel("marketplace", "/marketplace", 0.22, Spread(49, 0.6), Spread(20 * MINUTE, 0.9), 5, 6)
+EDI: Final = Channel("edi", EDI_GATEWAY, 0.16, Spread(940, 0.8), Spread(35 * MINUTE, 0.85), 6, 11)
+PHONE: Final = Channel("phone", ODOO, 0.12, Spread(310, 0.8), Spread(6 * MINUTE, 0.8), 5, 7)
 CHANNELS: Final = (SHOPIFY, MARKETPLACE, EDI, PHONE)
 
 PARTNERS: Final = (
@@ -106,7 +110,7 @@ SOUTH: Final = Warehouse(
     "south",
     "/wms/south",
     0.45,
-    Spread(27 * MINUTE, 0.8),
+    Spread(31 * MINUTE, 0.85),
     Spread(55 * MINUTE, 0.6),
     Spread(24 * MINUTE, 0.5),
     21.0,
@@ -139,7 +143,7 @@ GLS: Final = Carrier(
     "gls",
     "/carrier/gls",
     0.25,
-    (0.025, 6.2, 12.4, 18.3),
+    (0.025, 2.4, 5.2, 8.6, 12.4, 15.6, 18.3),
     Spread(5 * HOUR, 0.6),
     (0.6, 0.3, 0.1),
     15 * MINUTE,
