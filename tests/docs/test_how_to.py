@@ -1,0 +1,207 @@
+"""The how-to guides, run as they stand: shells and Python against a real collector and a real database."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from alerting.notifiers.webhook import sign
+from milepost.clock import utc_now
+from milepost.db.tables import api_keys, audit, users
+from milepost.decisions import access, catalog
+from milepost.inbox import log
+from tests.databases import Databases
+from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.served import Served, collector
+
+HOW_TO = DOCS / "how-to"
+SEND = HOW_TO / "send-events.md"
+PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def shell(script: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run it in bash; anything that fails in it fails the test."""
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script],
+        cwd=folder, env={**PLAIN, "PATH": PATH, **environment}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def served(databases: Databases) -> Iterator[Served]:
+    """One collector for the page: its examples don't depend on one another."""
+    with databases.fresh() as url, collector(url) as running:
+        yield running
+
+
+def requests_and_answers() -> list[tuple[Block, Block]]:
+    found = blocks(SEND, "sh", "json")
+    return [(one, following) for one, following in pairwise(found) if following.info == "json"]
+
+
+@pytest.mark.parametrize(("request_", "answer"), requests_and_answers(), ids=lambda block: str(block.line))
+def test_every_request_gets_the_answer_shown(served: Served, tmp_path: Path, request_: Block, answer: Block) -> None:
+    done = shell(request_.text, tmp_path, {"URL": served.url, "KEY": served.keys["north"]})
+    assert json.loads(done.stdout) == json.loads(answer.text)
+
+
+def test_every_request_of_the_page_is_tried() -> None:
+    text = SEND.read_text("utf-8")
+    assert len(requests_and_answers()) == text.count('/v1/events" -H')
+
+
+def test_the_readmes_request_is_accepted(served: Served, tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "README.md", "sh curl")
+    script = block.text.replace("http://127.0.0.1:8080", served.url)
+    assert json.loads(shell(script, tmp_path, {"KEY": served.keys["north"]}).stdout) == {"accepted": 1, "rejected": []}
+
+
+def test_the_sender_in_python_sends(served: Served, tmp_path: Path) -> None:
+    (block,) = blocks(SEND, "python")
+    served.taken()
+    script = tmp_path / "send.py"
+    script.write_text(block.text)
+    shell(f"{sys.executable} send.py", tmp_path, {"URL": served.url, "KEY": served.keys["north"]})
+    assert [json.loads(entry.body)["id"] for entry in served.taken()] == ["889130"]
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def write(block: Block, path: Path) -> Path:
+    path.write_text(block.text)
+    return path
+
+
+def test_import_history(database: str, engine: sa.Engine, tmp_path: Path) -> None:
+    page = HOW_TO / "import-history.md"
+    mapping, types = blocks(page, "yaml")
+    table, said = blocks(page, "csv", "text")
+    write(mapping, tmp_path / "mapping.yaml")
+    write(types, tmp_path / "types.yaml")
+    write(table, tmp_path / "orders.csv")
+    (tmp_path / "log.json").write_text(json.dumps(OCEL))
+    from_table, from_log = blocks(page, "sh")
+    done = shell(from_table.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+    assert said.text.strip() in done.stderr
+    shell(from_log.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+    with engine.begin() as connection:
+        sent = [json.loads(entry.body) for batch in log.consume(connection, 100) for entry in batch.entries]
+    assert [event["type"] for event in sent] == [
+        "order.received", "order.confirmed", "shipment.delivered", "order.received", "order.received", "ocel.pack_item",
+    ]  # fmt: skip
+    assert sent[0]["time"] == "2026-11-02T09:15:00+01:00"
+    assert sent[0]["data"]["attributes"]["promised_date"] == "2026-11-05"
+
+
+OCEL = {
+    "objectTypes": [{"name": "order", "attributes": []}],
+    "eventTypes": [{"name": "Place Order", "attributes": []}, {"name": "Pack Item", "attributes": []}],
+    "objects": [{"id": "o1", "type": "order"}],
+    "events": [
+        {"id": "e1", "type": "Place Order", "time": "2026-11-02T09:00:00Z",
+         "relationships": [{"objectId": "o1", "qualifier": "order"}]},
+        {"id": "e2", "type": "Pack Item", "time": "2026-11-02T10:00:00Z",
+         "relationships": [{"objectId": "o1", "qualifier": "order"}]},
+    ],
+}  # fmt: skip
+
+
+def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> None:
+    page = HOW_TO / "write-a-policy.md"
+    start, apply = blocks(page, "sh")
+    environment = {"MILEPOST_DATABASE_URL": database}
+    shell(start.text, tmp_path, environment)
+    assert "order-confirmation" in (tmp_path / "my-catalog" / "slas.yaml").read_text()
+    (policies,) = blocks(page, "yaml")
+    write(policies, tmp_path / "my-catalog" / "slas.yaml")
+    shell(apply.text, tmp_path, environment)
+    with engine.connect() as connection:
+        names = [policy.name for policy in catalog.active(connection).policies]
+    assert names == ["edi-acknowledged", "picked-not-packed", "promised-delivery", "shipment-arrives"]
+    broken = tmp_path / "my-catalog" / "slas.yaml"
+    broken.write_text(broken.read_text().replace("start: received", "start: receivd"))
+    said = shell("milepost catalog check my-catalog 2>&1 || true", tmp_path, environment).stdout
+    error = "slas.yaml: edi-acknowledged: start: model order has no milestone receivd"
+    assert error in said
+    assert error in " ".join(page.read_text().split())
+
+
+def test_keys_and_users(database: str, engine: sa.Engine, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        access.create_user(connection, name="admin", password=None, role="admin", actor="test", now=utc_now())
+    people, systems = blocks(HOW_TO / "keys-and-users.md", "sh")
+    environment = {"MILEPOST_DATABASE_URL": database, "MILEPOST_PUBLIC_URL": "https://milepost.example.org"}
+    assert "https://milepost.example.org/login?token=" in shell(people.text, tmp_path, environment).stdout
+    keys = shell(systems.text, tmp_path, environment).stdout.split()
+    with engine.connect() as connection:
+        roles = {row.name: row.role for row in connection.execute(sa.select(users.c.name, users.c.role))}
+        made = connection.execute(sa.select(api_keys.c.name, api_keys.c.scopes).order_by(api_keys.c.created_at)).all()
+        acts = set(connection.scalars(sa.select(audit.c.action)))
+    assert roles == {"admin": "admin", "ines": "operator", "jo": "viewer"}
+    assert [tuple(row) for row in made] == [("WMS North", ["send"]), ("BI", ["read"])]
+    assert sum(word.startswith("mp_") for word in keys) == 2
+    assert {"key.created", "user.created", "user.password_set", "login.issued"} <= acts
+
+
+def test_deploy_on_a_database(database: str, tmp_path: Path) -> None:
+    block = blocks(HOW_TO / "deploy.md", "sh database")[0]
+    lines = [line for line in block.text.splitlines() if line.startswith("milepost db")]
+    assert lines
+    shell("\n".join(lines), tmp_path, {"MILEPOST_DATABASE_URL": database})
+
+
+def test_back_up_and_restore(server_dir: Path) -> None:
+    server_dir.chmod(0o755)
+    environment = {"MILEPOST_DATA_DIR": str(server_dir / "data")}
+    shell("milepost keys create WMS --source /wms/north", server_dir, environment)
+    save, restore = blocks(HOW_TO / "back-up.md", "sh")
+    shell(save.text, server_dir, environment)
+    assert "WMS" in shell(restore.text, server_dir, environment).stdout
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["notifications.md", "receive_alerts.py"])
+def test_the_signature_check_checks(where: str) -> None:
+    space: dict[str, object] = {"__name__": "example"}
+    if where.endswith(".py"):
+        source = (DOCS / "examples" / where).read_text("utf-8")
+    else:
+        (block,) = blocks(HOW_TO / where, "python")
+        source = block.text
+    exec(compile(source, where, "exec"), space)  # noqa: S102 our own documentation
+    key, at, body = secrets.token_bytes(32), int(utc_now().timestamp()), b'{"type": "alert.opened"}'
+    secret = "whsec_" + base64.b64encode(key).decode()
+    good = sign([secrets.token_bytes(32), key], "msg_1", at, body)
+
+    def check(signature: str, timestamp: int, sent: bytes) -> bool:
+        verified = space["verified"]
+        assert callable(verified)
+        if where.endswith(".py"):
+            headers = httpx.Headers({"webhook-id": "msg_1", "webhook-timestamp": str(timestamp)})
+            headers["webhook-signature"] = signature
+            return bool(verified(secret, headers, sent))
+        return bool(verified(secret, "msg_1", str(timestamp), signature, sent))
+
+    assert check(good, at, body)
+    assert not check(good, at, body + b" ")
+    assert not check(good, at - 1, body)
+    old = at - 301
+    assert not check(sign([key], "msg_1", old, body), old, body)
+    assert not check("v1,AAAA", at, body)

@@ -1,0 +1,97 @@
+"""Links resolve, examples parse, commands of make exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from collector.formats.tables import read_mapping
+from milepost.catalog import loader
+from tests.docs.pages import DOCS, PAGES, ROOT, Block, all_blocks, anchors, blocks, links, name_of
+
+FILE = re.compile(r"# (\w+\.yaml)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / unquote(path)).resolve() if path else page
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_every_page_can_be_found() -> None:
+    listed = {(DOCS / link.partition("#")[0]).resolve() for link in links(DOCS / "README.md")}
+    for page in DOCS.rglob("*.md"):
+        assert page in listed or page.parent in listed or page == DOCS / "README.md", name_of(page)
+
+
+@pytest.mark.parametrize("block", all_blocks("json"), ids=str)
+def test_json_parses(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
+def test_yaml_loads(block: Block) -> None:
+    """A block that begins with a catalog file's name is that file; several may stand in one block."""
+    _, *parts = FILE.split(block.text)
+    texts = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert texts, "say which file it is: # slas.yaml"
+    if texts.keys() <= set(loader.FILES):
+        loader.load({**loader.default_texts(), **texts})
+    elif "mapping.yaml" in texts:
+        read_mapping("mapping.yaml", block.text)
+    else:
+        assert isinstance(yaml.safe_load(block.text), dict)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in DOCS.glob("examples/*/*.yaml")}), ids=lambda f: f.name
+)
+def test_example_catalogs_load(folder: Path) -> None:
+    texts = {path.name: path.read_text("utf-8") for path in folder.glob("*.yaml")}
+    loader.load({**loader.default_texts(), **{name: texts[name] for name in texts.keys() & set(loader.FILES)}})
+    if "mapping.yaml" in texts:
+        read_mapping("mapping.yaml", texts["mapping.yaml"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_targets_of_make_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    text = "\n".join(block.text for block in blocks(page, "sh", "sh service"))
+    assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert {"demo", "test", "run"} <= set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
+
+
+def test_blocks_are_of_known_kinds() -> None:
+    """A kind that no test knows would be an example that nobody runs."""
+    known = {
+        "sh",
+        "sh service",
+        "sh curl",
+        "sh database",
+        "sh docker",
+        "sh data",
+        "json",
+        "yaml",
+        "csv",
+        "python",
+        "text",
+        "sql",
+    }
+    assert {block.info for block in all_blocks()} <= known
