@@ -345,7 +345,7 @@ class Assembler:
 
 def _journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
     root = journey.root
-    highest = journey.milestones[-1] if journey.milestones else None
+    stage = journey.stage
     attributes = journey.attributes
     return (
         journey_id,
@@ -355,8 +355,8 @@ def _journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFac
         root.namespace,
         root.type,
         journey.state,
-        highest.name if highest else None,
-        highest.rank if highest else -1,
+        stage.name if stage else None,
+        stage.rank if stage else -1,
         wire_time(journey.started_us),
         wire_time(journey.last_us),
         wire_time(journey.progress_us),

@@ -26,6 +26,7 @@ class Journey:
     state: str
     ended_us: int | None
     milestones: list[Reached]
+    stage: Reached | None
     attributes: dict[str, Scalar]
     amount: Decimal | None
     currency: str | None
@@ -52,6 +53,7 @@ def assess(root: Node, nodes: list[Node], model: CompiledModel) -> Journey | Non
         state=state,
         ended_us=ended,
         milestones=milestones,
+        stage=next((item for item in reversed(milestones) if not model.steps[item.rank].beside), None),
         attributes=attributes,
         amount=money(own.get(model.source.amount)),
         currency=_text(own.get(model.source.currency)),

@@ -25,11 +25,12 @@ _PLAIN: Final = KeyRule()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """A milestone with its rank; `all_type` as in the catalog's `all`."""
+    """A milestone with its rank; `all_type` and `beside` as in the catalog."""
 
     name: str
     rank: int
     all_type: str | None
+    beside: bool
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class CompiledModel:
 
 
 def compile_model(model: Model) -> CompiledModel:
-    steps = tuple(Step(item.name, rank, item.all) for rank, item in enumerate(model.milestones))
+    steps = tuple(Step(item.name, rank, item.all, item.beside) for rank, item in enumerate(model.milestones))
     steps_of: dict[str, tuple[Step, ...]] = {}
     for step, item in zip(steps, model.milestones, strict=True):
         for event_type in item.events:

@@ -98,7 +98,7 @@ def stop_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChang
         return _milestone_event(policy.end, policy.end_events, policy, clock, change)
     if policy.per is not None:
         return _milestone_event(None, policy.higher_events, policy, clock, change)
-    higher = [item for item in change.milestones.values() if item.rank > policy.start_rank]
+    higher = [item for item in change.milestones.values() if item.name in policy.after_start]
     if not higher:
         return None
     first = min(higher, key=lambda item: (item.reached_us, item.rank))

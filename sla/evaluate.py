@@ -143,8 +143,8 @@ def _of_journey(policy: CompiledPolicy, change: JourneyChange, known: Mapping[Ke
         ended = milestones.get(policy.end)
         stop = None if ended is None else ended.reached_us
     else:
-        rank = policy.start_rank
-        stop = min((item.reached_us for item in milestones.values() if item.rank > rank), default=None)
+        after = policy.after_start
+        stop = min((item.reached_us for item in milestones.values() if item.name in after), default=None)
     cancelled = change.ended_us if change.state == "cancelled" else None
     return _timed(policy, change, change.root_id, change.attributes, (started, received, stop, cancelled), known)
 
@@ -223,8 +223,7 @@ def _timed(
 
 
 def _passed_over(policy: CompiledPolicy, change: JourneyChange) -> bool:
-    rank = policy.end_rank
-    return rank >= 0 and any(item.rank > rank for item in change.milestones.values())
+    return not policy.after_end.isdisjoint(change.milestones)
 
 
 def _first_received(change: JourneyChange) -> int:

@@ -45,6 +45,7 @@ class UnreadableDate(ValueError):
 class CompiledPolicy:
     """One policy, ready to run. Lengths in microseconds of the calendar's business time.
 
+    `after_start` and `after_end` are the milestones of higher rank in the flow, those beside it left out.
     `start_events`, `end_events`, `higher_events` and `cancel_event` say what counts on a single object (`per`).
     """
 
@@ -52,8 +53,8 @@ class CompiledPolicy:
     version: str
     calendar: Calendar
     wanted: tuple[tuple[str, frozenset[str]], ...]
-    start_rank: int
-    end_rank: int
+    after_start: frozenset[str]
+    after_end: frozenset[str]
     start_events: tuple[str, ...]
     end_events: tuple[str, ...]
     higher_events: tuple[str, ...]
@@ -242,11 +243,11 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
         version=catalog.policy_versions[policy.name],
         calendar=calendars[policy.calendar],
         wanted=tuple((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
-        start_rank=start_rank,
-        end_rank=end_rank,
+        after_start=frozenset(item.name for item in _after(model, start_rank)),
+        after_end=frozenset(item.name for item in _after(model, end_rank)),
         start_events=_events(model.milestones[start_rank : start_rank + 1]) if policy.start else (),
         end_events=_events(model.milestones[end_rank : end_rank + 1]) if policy.end else (),
-        higher_events=_events(model.milestones[start_rank + 1 :]),
+        higher_events=_events(_after(model, start_rank)),
         cancel_event=f"{policy.per}.cancelled",
     )
 
@@ -254,6 +255,11 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
 def _rank(model: Model, milestone: str | None) -> int:
     """The place of a milestone; -1 for none."""
     return -1 if milestone is None else [item.name for item in model.milestones].index(milestone)
+
+
+def _after(model: Model, rank: int) -> list[Milestone]:
+    """The milestones that end a dwelling at this rank; none when there is no such rank."""
+    return [item for item in model.milestones[rank + 1 :] if not item.beside] if rank >= 0 else []
 
 
 def _events(milestones: Iterable[Milestone]) -> tuple[str, ...]:

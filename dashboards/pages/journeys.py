@@ -72,9 +72,16 @@ class Journeys:
             pager(
                 view.href(before=page.previous_cursor, cursor=None) if page.previous_cursor else None,
                 view.href(cursor=page.next_cursor, before=None) if page.next_cursor else None,
-                words.many(len(page.items), "journey") + (", more on the next page" if page.next_cursor else ""),
+                _shown(page, view),
             ),
         ]
+
+
+def _shown(page: Page[queries.Row], view: View) -> str:
+    text = words.many(len(page.items), "journey") + (", more on the next page" if page.next_cursor else "")
+    if view.get("sort") in queries.OPEN_ONLY and view.get("state", "open") != "open":
+        text += ". By latest activity: deadline and value sort open journeys only"
+    return text
 
 
 def default_kind(catalog: Catalog) -> str:
@@ -82,11 +89,12 @@ def default_kind(catalog: Catalog) -> str:
 
 
 def stages(catalog: Catalog) -> list[tuple[str, str]]:
-    """Every milestone of every model, in the order of the first that has it."""
+    """Every stage of every model, in the order of the first that has it."""
     names = {
         step.name: step.title or words.title(step.name)
         for model in catalog.models.values()
         for step in model.milestones
+        if not step.beside
     }
     return [(queries.NO_STAGE, "No milestone yet"), *names.items()]  # fmt: skip
 
@@ -112,11 +120,12 @@ def _page(connection: sa.Connection, catalog: Catalog, view: View) -> Page[queri
         ids=search.find(connection, catalog, text) if text else None,
     )
     before = view.get("before")
+    sort = view.one_of("sort", queries.ORDERS, "last_at")
     return queries.list_page(
         connection,
         wanted,
         kinds=list(catalog.models),
-        sort=view.one_of("sort", queries.ORDERS, "last_at"),
+        sort="last_at" if sort in queries.OPEN_ONLY and state != "open" else sort,
         limit=DEFAULT_LIMIT,
         cursor=before or view.get("cursor") or None,
         backwards=bool(before),

@@ -96,7 +96,8 @@ def _stats(flow: queries.Flow, done: int, kind: str) -> html.Div:
 
 def _flow_card(flow: queries.Flow, model: Model) -> Any:
     largest = max((stage.open for stage in flow.stages.values()), default=0)
-    ranks = [rank for rank in (-1, *range(len(model.milestones))) if rank >= 0 or rank in flow.stages]
+    stages = [rank for rank, step in enumerate(model.milestones) if not step.beside]
+    ranks = [-1, *stages] if -1 in flow.stages else stages
     rows = [_stage_row(flow.stages.get(rank, queries.Stage(rank)), model, largest) for rank in ranks]
     legend = [
         html.Span([html.I(className=f"mp-dot mp-{tone}"), text])

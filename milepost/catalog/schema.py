@@ -69,11 +69,13 @@ class Milestone(Struct, frozen=True, forbid_unknown_fields=True):
 
     Without `all`, the first event about any member reaches it. With `all: <type>`, every member of that type which is
     not cancelled must have it, and it is reached at the last one's time; a journey without such members takes `any`.
+    `beside`: it runs beside the flow, as invoicing and payment do; it is never the stage and ends no dwelling.
     """
 
     name: Ident
     events: Annotated[list[str], Meta(min_length=1)]
     all: TypeName | None = None
+    beside: bool = False
     title: str = ""
 
 
