@@ -214,4 +214,4 @@ def copy_rows(
 def _copy_type(kind: sa.types.TypeEngine[Any]) -> str:
     if isinstance(kind, sa.JSON) and not isinstance(kind, postgresql.JSONB):
         return "bytea"  # json's binary form is its text, so the bytes can go as they are
-    return kind.compile(_DIALECT).lower().partition("(")[0]
+    return kind.compile(_DIALECT).lower().partition("(")[0].partition(" collate ")[0]

@@ -45,6 +45,8 @@ metadata = MetaData(naming_convention=NAMES)
 
 TIME = DateTime(timezone=True)
 MONEY = Numeric(18, 4)
+KEY = Text(collation="C")
+"""Byte order, whatever the database's locale: only so does an index serve the search by the beginning of a key."""
 
 
 def table(schema: str, name: str, writer: str, *items: Any, **options: Any) -> Table:
@@ -117,7 +119,7 @@ objects = table(
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),
     required("type", Text),
     required("namespace", Text),
-    required("key", Text),
+    required("key", KEY),
     required("epoch", SmallInteger, server_default=text("0")),
     # key first: the same index finds an object, and serves the search by any key
     UniqueConstraint("key", "type", "namespace", "epoch"),
@@ -128,7 +130,7 @@ correlations = table(
     "correlations",
     "milepost.inbox.objects",
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),
-    required("key", Text, unique=True),
+    required("key", KEY, unique=True),
     required("created_at", TIME),
 )
 

@@ -254,7 +254,7 @@ def upgrade() -> None:
     op.create_table(
         "correlations",
         sa.Column("object_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(collation="C"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("object_id", name=op.f("correlations_pkey")),
         sa.UniqueConstraint("key", name=op.f("correlations_key_key")),
@@ -328,7 +328,7 @@ def upgrade() -> None:
         sa.Column("object_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(collation="C"), nullable=False),
         sa.Column("epoch", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("object_id", name=op.f("objects_pkey")),
         sa.UniqueConstraint("key", "type", "namespace", "epoch", name=op.f("objects_key_type_namespace_epoch_key")),
