@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, get_args
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dashboards.queries.paging import Order, Page, amount_order, bounded, time_order
 from milepost.db.tables import journeys, running_clocks
+from milepost.errors import Permanent
 
 Health = Literal["on_track", "at_risk", "breached"]
 HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
@@ -79,6 +80,8 @@ ORDERS: Final[Mapping[str, Order]] = {
     "due": time_order(_c.next_at, _j.journey_id, descending=False),
     "amount": amount_order(_j.amount, _j.journey_id),
 }
+OPEN_ONLY: Final = ("due", "amount")
+"""Sorts for what can still be late: over all journeys ever they would need an index of their own."""
 _VALUES: Final = {"last_at": "last_at", "quiet": "last_at", "started_at": "started_at", "due": "next_at"}
 _COLUMNS: Final = (
     _j.journey_id,
@@ -105,13 +108,22 @@ def list_page(
 ) -> Page[Row]:
     """One page of journeys, after the cursor or, when `backwards`, before it.
 
-    `kinds` are the models that the catalog knows. Raises Permanent for a bad cursor.
+    `kinds` are the models that the catalog knows. Raises Permanent for a bad cursor, and for a sort of OPEN_ONLY with
+    another state than open (none means open there).
     """
+    if sort in OPEN_ONLY:
+        filter_ = _open_only(filter_, sort)
     order, limit = ORDERS[sort], bounded(limit)
     statement = select_page(filter_, kinds, sort, limit, cursor, backwards=backwards)
     rows = [Row(**row) for row in connection.execute(statement).mappings()]
     value = _VALUES.get(sort, sort)
     return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id), cursor, backwards=backwards)
+
+
+def _open_only(filter_: Filter, sort: str) -> Filter:
+    if filter_.state not in (None, "open"):
+        raise Permanent(f"sort: {sort} sorts open journeys only; leave the state out")
+    return replace(filter_, state="open")
 
 
 def select_page(

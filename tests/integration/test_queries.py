@@ -114,6 +114,13 @@ def test_filters_narrow_to_exactly_what_they_say(connection: sa.Connection, want
     assert found
 
 
+@pytest.mark.parametrize("sort", journeys.OPEN_ONLY)
+def test_deadline_and_value_sort_open_journeys_only(connection: sa.Connection, sort: str) -> None:
+    assert {row.state for page in walk(connection, Filter(), sort) for row in page} == {"open"}
+    with pytest.raises(Permanent, match="open journeys only"):
+        journeys.list_page(connection, Filter(state="completed"), kinds=KINDS, sort=sort)
+
+
 def test_an_unknown_kind_has_no_journeys(connection: sa.Connection) -> None:
     assert journeys.list_page(connection, Filter(kind="nothing"), kinds=KINDS).items == []
 
@@ -156,7 +163,7 @@ def test_the_choices_are_what_the_journeys_have(connection: sa.Connection) -> No
 def test_a_journey_is_read_whole(connection: sa.Connection) -> None:
     (head,) = journey.candidates(connection, CATALOG, "order", "S00003")
     members = journey.member_list(connection, head.journey_id)
-    assert [(member.type, member.key) for member in members][0] == ("order", "S00003")
+    assert (members[0].type, members[0].key) == ("order", "S00003")
     links = journey.link_list(connection, CATALOG.models["order"], members)
     names = {member.object_id: member.type for member in members}
     assert {(names[link.parent_id], names[link.child_id]) for link in links} >= {
