@@ -72,6 +72,11 @@ class Message(Struct, frozen=True):
     thread: str
 
 
+# Made here so that msgspec knows these types before the pipeline's thread and the sender's use them: meeting a type for
+# the first time in two threads at once crashes the process.
+_known: Final = msgspec.json.Decoder(Message)
+
+
 def compose(
     event: Event, alert: Alert, totals: Totals, items: list[ItemView], *, public_url: str, thread: str, at: datetime
 ) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from datetime import date
 from importlib import resources
@@ -52,7 +53,16 @@ def read_texts(folder: Path | None) -> dict[str, str]:
 
 
 def load(texts: Texts) -> Catalog:
-    """Parse and check. Raises CatalogError."""
+    """Parse and check. Raises CatalogError. Safe in several threads."""
+    with _one_at_a_time:
+        return _load(texts)
+
+
+# msgspec notes what it knows about a type when it first meets it; two threads that do so at once crash the process.
+_one_at_a_time: Final = threading.Lock()
+
+
+def _load(texts: Texts) -> Catalog:
     docs = {name: _parse(name, texts[name]) for name in FILES}
     journeys, slas, partners = (
         docs["journeys.yaml"],
