@@ -55,14 +55,14 @@ def test_yaml_loads(block: Block) -> None:
         assert isinstance(yaml.safe_load(block.text), dict)
 
 
-@pytest.mark.parametrize(
-    "folder", sorted({path.parent for path in DOCS.glob("examples/*/*.yaml")}), ids=lambda f: f.name
-)
+@pytest.mark.parametrize("folder", sorted(DOCS.glob("examples/*/catalog")), ids=name_of)
 def test_example_catalogs_load(folder: Path) -> None:
-    texts = {path.name: path.read_text("utf-8") for path in folder.glob("*.yaml")}
-    loader.load({**loader.default_texts(), **{name: texts[name] for name in texts.keys() & set(loader.FILES)}})
-    if "mapping.yaml" in texts:
-        read_mapping("mapping.yaml", texts["mapping.yaml"])
+    loader.load(loader.read_texts(folder))
+
+
+@pytest.mark.parametrize("mapping", sorted(DOCS.glob("examples/*/mapping.yaml")), ids=name_of)
+def test_example_mappings_load(mapping: Path) -> None:
+    read_mapping(mapping.name, mapping.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -74,7 +74,7 @@ def test_a_mapping_that_does_not_fit_names_the_place(engine: sa.Engine, tmp_path
 
 @pytest.mark.skipif(not SCMS.exists(), reason="the data set is not beside the checkout")
 def test_the_lines_breached_are_those_of_a_plain_count(engine: sa.Engine) -> None:
-    texts = loader.read_texts(None) | {p.name: p.read_text() for p in EXAMPLE.glob("[js]*.yaml")}
+    texts = loader.read_texts(EXAMPLE / "catalog")
     catalog = loader.load(texts)
     clocks = Clocks()
     chain = Chain(
