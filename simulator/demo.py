@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from milepost.catalog import loader
 from simulator import network, world
 from simulator.network import Size
 from simulator.receiver import Receiver
-from simulator.script import script
+from simulator.script import Act, acts, script
 from simulator.sender import Sender
 from simulator.wire import Message
 
@@ -29,6 +30,15 @@ BATCH: Final = 2_000
 _TICK: Final = 0.2
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """History is in: so many events, sent in so many seconds. From now on it is live, with these incidents."""
+
+    events: int
+    seconds: float
+    acts: list[Act]
 
 
 def environment(folder: Path, receiver: Receiver) -> dict[str, str]:
@@ -52,19 +62,23 @@ def run(
     *,
     stopped: Callable[[], bool],
     progress: Progress,
+    live: Callable[[Live], None],
     days: int = DAYS,
     size: Size = SIZE,
 ) -> None:
     """Send history, then live traffic until stopped. Raises Permanent when something is refused, Unavailable."""
     now = time.time()
-    messages = network.stream(script(now), seed=SEED, days=days, size=size)
+    played = script(now)
+    messages = network.stream(played, seed=SEED, days=days, size=size)
     history: list[Message] = []
     for coming in messages:  # it never ends
         if coming.arrives > now:
             break
         history.append(coming)
     with Sender(address, keys, stopped) as sender:
+        begun = time.monotonic()
         _backfill(history, sender, stopped, progress)
+        live(Live(len(history), time.monotonic() - begun, acts(played)))
         _go_on(chain([coming], messages), sender, stopped)
 
 

@@ -54,9 +54,9 @@ class Size:
     received within minutes, four hours before.
     """
 
-    singly: float = 190
-    partners: float = 90
-    marketplace: float = 45
+    singly: float = 210
+    partners: float = 150
+    marketplace: float = 70
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,23 @@ class Script:
         return end
 
 
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One incident for people: what happens, and when it is over (seconds since 1970)."""
+
+    what: str
+    over: float
+
+
+def acts(played: Script) -> list[Act]:
+    """The incidents, the first to end first."""
+    return [
+        Act("WMS North acknowledges no picking", played.mute.ends),
+        Act("Odoo rejects the marketplace's orders", played.refusing.ends),
+        Act("the feed of GLS is dark since yesterday", played.dark.ends),
+    ]
+
+
 def script(now: float) -> Script:
     """The demo's incidents for live traffic that begins at `now`."""
     return Script(

@@ -16,6 +16,7 @@ from milepost.cli.output import notes, out
 if TYPE_CHECKING:
     from milepost.wiring.demo import Site
     from milepost.wiring.service import Started
+    from simulator.demo import Live
     from simulator.receiver import Notice
 
 
@@ -81,8 +82,26 @@ def demo(
         settings = msgspec.structs.replace(settings, web=msgspec.structs.replace(settings.web, port=port))
     with _history() as progress:
         demonstration.run(
-            settings, announce=_announce_demo, progress=progress, notified=_tell_notice, seconds=seconds, days=days
+            settings,
+            announce=_announce_demo,
+            progress=progress,
+            live=_tell_live,
+            notified=_tell_notice,
+            seconds=seconds,
+            days=days,
         )
+
+
+def _tell_live(live: Live) -> None:
+    """What is in, and what there will be to see."""
+    out.print(
+        f"  {live.events:,} events of history sent in {live.seconds:.0f} s. Live now, and in trouble:", highlight=False
+    )
+    for act in live.acts:
+        over = datetime.fromtimestamp(act.over).astimezone()
+        out.print(f"  · {act.what}, until {over:%H:%M}", highlight=False)
+    out.print("  Alerts rise within two minutes; each notification is shown here.", highlight=False)
+    out.print()
 
 
 def _tell_notice(notice: Notice) -> None:

@@ -24,6 +24,7 @@ from milepost.wiring.loops import Stop
 from milepost.wiring.service import ADMIN, GRACE, Ready, only_one
 
 if TYPE_CHECKING:
+    from simulator.demo import Live
     from simulator.receiver import Notice
 
 FOLDER: Final = "demo"
@@ -145,14 +146,15 @@ def run(
     *,
     announce: Callable[[Site], None],
     progress: Callable[[int, int], None],
+    live: Callable[[Live], None],
     notified: Callable[[Notice], None],
     seconds: float | None = None,
     days: int | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, or for so many seconds after the pages answer.
 
-    `announce` is called when the pages answer, `progress` while history (so many days) is sent, `notified` for each
-    notification that the demo's receiver gets, from threads.
+    `announce` is called when the pages answer, `progress` while history (so many days) is sent, `live` after it,
+    `notified` for each notification that the demo's receiver gets, from threads.
     """
     from simulator import demo, receiver
 
@@ -165,7 +167,12 @@ def run(
             if seconds is not None:
                 _stop_after(seconds, stop)
             demo.run(
-                running.address, running.keys, stopped=lambda: bool(stop), progress=progress, days=days or demo.DAYS
+                running.address,
+                running.keys,
+                stopped=lambda: bool(stop),
+                progress=progress,
+                live=live,
+                days=days or demo.DAYS,
             )
 
 
