@@ -76,7 +76,8 @@ def make_engine(
 
 def libpq_url(url: str) -> str:
     """`url` as psycopg itself and psql take it, without SQLAlchemy's driver name."""
-    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return plain.replace(" ", "%20")  # SQLAlchemy leaves blanks in a password, libpq refuses them
 
 
 def _options(url: sa.URL, statement_timeout: float | None) -> str:

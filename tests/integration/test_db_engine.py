@@ -46,6 +46,7 @@ def test_a_url_keeps_its_own_options(database: str) -> None:
         assert connection.scalar(sa.text("SHOW statement_timeout")) == "2500ms"
     engine.dispose()
     assert libpq_url("postgresql+psycopg://a:b@c/d") == "postgresql://a:b@c/d"
+    assert libpq_url("postgresql://a:b%20c%2Bd@e/f") == "postgresql://a:b%20c+d@e/f"
 
 
 def test_a_statement_that_takes_too_long_is_transient(database: str) -> None:
