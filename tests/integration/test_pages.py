@@ -1,0 +1,360 @@
+"""The pages over HTTP: who gets in, what a browser may load, and that every page can be drawn."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from dashboards.login import TRIES, local_path
+from dashboards.pages import PAGES
+from milepost.auth import split_key
+from milepost.clock import utc_now
+from milepost.db import tables as t
+from milepost.decisions import access
+from milepost.inbox import log
+from tests.dashboard import PASSWORD, Dashboard, dashboard
+from tests.databases import Databases
+from tests.seed import seed
+
+ADDRESSES = {
+    "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
+    "alert": "/alerts/1", "anomalies": "/anomalies", "anomaly": "/anomalies/1", "sources": "/sources",
+    "quarantine": "/quarantine",
+}  # fmt: skip
+FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
+
+
+@pytest.fixture(scope="module")
+def served(databases: Databases) -> Iterator[Dashboard]:
+    with databases.fresh() as url, dashboard(url) as made:
+        with made.engine.begin() as connection:
+            seed(connection, utc_now())
+        yield made
+
+
+@pytest.fixture
+def empty(database: str) -> Iterator[Dashboard]:
+    with dashboard(database, with_collector=True) as made:
+        yield made
+
+
+def show(client: httpx.Client, address: str, cookies: dict[str, str] | None = None) -> dict[str, Any]:
+    """What the browser asks when it comes to an address: frame, body, heading."""
+    parts = urlsplit(address)
+    outputs = [("frame", "children"), ("body", "children"), ("heading", "data"), ("shown", "data")]
+    answer = call(
+        client,
+        outputs,
+        [("url", "pathname", parts.path)],
+        [("url", "search", f"?{parts.query}" if parts.query else "")],
+        cookies,
+    )
+    assert answer.status_code == 200, answer.text
+    response = answer.json()["response"]
+    assert isinstance(response, dict)
+    return response
+
+
+def call(
+    client: httpx.Client,
+    outputs: list[tuple[str, str]],
+    inputs: list[tuple[str, str, Any]],
+    states: list[tuple[str, str, Any]],
+    cookies: dict[str, str] | None = None,
+) -> httpx.Response:
+    """One callback of Dash, as its renderer sends it."""
+    body = {
+        "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
+        "outputs": [{"id": name, "property": prop} for name, prop in outputs],
+        "inputs": [{"id": name, "property": prop, "value": value} for name, prop, value in inputs],
+        "state": [{"id": name, "property": prop, "value": value} for name, prop, value in states],
+        "changedPropIds": [f"{inputs[0][0]}.{inputs[0][1]}"],
+    }
+    for name, value in (cookies or {}).items():
+        client.cookies.set(name, value)
+    return client.post("/_dash-update-component", json=body)
+
+
+# --- who gets in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES.values(), "/nothing/here?a=1&b=2"])
+def test_a_page_sends_strangers_to_the_login_and_back(served: Dashboard, address: str) -> None:
+    answer = served.client.get(address)
+    assert answer.status_code == 303
+    target = urlsplit(answer.headers["location"])
+    assert target.path == "/login"
+    assert parse_qs(target.query).get("next", ["/"]) == [address]
+
+
+@pytest.mark.parametrize("path", ["/_dash-layout", "/_dash-dependencies", "/_reload-hash"])
+def test_what_feeds_the_pages_is_closed_to_strangers(served: Dashboard, path: str) -> None:
+    assert served.client.get(path).status_code == 401
+
+
+def test_callbacks_are_closed_to_strangers(served: Dashboard) -> None:
+    assert served.client.post("/_dash-update-component", json={}).status_code == 401
+
+
+def test_a_forged_cookie_is_worth_nothing(served: Dashboard) -> None:
+    with httpx.Client(base_url=served.url, cookies={"milepost_session": "WyJBZGEiLDFd.forged"}) as client:
+        assert client.get("/").status_code == 303
+
+
+def test_the_cookie_can_not_be_read_by_scripts_or_sent_by_other_sites(served: Dashboard) -> None:
+    answer = served.login("Ada", next="/alerts")
+    served.client.cookies.clear()
+    assert answer.headers["location"] == "/alerts"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+
+
+@pytest.mark.parametrize(("name", "password"), [("Ada", "wrong password"), ("Nobody", PASSWORD), ("", "")])
+def test_a_wrong_name_or_password_says_no_more_than_that(served: Dashboard, name: str, password: str) -> None:
+    answer = served.login(name, password)
+    assert answer.status_code == 401
+    assert "Name or password is wrong" in answer.text
+
+
+def test_another_site_can_not_log_anybody_in(served: Dashboard) -> None:
+    form = {"name": "Ada", "password": PASSWORD}
+    answer = served.client.post("/login", data=form, headers={"origin": "https://evil.example"})
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_public_address_is_our_own_site(served: Dashboard) -> None:
+    form = {"name": "Ada", "password": PASSWORD}
+    answer = served.client.post("/login", data=form, headers={"origin": "https://milepost.example"})
+    served.client.cookies.clear()
+    assert answer.status_code == 303
+
+
+def test_guessing_is_slowed_down(served: Dashboard) -> None:
+    for _ in range(TRIES):
+        served.login("Mallory", "a guess")
+    assert served.login("Mallory", "a guess").status_code == 429
+    with served.session("Vera"):
+        pass
+
+
+def test_a_link_lets_in_once(served: Dashboard) -> None:
+    with served.engine.begin() as connection:
+        token = access.issue_login(connection, "Vera", now=utc_now())
+    with httpx.Client(base_url=served.url) as client:
+        assert client.get("/login", params={"token": token}).status_code == 303
+        assert client.get("/").status_code == 200
+    again = served.client.get("/login", params={"token": token})
+    assert again.status_code == 401
+    assert "used already" in again.text
+
+
+def test_logging_out_ends_the_session(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        assert client.post("/logout").status_code == 303
+        assert client.get("/").status_code == 303
+
+
+def test_a_session_ends_with_time_and_with_the_user(database: str) -> None:
+    now = utc_now()
+    with dashboard(database, clock=lambda: now) as served, served.session("Vera") as client:
+        assert client.get("/").status_code == 200
+        with served.engine.begin() as connection:
+            access.disable_user(connection, "Vera", actor="test", now=now)
+        now += timedelta(seconds=6)
+        assert client.get("/").status_code == 303
+        with served.session("Otto") as other:
+            now += timedelta(hours=13)
+            assert other.get("/").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [("/alerts?state=open", "/alerts?state=open"), ("https://evil.example", "/"), ("//evil.example", "/"),
+     ("/\\evil.example", "/"), ("javascript:alert(1)", "/"), ("", "/"), ("/a\nb", "/")],
+)  # fmt: skip
+def test_the_login_leads_nowhere_else(target: str, path: str) -> None:
+    assert local_path(target) == path
+
+
+def test_no_page_holds_a_websocket(served: Dashboard) -> None:
+    with served.session("Ada") as client:
+        assert '"websocket"' not in client.get("/").text
+
+
+# --- what a browser loads --------------------------------------------------------------------------------------------
+
+
+def test_a_page_refers_to_no_other_host(served: Dashboard) -> None:
+    with served.session("Ada") as client:
+        page = client.get("/")
+        assert not FOREIGN.findall(page.text)
+        assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(assets) > 10
+        for address in assets:
+            asset = client.get(address)
+            assert asset.status_code == 200, address
+            if address.startswith("/assets/"):
+                assert not FOREIGN.findall(asset.text.replace("http://www.w3.org", "")), address
+
+
+def test_the_policy_keeps_a_page_from_loading_anything_else(served: Dashboard) -> None:
+    with served.session("Ada") as client:
+        policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    script = next(part for part in policy.split("; ") if part.startswith("script-src"))
+    assert "unsafe" not in script
+    assert "//" not in policy
+
+
+def test_the_login_refers_to_no_other_host(served: Dashboard) -> None:
+    page = served.client.get("/login")
+    assert not FOREIGN.findall(page.text)
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------------------
+
+
+def test_every_page_has_an_address_here() -> None:
+    assert {page.name for page in PAGES} == set(ADDRESSES)
+
+
+@pytest.mark.parametrize("address", ADDRESSES.values())
+def test_every_page_can_be_drawn(served: Dashboard, address: str) -> None:
+    with served.session("Vera") as client:
+        response = show(client, address, {"milepost_zone": "America/New_York"})
+    assert response["heading"]["data"]
+    assert "http://" not in str(response["body"]).replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/?kind=nothing", "/journeys?kind=x&state=y&sort=z&health=q&stage=w&limit=9", "/journeys?cursor=%00&before=x",
+     "/journeys?q=%25%5C_", "/journeys?sort=amount&state=completed", "/alerts?state=x&cursor=y", "/quarantine?cursor=!",
+     "/anomalies?cursor=!&detector=x", "/alerts/999999999", "/anomalies/999999999", "/journeys/x/y", "/journeys/order/",
+     "/alerts/1e3", "/nothing", "/journeys/order/%F0%9F%93%A6/%2F"],
+)  # fmt: skip
+def test_no_address_breaks_a_page(served: Dashboard, address: str) -> None:
+    with served.session("Vera") as client:
+        assert show(client, address, {"milepost_zone": "No/Where"})["body"]["children"]
+
+
+def refresh(client: httpx.Client, pathname: str, shown: str | None) -> dict[str, Any]:
+    """What the browser asks every few seconds. Its outputs bear a suffix, as others write to them too."""
+    known = [item["output"] for item in client.get("/_dash-dependencies").json()]
+    name = next(item for item in known if item.startswith("..body.children@"))
+    parts = [part.partition(".") for part in name.strip(".").split("...")]
+    body = {
+        "output": name,
+        "outputs": [{"id": ident, "property": prop} for ident, _, prop in parts],
+        "inputs": [_value("url", "search", "?state=resolved"), _value("pulse", "data", 1)],
+        "state": [_value("url", "pathname", pathname), _value("shown", "data", shown)],
+        "changedPropIds": ["pulse.data"],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code in (200, 204), answer.text
+    return dict(answer.json()["response"]) if answer.status_code == 200 else {}
+
+
+def _value(ident: str, prop: str, value: Any) -> dict[str, Any]:
+    return {"id": ident, "property": prop, "value": value}
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        first = refresh(client, "/alerts", None)
+        assert first["body"]["children"]
+        assert not refresh(client, "/alerts", first["shown"]["data"])
+
+
+def test_only_those_who_may_act_see_the_buttons(served: Dashboard) -> None:
+    with served.session("Vera") as viewer, served.session("Otto") as operator:
+        assert "'act': 'acknowledge'" not in str(show(viewer, "/alerts/1")["body"])
+        assert "'act': 'acknowledge'" in str(show(operator, "/alerts/1")["body"])
+
+
+# --- the first run ---------------------------------------------------------------------------------------------------
+
+
+def texts(drawn: Any) -> Iterator[str]:
+    """All texts in what was drawn."""
+    if isinstance(drawn, str):
+        yield drawn
+    elif isinstance(drawn, dict | list):
+        for inner in drawn.values() if isinstance(drawn, dict) else drawn:
+            yield from texts(inner)
+
+
+def first_line(client: httpx.Client, kept: str | None = None) -> tuple[Any, str | None]:
+    """The line of the empty overview, and the key that the browser keeps."""
+    outputs = [("quickstart-line", "children"), ("quickstart", "data")]
+    answer = call(client, outputs, [("quickstart-line", "id", "quickstart-line")], [("quickstart", "data", kept)])
+    response = answer.json()["response"]
+    return response["quickstart-line"]["children"], response["quickstart"]["data"]
+
+
+def test_the_empty_overview_gives_a_line_that_works(empty: Dashboard) -> None:
+    with empty.session("Ada") as client:
+        assert "quickstart-line" in str(show(client, "/")["body"])
+        drawn, key = first_line(client)
+    assert key is not None
+    line = next(value for value in texts(drawn) if value.startswith("curl "))
+    command = shlex.split(line.replace("https://milepost.example", empty.url))
+    done = subprocess.run([*command, "-w", "%{http_code}"], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.endswith("202"), done.stdout
+    with empty.engine.begin() as connection:
+        batches = log.consume(connection, 10)
+    bodies = [entry.body for batch in batches for entry in batch.entries]
+    assert b"order.received" in bodies[0]
+    assert b'"quickstart"' in bodies[0]
+
+
+def test_the_line_stays_the_same_until_its_key_is_gone(empty: Dashboard) -> None:
+    with empty.session("Ada") as client:
+        _, key = first_line(client)
+        _, again = first_line(client, key)
+        assert again == key
+        assert key is not None
+        with empty.engine.begin() as connection:
+            access.revoke_key(connection, split_key(key)[0], actor="test", now=utc_now())
+        _, fresh = first_line(client, key)
+        assert fresh not in (None, key)
+
+
+def test_only_administrators_get_a_key(empty: Dashboard) -> None:
+    with empty.session("Otto") as client:
+        drawn, key = first_line(client)
+    assert key is None
+    assert "Ask an administrator" in str(drawn)
+    with empty.engine.connect() as connection:
+        names = connection.scalars(sa.select(t.api_keys.c.name)).all()
+    assert access.QUICKSTART not in names
+
+
+@pytest.mark.parametrize("address", ["/journeys", "/alerts", "/anomalies", "/sources", "/quarantine"])
+def test_an_empty_page_says_what_to_do_next(empty: Dashboard, address: str) -> None:
+    with empty.session("Vera") as client:
+        drawn = str(show(client, address)["body"])
+    assert "mp-empty" in drawn
+
+
+def test_times_are_drawn_in_the_readers_zone(served: Dashboard) -> None:
+    """The charts are drawn here, in the zone that the browser told."""
+    hours = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        with served.session("Vera") as client:
+            drawn = str(show(client, "/", {"milepost_zone": zone})["body"])
+        hours.append(datetime.fromisoformat(re.findall(r"'x': \['([^']+)'", drawn)[0]).replace(tzinfo=UTC))
+    assert hours[1] - hours[0] == timedelta(hours=9)

@@ -1,0 +1,268 @@
+"""The read API as programs use it: over HTTP, with keys and sessions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from milepost.db import tables as t
+from milepost.journeystate import JourneyFacts, encode_facts
+from tests.dashboard import Dashboard, dashboard
+from tests.databases import Databases
+from tests.seed import seed
+
+NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+@pytest.fixture(scope="module")
+def served(databases: Databases) -> Iterator[Dashboard]:
+    with databases.fresh() as url, dashboard(url) as made:
+        with made.engine.begin() as connection:
+            seed(connection, NOW)
+        yield made
+
+
+def everything(served: Dashboard, path: str, limit: int = 60, **params: Any) -> list[dict[str, Any]]:
+    """The items of all pages."""
+    items: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        answer = served.get(path, limit=limit, cursor=cursor, **params)
+        assert answer.status_code == 200, answer.text
+        items += answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            return items
+
+
+def problem(answer: Any, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert isinstance(body, dict)
+    return body
+
+
+# --- who may read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/journeys", "/v1/journeys/order/S00003", "/v1/alerts", "/v1/alerts/1",
+                                  "/v1/sources", "/v1/quarantine"])  # fmt: skip
+def test_nobody_reads_without_a_key(served: Dashboard, path: str) -> None:
+    answer = served.get(path, key="")
+    assert "API key" in problem(answer, 401)["detail"]
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_key_needs_the_scope_read(served: Dashboard) -> None:
+    assert "scope read" in problem(served.get("/v1/journeys", key="send"), 403)["detail"]
+
+
+@pytest.mark.parametrize("header", ["Bearer mp_unknown_secret", "Bearer nonsense", "Basic YTpi", "Bearer"])
+def test_a_key_that_nobody_knows_is_refused(served: Dashboard, header: str) -> None:
+    problem(served.client.get("/v1/journeys", headers={"authorization": header}), 401)
+
+
+def test_a_revoked_key_is_refused(served: Dashboard) -> None:
+    problem(served.get("/v1/journeys", key="revoked"), 401)
+
+
+def test_a_session_reads_too(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        assert client.get("/v1/journeys").status_code == 200
+
+
+# --- journeys --------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_every_journey_once(served: Dashboard) -> None:
+    found = everything(served, "/v1/journeys")
+    assert len({item["key"] for item in found}) == len(found) == 300
+    assert all(TIME.fullmatch(item["last_at"]) for item in found)
+
+
+@pytest.mark.parametrize(
+    ("params", "holds"),
+    [
+        ({"kind": "order", "state": "open"}, lambda item: item["state"] == "open"),
+        ({"state": "completed"}, lambda item: item["state"] == "completed"),
+        ({"stage": "dispatched"}, lambda item: item["stage"] == "dispatched"),
+        ({"health": "breached"}, lambda item: item["breached"]),
+        ({"warehouse": "north"}, lambda item: item["attributes"]["warehouse"] == "north"),
+        ({"q": "S0001"}, lambda item: item["key"].startswith("S0001")),
+        ({"q": "WH/OUT/00003"}, lambda item: item["key"] == "S00003"),
+    ],
+)
+def test_parameters_narrow_the_list(served: Dashboard, params: dict[str, str], holds: Any) -> None:
+    everyone = everything(served, "/v1/journeys")
+    found = everything(served, "/v1/journeys", **params)
+    assert found == [item for item in everyone if holds(item)]
+    assert found
+
+
+def test_the_order_by_value_puts_the_dearest_first(served: Dashboard) -> None:
+    values = [float(item["attributes"]["amount"]) for item in everything(served, "/v1/journeys", sort="amount")]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"limit": "0"}, {"limit": "501"}, {"limit": "many"}, {"state": "lost"}, {"health": "ill"}, {"sort": "colour"},
+     {"q": "x" * 300}],
+)  # fmt: skip
+def test_parameters_are_checked(served: Dashboard, params: dict[str, str]) -> None:
+    assert (
+        next(iter(params))
+        in problem(served.client.get("/v1/journeys", params=params, headers=_read(served)), 422)["detail"]
+    )
+
+
+def _read(served: Dashboard) -> dict[str, str]:
+    return {"authorization": f"Bearer {served.keys['read']}"}
+
+
+def test_a_cursor_of_somebody_elses_list_is_refused(served: Dashboard) -> None:
+    assert "cursor" in problem(served.get("/v1/journeys", cursor="nonsense"), 400)["detail"]
+
+
+def test_a_journey_has_the_documented_shape(served: Dashboard) -> None:
+    body = served.get("/v1/journeys/order/S00003").json()
+    assert set(body) >= {
+        "kind", "key", "state", "stage", "started_at", "last_at", "attributes", "milestones", "members", "links",
+        "events", "clocks",
+    }  # fmt: skip
+    assert (body["kind"], body["key"]) == ("order", "S00003")
+    assert set(body["milestones"][0]) == {"name", "first_at", "last_at", "count"}
+    assert {"type": "order", "key": "S00003"}.items() <= body["members"][0].items()
+    link = body["links"][0]
+    assert link["parent"] == {"type": "order", "key": "S00003"}
+    assert set(link["child"]) == {"type", "key"}
+    assert set(link["event"]) == {"source", "id"}
+    assert {"policy", "state", "started_at", "due_at", "stopped_at"} <= set(body["clocks"][0])
+    assert {"id", "source", "type", "time", "data"} <= set(body["events"][0])
+    assert body["attributes"]["currency"] == "EUR"
+    assert re.fullmatch(r"\d+\.\d\d", body["attributes"]["amount"])
+
+
+def test_links_are_proved_by_events_of_the_journey(served: Dashboard) -> None:
+    body = served.get("/v1/journeys/order/S00003").json()
+    known = {(event["source"], event["id"]) for event in body["events"]}
+    assert {(link["event"]["source"], link["event"]["id"]) for link in body["links"]} <= known
+
+
+def test_times_are_utc_with_z(served: Dashboard) -> None:
+    text = served.get("/v1/journeys/order/S00003").text
+    assert "+00:00" not in re.sub(r'"data":\{[^}]*\}', "", text)
+    assert TIME.search(text)
+
+
+def test_a_key_is_normalised_as_the_catalog_says(served: Dashboard) -> None:
+    assert served.get("/v1/journeys/order/ S00003 ").json()["key"] == "S00003"
+
+
+def test_a_key_may_contain_slashes(served: Dashboard) -> None:
+    with served.engine.begin() as connection:
+        _journey(connection, 9001, "WH/OUT/77", "")
+    assert served.get("/v1/journeys/order/WH/OUT/77").json()["key"] == "WH/OUT/77"
+
+
+def test_several_namespaces_are_told_apart(served: Dashboard) -> None:
+    with served.engine.begin() as connection:
+        for number, partner in enumerate(("ACME", "Castor")):
+            _journey(connection, 9100 + number, "PO-1001", f"partner={partner}")
+    body = problem(served.get("/v1/journeys/order/PO-1001"), 409)
+    assert [item["namespace"] for item in body["candidates"]] == ["partner=ACME", "partner=Castor"]
+    one = served.get("/v1/journeys/order/PO-1001", namespace="partner=Castor")
+    assert one.json()["namespace"] == "partner=Castor"
+
+
+def _journey(connection: sa.Connection, number: int, key: str, namespace: str) -> None:
+    """A bare journey without events, outside the lists of the other tests: cancelled long ago."""
+    values = dict.fromkeys(("started_at", "last_at", "progress_at", "first_received_at", "last_received_at"), NOW)
+    row = {"journey_id": number, "model": "order", "root_id": number, "key": key, "namespace": namespace,
+           "root_type": "order", "state": "merged", "stage": None, "stage_rank": -1, **values,
+           "facts": encode_facts(JourneyFacts())}  # fmt: skip
+    connection.execute(sa.insert(t.journeys), row)
+
+
+@pytest.mark.parametrize("path", ["/v1/journeys/order/S99999", "/v1/journeys/nothing/S00003", "/v1/alerts/999999"])
+def test_what_is_not_there_is_not_found(served: Dashboard, path: str) -> None:
+    problem(served.get(path), 404)
+
+
+def test_an_unknown_route_is_a_problem_not_a_page(served: Dashboard) -> None:
+    problem(served.get("/v1/nothing"), 404)
+
+
+# --- alerts, sources, quarantine -------------------------------------------------------------------------------------
+
+
+def test_alerts_are_listed_and_shown(served: Dashboard) -> None:
+    found = everything(served, "/v1/alerts", state="open", limit=1)
+    assert {item["state"] for item in found} == {"firing", "acknowledged"}
+    one = served.get(f"/v1/alerts/{found[0]['id']}").json()
+    assert one["items"]
+    assert one["changes"]
+    assert one["notifications"][0]["channel"] == "ops-hook"
+
+
+def _post(served: Dashboard, who: str, path: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    with served.session(who) as client:
+        return client.post(path, json=body or None, headers=headers or {})
+
+
+def test_an_operator_acknowledges_and_resolves(served: Dashboard) -> None:
+    alert = everything(served, "/v1/alerts", state="firing")[0]["id"]
+    assert _post(served, "Otto", f"/v1/alerts/{alert}/acknowledge").status_code == 202
+    assert _post(served, "Otto", f"/v1/alerts/{alert}/resolve", reason="the carrier called").status_code == 202
+    with served.engine.connect() as connection:
+        rows = connection.execute(sa.select(t.signals.c.action, t.signals.c.body)).all()
+    assert [row.action for row in rows] == ["acknowledge", "resolve"]
+    assert {row.body["actor"] for row in rows} == {"Otto"}
+
+
+def test_a_viewer_only_looks(served: Dashboard) -> None:
+    assert "viewer" in problem(_post(served, "Vera", "/v1/alerts/1/acknowledge"), 403)["detail"]
+
+
+def test_a_key_does_not_act(served: Dashboard) -> None:
+    problem(served.client.post("/v1/alerts/1/acknowledge", headers=_read(served)), 403)
+
+
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
+def test_another_site_can_not_act_with_a_session(served: Dashboard, headers: dict[str, str]) -> None:
+    assert "another site" in problem(_post(served, "Otto", "/v1/alerts/1/acknowledge", headers), 403)["detail"]
+
+
+def test_a_resolved_alert_can_not_be_acknowledged(served: Dashboard) -> None:
+    alert = everything(served, "/v1/alerts", state="resolved")[0]["id"]
+    problem(_post(served, "Otto", f"/v1/alerts/{alert}/acknowledge"), 409)
+
+
+def test_sources_are_listed(served: Dashboard) -> None:
+    found = {item["source"]: item for item in served.get("/v1/sources").json()["items"]}
+    assert found["/wms/north"]["refused"] == 37
+    assert set(found["odoo"]["lag_seconds"]) == {"mean", "max"}
+
+
+def test_the_quarantine_keeps_events_whole(served: Dashboard) -> None:
+    found = everything(served, "/v1/quarantine", source="/wms/north", kind="conflict", limit=5)
+    assert len(found) == 12
+    assert found[0]["body"].startswith("{")
+    with served.engine.begin() as connection:
+        values = {"received_at": NOW, "source": "bytes", "kind": "refused", "reason": "no", "body": b"\xff\x00"}
+        connection.execute(sa.insert(t.quarantine), values)
+    (odd,) = everything(served, "/v1/quarantine", source="bytes")
+    assert odd["body_base64"] == "/wA="
+
+
+def test_the_api_describes_itself(served: Dashboard) -> None:
+    paths = served.client.get("/openapi.json").json()["paths"]
+    assert set(paths) >= {"/v1/journeys", "/v1/journeys/{kind}/{key}", "/v1/alerts", "/v1/sources", "/v1/quarantine"}
