@@ -88,7 +88,7 @@ def _backfill(history: list[Message], sender: Sender, stopped: Callable[[], bool
     The other way round, Milepost would see orders from days ago without the events that follow in the next batch, and
     take them for late.
     """
-    history.reverse()
+    history.sort(key=lambda message: message.at, reverse=True)
     for first in range(0, len(history), BATCH):
         if stopped():
             return

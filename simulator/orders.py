@@ -141,6 +141,8 @@ def _taken(order: Order, at: float, script: Script, rng: Random, journal: Journa
 
 
 def _confirmed(order: Order, taken: float, script: Script, rng: Random) -> float:
+    if script.refuses(order.channel, order.received):
+        return taken + rng.uniform(10, 90)  # the order desk has long seen to it
     length = order.channel.confirm.draw(rng)
     if rng.random() < _CONFIRMED_LATE:
         length = rng.uniform(4.1, 7) * HOUR

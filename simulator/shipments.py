@@ -13,7 +13,7 @@ from simulator.rhythm import SATURDAY, local, midnight, working_day
 from simulator.script import ARRIVE, LEAVE, SCAN, Script
 from simulator.world import DAY, HOUR, MIDDLEWARE, MINUTE, ODOO, Carrier, Spread
 
-_MISSED_TRUCK: Final = 0.015
+_MISSED_TRUCK: Final = 0.02
 _SCANNED_LATE: Final = 0.012
 _DELIVERED_LATE: Final = 0.03
 _EXCEPTION: Final = 0.015
@@ -47,10 +47,10 @@ def ship(pickings: Sequence[Picking], carrier: Carrier, script: Script, rng: Ran
 
 
 def _truck(ready: float, carrier: Carrier, script: Script, rng: Random) -> float:
-    """When the next truck with room leaves."""
+    """When the next truck leaves; some loads are left behind twice."""
     times = [script.now + hours * HOUR for hours in carrier.trucks]
     coming = sorted(at + (floor((ready - at) / DAY) + 1) * DAY for at in times)
-    return coming[1 if rng.random() < _MISSED_TRUCK else 0]
+    return coming[2 if rng.random() < _MISSED_TRUCK else 0]
 
 
 def _travel(

@@ -23,20 +23,21 @@ _SKEWS: Final = {place.source: place.skew for group in (WAREHOUSES, CARRIERS) fo
 
 
 class Message(Struct, frozen=True, order=True):
-    """One event on its way: when it reaches Milepost, who sends it, and its bytes."""
+    """One event on its way: when it reaches Milepost, who sends it, its bytes, and when it happened."""
 
     arrives: float
     source: str
     body: bytes
+    at: float
 
 
 def messages(happening: Happening, script: Script, rng: Random) -> Iterator[Message]:
     """What Milepost gets of it: one message, now and then twice."""
     arrives = _arrival(happening, script, rng)
     body = encode(happening)
-    yield Message(arrives, happening.source, body)
+    yield Message(arrives, happening.source, body, happening.at)
     if rng.random() < _TWICE:
-        yield Message(arrives + rng.uniform(0.2, 90), happening.source, body)
+        yield Message(arrives + rng.uniform(0.2, 90), happening.source, body, happening.at)
 
 
 def _arrival(happening: Happening, script: Script, rng: Random) -> float:
