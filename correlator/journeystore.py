@@ -143,11 +143,12 @@ def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]
     catalog that the journeys were last put together with.
     """
     table = tables.assembled
-    found = connection.execute(sa.select(table).where(table.c.name == _ROW).with_for_update()).one_or_none()
+    row = sa.select(table).where(table.c.name == _ROW).with_for_update()
+    found = connection.execute(row).one_or_none()
     if found is None:
-        statement = insert(table).values(name=_ROW, holder=holder).on_conflict_do_nothing()
-        connection.execute(statement)
-        return False, None
+        # who comes second waits here for the first one's transaction, and has the lock only with the row
+        connection.execute(insert(table).values(name=_ROW, holder="").on_conflict_do_nothing())
+        found = connection.execute(row).one()
     if found.holder != holder:
         connection.execute(table.update().where(table.c.name == _ROW).values(holder=holder))
     return found.holder == holder, found.catalog_version
