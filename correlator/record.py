@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from correlator import store
 from correlator.facts import Fact, Facts, extract
 from correlator.model import Compiled
+from correlator.poison import FAILURES, is_poison
 from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us
 from milepost.contract import Entry, read
-from milepost.db.engine import new_session, transient
+from milepost.db.engine import new_session
 from milepost.inbox import identities, log, objects, quarantine
 from milepost.inbox.objects import Ref
 
@@ -112,21 +114,13 @@ class Recorder:
             with connection.begin_nested():
                 self._apply(connection, entries, now, done)
             return done
-        except (sa.exc.DBAPIError, ValueError, TypeError, OverflowError) as error:
-            if isinstance(error, sa.exc.DBAPIError) and transient(error):
+        except FAILURES as error:
+            if not is_poison(error):
                 raise
             if len(entries) == 1:
-                refusal = quarantine.Refusal(
-                    from_us(entries[0].received_us),
-                    "",
-                    "failed",
-                    f"can't be recorded: {error}",
-                    None,
-                    entries[0].body,
-                    None,
-                )
-                quarantine.add(connection, [refusal])
+                quarantine.add(connection, [_failed(entries[0], error)])
                 return _Done()
+        done = _Done()  # what the attempt allocated was rolled back
         middle = len(entries) // 2
         for half in (entries[:middle], entries[middle:]):
             part = self._record(connection, half, now)
@@ -205,6 +199,16 @@ def _conflict(entry: Entry) -> quarantine.Refusal:
     event = read(entry.body)
     reason = "an event with this source and id but other content is stored; the first stands"
     return quarantine.Refusal(from_us(entry.received_us), event.source, "conflict", reason, event.id, entry.body, None)
+
+
+def _failed(entry: Entry, error: BaseException) -> quarantine.Refusal:
+    try:
+        event = read(entry.body)
+        source, event_id = event.source, event.id
+    except msgspec.MsgspecError:
+        source, event_id = "", None
+    reason = f"can't be recorded: {error}"
+    return quarantine.Refusal(from_us(entry.received_us), source, "failed", reason, event_id, entry.body, None)
 
 
 def _touch(item: Fact, facts: Facts) -> Touch:

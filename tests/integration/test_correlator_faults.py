@@ -1,0 +1,99 @@
+"""What one bad event, a lost transaction or an unlucky moment may do to the correlator: as little as possible."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from milepost import contract
+from milepost.db import tables as t
+from tests.chain import Chain, Wire
+
+RECEIVED_US = 1_790_000_000_000_000
+
+
+def event(number: int, kind: str = "order.received", **data: Any) -> Wire:
+    return {
+        "specversion": "1.0",
+        "id": f"e{number}",
+        "source": "/odoo",
+        "type": kind,
+        "time": f"2026-09-21T10:{number // 60:02}:{number % 60:02}Z",
+        "data": {"keys": {"order": f"S{number}"}, **data},
+    }
+
+
+def unchecked(wire: Wire) -> contract.Entry:
+    """An entry that passed no check, as one of another version of the contract may have."""
+    identity = contract.identity_of(wire["source"], wire["id"])
+    return contract.Entry(identity, 0, RECEIVED_US, json.dumps(wire).encode())
+
+
+POISON: dict[str, dict[str, Any]] = {
+    "text that COPY refuses": {"code": "a\x00b"},
+    "a number that msgpack refuses": {"attributes": {"weight": 2**70}},
+    "a key that no index holds": {"keys": {"order": random.Random(1).randrange(10**3999, 10**4000)}},
+    "what the contract no longer reads": {"outcome": "perhaps"},
+}
+
+
+def rows(engine: sa.Engine, statement: Any) -> Sequence[sa.Row[Any]]:
+    with engine.connect() as connection:
+        return connection.execute(statement).all()
+
+
+def keys_of_journeys(engine: sa.Engine) -> list[str]:
+    return sorted(row.key for row in rows(engine, sa.select(t.journeys.c.key)))
+
+
+# --- record -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=list(POISON))
+def test_an_event_that_cannot_be_recorded_goes_to_quarantine_alone(engine: sa.Engine, poison: dict[str, Any]) -> None:
+    chain = Chain(engine)
+    wires = [event(number) for number in range(5)]
+    wires[2]["data"] |= poison
+    chain.append([unchecked(wire) for wire in wires])
+    chain.settle()
+    assert keys_of_journeys(engine) == ["S0", "S1", "S3", "S4"]
+    (kept,) = rows(engine, sa.select(t.quarantine))
+    assert (kept.kind, kept.body) == ("failed", json.dumps(wires[2]).encode())
+    if "outcome" not in poison:
+        assert (kept.source, kept.event_id) == ("/odoo", "e2")
+
+
+def test_what_a_failed_attempt_allocated_is_not_remembered(engine: sa.Engine) -> None:
+    """The ids and proofs of a transaction that was rolled back name nothing."""
+    chain = Chain(engine)
+    bad = event(1, keys={"order": "S1", "picking": "P1"}, code="a\x00b")
+    chain.append([unchecked(event(0)), unchecked(bad)])
+    chain.settle()
+    chain.send(event(2, keys={"order": "S1", "picking": "P1"}))
+    chain.settle()
+    names = {row.object_id: row.key for row in rows(engine, sa.select(t.objects))}
+    assert sorted(names.values()) == ["P1", "S0", "S1"]
+    (pair,) = rows(engine, sa.select(t.relations))
+    assert {names[pair.first_id], names[pair.second_id]} == {"S1", "P1"}
+    assert pair.event_id == "e2"
+
+
+def test_a_database_that_is_not_ours_sends_nothing_to_quarantine(engine: sa.Engine) -> None:
+    """A missing column is nobody's event: stopping loses nothing, emptying the log into the quarantine would."""
+    chain = Chain(engine)
+    chain.send(event(0), event(1))
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE input.events RENAME COLUMN code TO codes"))
+    with pytest.raises((sa.exc.ProgrammingError, psycopg.ProgrammingError)):
+        chain.recorders[0].step()
+    assert not rows(engine, sa.select(t.quarantine))
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE input.events RENAME COLUMN codes TO code"))
+    chain.settle()
+    assert keys_of_journeys(engine) == ["S0", "S1"]
