@@ -81,7 +81,7 @@ def make_app(
     app.events = ServerErrorMiddleware(Events(limits, keys, writer, clock, metrics), handler=_internal_error)
     app.router.routes.append(Route(PATH, app.events, methods=_METHODS, include_in_schema=False))
     app.add_exception_handler(HTTPException, _http_error)
-    _add_health(app, Health(store, metrics))
+    _add_health(app, Health(store, metrics, writer))
     return app
 
 

@@ -69,13 +69,17 @@ class Writer:
         metrics.queue_events.set_function(lambda: self._waiting)
         metrics.database_up.set_function(lambda: self._connection is not None)
 
+    def check_ready(self) -> None:
+        """Raises Unavailable while there is no connection to write through."""
+        if self._connection is None:
+            raise _away()
+
     def submit(self, entries: Sequence[Entry], refusals: Sequence[Refusal]) -> asyncio.Future[None]:
         """Queue one request's events, to be written together.
 
         Raises Overloaded when the queue is full, Unavailable while the database is away; so does the future.
         """
-        if self._connection is None:
-            raise _away()
+        self.check_ready()
         size = len(entries) + len(refusals)
         # an empty queue takes whatever one request may carry
         if self._pending and self._waiting + size > self._queue_events:

@@ -11,6 +11,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from collector.commit import Writer
 from collector.metrics import Metrics
 from collector.problems import PROBLEM, Answer, from_error
 from collector.store import Store
@@ -23,8 +24,9 @@ _REMEMBER_SECONDS: Final = 1.0
 class Health:
     """The state of one process. The database is asked one question at a time, at most once a second."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, writer: Writer | None = None) -> None:
         self._store = store
+        self._writer = writer
         self._metrics = metrics
         self._asked: asyncio.Task[None] | None = None
         self._asked_at = 0.0
@@ -34,8 +36,10 @@ class Health:
         return _ok("alive")
 
     async def ready(self) -> Response:
-        """The database answers and has the right schema, else 503."""
+        """The database answers, has the right schema, and a collector's writer is connected to it; else 503."""
         try:
+            if self._writer is not None:
+                self._writer.check_ready()
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await asyncio.shield(self._question())
         except TimeoutError:

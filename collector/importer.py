@@ -24,6 +24,8 @@ from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
 from milepost.inbox import log, quarantine
 
 BATCH: Final = 1_000
+Unit = list[dict[str, Any] | Rejection]
+"""What one row or one event of a file becomes."""
 Progress = Callable[[int, int], None]
 """Told (done, of how many), in the unit of the file: rows or events."""
 
@@ -66,15 +68,15 @@ def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, 
     return report
 
 
-def _row_events(reader: RowReader, rows: list[dict[str, str]], report: Report) -> Iterator[dict[str, Any] | Rejection]:
+def _row_events(reader: RowReader, rows: list[dict[str, str]], report: Report) -> Iterator[Unit]:
     for number, row in enumerate(rows, start=2):
         try:
             events = reader.events(row)
         except InvalidEvent as error:
-            yield Rejection(number, None, f"line {number}: {error}", msgspec.json.encode(row), None)
+            yield [Rejection(number, None, f"line {number}: {error}", msgspec.json.encode(row), None)]
             continue
         report.dateless += not events
-        yield from events
+        yield list(events)
 
 
 def import_ocel(
@@ -92,7 +94,8 @@ def import_ocel(
         objects=len(parsed.objects),
         dateless=len(parsed.idle()),
     )
-    _send(engine, Importer(source), ocel.wire_events(parsed, source, types), clock, report, progress)
+    units: Iterator[Unit] = ([event] for event in ocel.wire_events(parsed, source, types))
+    _send(engine, Importer(source), units, clock, report, progress)
     return report
 
 
@@ -116,28 +119,25 @@ def _text(path: Path, encoding: str) -> str:
 def _send(
     engine: sa.Engine,
     sender: Importer,
-    made: Iterable[dict[str, Any] | Rejection],
+    units: Iterable[Unit],
     clock: Clock,
     report: Report,
     progress: Progress,
 ) -> None:
-    done = 0
-    batch: list[dict[str, Any] | Rejection] = []
+    """A unit's events are committed together: half a row would be judged as if the rest were missing."""
+    batch: Unit = []
     total = report.units
-    for item in made:
-        batch.append(item)
-        if len(batch) == BATCH:
+    for done, unit in enumerate(units, start=1):
+        batch += unit
+        if len(batch) >= BATCH:
             _commit(engine, sender, batch, clock, report)
-            done += len(batch)
             batch = []
             progress(min(done, total), total)
     _commit(engine, sender, batch, clock, report)
     progress(total, total)
 
 
-def _commit(
-    engine: sa.Engine, sender: Importer, batch: list[dict[str, Any] | Rejection], clock: Clock, report: Report
-) -> None:
+def _commit(engine: sa.Engine, sender: Importer, batch: Unit, clock: Clock, report: Report) -> None:
     now = clock()
     unreadable = [item for item in batch if isinstance(item, Rejection)]
     bodies = [msgspec.json.encode(item) for item in batch if not isinstance(item, Rejection)]

@@ -62,19 +62,14 @@ class ApiKey:
         return plain[0] if len(plain) == 1 else None
 
     def usable(self, now: datetime) -> bool:
-        return self.revoked_at is None and (
-            self.expires_at is None or now < self.expires_at
-        )
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def may_send(self, source: str, event_type: str) -> bool:
         return matches(self.sources, source) and matches(self.types, event_type)
 
 
 def matches(patterns: Sequence[str], name: str) -> bool:
-    return any(
-        pattern == "*" or pattern == name or fnmatchcase(name, pattern)
-        for pattern in patterns
-    )
+    return any(pattern == "*" or pattern == name or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def make_key() -> NewKey:
@@ -87,9 +82,7 @@ def split_key(text: str) -> tuple[str, str]:
     """(key_id, secret) of a key as it was shown. Raises NotAuthenticated."""
     parts = text.strip().split("_")
     if len(parts) != 3 or parts[0] != PREFIX or not parts[1] or not parts[2]:
-        raise NotAuthenticated(
-            "this is not a Milepost key; it looks like mp_<id>_<secret>"
-        )
+        raise NotAuthenticated("this is not a Milepost key; it looks like mp_<id>_<secret>")
     return parts[1], parts[2]
 
 

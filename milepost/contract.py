@@ -30,9 +30,9 @@ SourceName = NewType("SourceName", str)
 Outcome = Literal["ok", "retried", "failed", "rejected"]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
-KeyType = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
-]
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Greater integers travel as text: not every format on the way has them, and as a key they know no bound."""
+KeyType = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class ObjectRef(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class Link(Struct, frozen=True):
 class Data(Struct, frozen=True):
     """What Milepost reads of an event. Unknown fields are kept in the stored body."""
 
-    keys: dict[KeyType, Key | int | list[Key | int]] = {}
+    keys: dict[KeyType, Key | Whole | list[Key | Whole]] = {}
     links: Annotated[list[Link], Meta(max_length=MAX_LINKS)] = []
     outcome: Outcome = "ok"
     code: Annotated[str, Meta(max_length=128)] | None = None
@@ -61,7 +61,7 @@ class Data(Struct, frozen=True):
     attributes: Annotated[
         dict[
             Annotated[str, Meta(min_length=1, max_length=64)],
-            Annotated[str, Meta(max_length=1000)] | int | float | bool | None,
+            Annotated[str, Meta(max_length=1000)] | Whole | float | bool | None,
         ],
         Meta(max_length=MAX_ATTRIBUTES),
     ] = {}
@@ -102,7 +102,7 @@ class Times(Struct, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(Event)
-_SEPARATOR: Final = b"\x1f"
+_RESERVED: Final = "correlation"
 
 
 def decode(body: bytes) -> Event:
@@ -125,30 +125,25 @@ def decode(body: bytes) -> Event:
 def check(event: Event) -> None:
     """The rules of the contract that types can't say. Raises InvalidEvent."""
     if event.specversion != SPEC_VERSION:
-        raise InvalidEvent(
-            f'specversion: "{event.specversion}" is not supported; send "1.0"'
-        )
+        raise InvalidEvent(f'specversion: "{event.specversion}" is not supported; send "1.0"')
     if event.time is not None and not FIRST_TIME <= event.time < LAST_TIME:
-        raise InvalidEvent(
-            f"time: {event.time.isoformat()} lies outside the years 1990 to 2100"
-        )
+        raise InvalidEvent(f"time: {event.time.isoformat()} lies outside the years 1990 to 2100")
     count = 0
     for key_type, keys in event.data.keys.items():
         names = keys if isinstance(keys, list) else (keys,)
         count += len(names)
         for name in names:
             if isinstance(name, str) and not name.strip():
-                raise InvalidEvent(
-                    f"data.keys.{key_type}: the key is blank; leave it out instead"
-                )
+                raise InvalidEvent(f"data.keys.{key_type}: the key is blank; leave it out instead")
     if count > MAX_KEYS:
-        raise InvalidEvent(
-            f"data.keys: {count} keys, at most {MAX_KEYS} are allowed; send several events"
-        )
+        raise InvalidEvent(f"data.keys: {count} keys, at most {MAX_KEYS} are allowed; send several events")
+    if _RESERVED in event.data.keys:
+        raise InvalidEvent(f"data.keys.{_RESERVED}: this type is Milepost's own; send the id as correlationid")
+    for index, link in enumerate(event.data.links):
+        if _RESERVED in (link.parent.type, link.child.type):
+            raise InvalidEvent(f"data.links[{index}]: the type {_RESERVED} is Milepost's own; use a correlationid")
     if not count and event.correlationid is None and not event.data.links:
-        raise InvalidEvent(
-            "data.keys: an event needs at least one key or a correlationid"
-        )
+        raise InvalidEvent("data.keys: an event needs at least one key or a correlationid")
 
 
 def _refuse_bad_characters(value: Any) -> None:
@@ -180,16 +175,13 @@ def key_list(value: str | int | list[str | int]) -> list[str]:
 
 def identity_of(source: str, event_id: str) -> bytes:
     """The 16-byte identity of (source, id)."""
-    return blake2b(
-        _SEPARATOR.join((source.encode(), event_id.encode())), digest_size=16
-    ).digest()
+    first = source.encode()
+    return blake2b(b"%d:%b%b" % (len(first), first, event_id.encode()), digest_size=16).digest()
 
 
 def content_of(event: Event) -> int:
     """A signed 64-bit hash of what the sender said: type, time, correlation, data; not source, id or reception."""
-    return int.from_bytes(
-        blake2b(_canonical(event), digest_size=8).digest(), "big", signed=True
-    )
+    return int.from_bytes(blake2b(_canonical(event), digest_size=8).digest(), "big", signed=True)
 
 
 def made_up_id(event: Event) -> str:

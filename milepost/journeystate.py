@@ -81,11 +81,7 @@ class ObjectState(Struct, array_like=True):
 
     def values(self) -> dict[str, Scalar]:
         """The attributes of the object, each with its last value."""
-        return {
-            name: value
-            for group in self.attributes
-            for name, value in group.values.items()
-        }
+        return {name: value for group in self.attributes for name, value in group.values.items()}
 
 
 class Member(Struct, array_like=True, gc=False, frozen=True):
@@ -219,6 +215,4 @@ def _read(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
     try:
         return decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise Permanent(
-            f"stored state can't be read by this version of Milepost: {error}"
-        ) from error
+        raise Permanent(f"stored state can't be read by this version of Milepost: {error}") from error

@@ -115,9 +115,7 @@ class Settings(Struct, frozen=True):
     @property
     def public_url(self) -> str:
         """The address people use, without a trailing slash."""
-        return (
-            self.web.public_url.rstrip("/") or f"http://{self.web.host}:{self.web.port}"
-        )
+        return self.web.public_url.rstrip("/") or f"http://{self.web.host}:{self.web.port}"
 
 
 def variables() -> dict[str, Any]:
@@ -132,11 +130,7 @@ T = TypeVar("T", bound=Struct)
 
 def _read(kind: type[T], env: Mapping[str, str]) -> T:
     names = [item.name for item in msgspec.structs.fields(kind)]
-    values: dict[str, Any] = {
-        name: env[PREFIX + name.upper()]
-        for name in names
-        if env.get(PREFIX + name.upper())
-    }
+    values: dict[str, Any] = {name: env[PREFIX + name.upper()] for name in names if env.get(PREFIX + name.upper())}
     for name, value in values.items():
         _convert(kind, {name: value}, name)
     return _convert(kind, values, "")
@@ -147,6 +141,4 @@ def _convert(kind: type[T], values: Mapping[str, Any], name: str) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         text = str(error).partition(" - at")[0]
-        raise ConfigurationError(
-            f"{PREFIX}{name.upper()}: {text} (it is {values[name]!r})"
-        ) from error
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {text} (it is {values[name]!r})") from error

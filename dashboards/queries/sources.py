@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dashboards.queries.paging import Page, bounded, id_order, time_order
 from milepost.catalog.schema import Catalog
-from milepost.db.tables import pollers, quarantine, source_minutes, source_stats, sources
+from milepost.db.tables import pollers, quarantine, source_minutes, source_stats
 
 WINDOW: Final = timedelta(hours=1)
 """What rate and lag are taken over."""
@@ -50,13 +50,10 @@ class Source:
 
 
 def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> list[Source]:
-    """Every source that was heard, registered or refused, by name; rate and lag over the last WINDOW."""
+    """Every source that was heard, named in the catalog or refused, by name; rate and lag over the last WINDOW."""
     found: dict[str, Source] = {}
     for name, spec in catalog.sources.items():
         found[name] = Source(name, spec.title, spec.system, spec.owner)
-    for row in connection.execute(sa.select(sources)).mappings():
-        one = found.setdefault(row["source"], Source(row["source"]))
-        one.title, one.owner = one.title or row["title"], one.owner or row["owner"]
     for row in connection.execute(sa.select(source_stats)).mappings():
         one = found.setdefault(row["source"], Source(row["source"]))
         for name, value in row.items():

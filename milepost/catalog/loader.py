@@ -45,9 +45,7 @@ def read_texts(folder: Path | None) -> dict[str, str]:
         raise CatalogError(f"{folder}: there is no such folder")
     for path in sorted(folder.glob("*.yaml")):
         if path.name not in FILES:
-            raise CatalogError(
-                f"{path.name}: unknown catalog file; known are {', '.join(FILES)}"
-            )
+            raise CatalogError(f"{path.name}: unknown catalog file; known are {', '.join(FILES)}")
         texts[path.name] = path.read_text("utf-8")
     return texts
 
@@ -80,10 +78,7 @@ def _load(texts: Texts) -> Catalog:
     catalog = Catalog(
         version=_hash(docs),
         keys=_named("journeys.yaml", "keys", journeys.get("keys", {}), schema.KeyRule),
-        models={
-            name: msgspec.structs.replace(model, name=name)
-            for name, model in models.items()
-        },
+        models={name: msgspec.structs.replace(model, name=name) for name, model in models.items()},
         policies=policies,
         calendars={"always": schema.CalendarSpec(), **calendars},
         routing=_convert("routes.yaml", "", docs["routes.yaml"], schema.Routing),
@@ -94,12 +89,8 @@ def _load(texts: Texts) -> Catalog:
             schema.SourceSpec,
         ),
         aliases=_aliases(partners.get("aliases", {})),
-        dimensions=_convert(
-            "journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]
-        ),
-        anomaly=_convert(
-            "slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec
-        ),
+        dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
+        anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
     )
     check(catalog)
@@ -127,23 +118,17 @@ def _decode_custom(kind: type[Any], value: Any) -> Any:
 
 def _convert(file: str, entry: str, value: Any, kind: type[T]) -> T:
     try:
-        return msgspec.convert(
-            value, kind, dec_hook=_decode_custom, builtin_types=(date,)
-        )
+        return msgspec.convert(value, kind, dec_hook=_decode_custom, builtin_types=(date,))
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
-        place = ": ".join(
-            part for part in (file, entry, path.rstrip("`").lstrip(".")) if part
-        )
+        place = ": ".join(part for part in (file, entry, path.rstrip("`").lstrip(".")) if part)
         raise CatalogError(f"{place}: {text}") from error
 
 
 def _named(file: str, section: str, value: Any, kind: type[T]) -> dict[str, T]:
     if not isinstance(value, dict):
         raise CatalogError(f"{file}: {section}: expected a mapping of names")
-    return {
-        str(name): _convert(file, str(name), item, kind) for name, item in value.items()
-    }
+    return {str(name): _convert(file, str(name), item, kind) for name, item in value.items()}
 
 
 def _policies(value: Any) -> list[Policy]:
@@ -151,26 +136,16 @@ def _policies(value: Any) -> list[Policy]:
         raise CatalogError("slas.yaml: policies: expected a list")
     policies = []
     for index, item in enumerate(value):
-        name = (
-            item.get("name", f"policies[{index}]")
-            if isinstance(item, dict)
-            else f"policies[{index}]"
-        )
+        name = item.get("name", f"policies[{index}]") if isinstance(item, dict) else f"policies[{index}]"
         policies.append(_convert("slas.yaml", str(name), item, Policy))
     return policies
 
 
 def _aliases(value: Any) -> dict[str, dict[str, str]]:
     """YAML says {attribute: {name: [written forms]}}; turned round for look-up, without regard to case."""
-    spelled = _convert(
-        "partners.yaml", "aliases", value, dict[str, dict[str, list[str]]]
-    )
+    spelled = _convert("partners.yaml", "aliases", value, dict[str, dict[str, list[str]]])
     return {
-        attribute: {
-            form.strip().lower(): name
-            for name, forms in names.items()
-            for form in [name, *forms]
-        }
+        attribute: {form.strip().lower(): name for name, forms in names.items() for form in [name, *forms]}
         for attribute, names in spelled.items()
     }
 
@@ -194,16 +169,12 @@ def _check_calendar(name: str, calendar: schema.CalendarSpec) -> None:
     try:
         ZoneInfo(calendar.zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise CatalogError(
-            f'calendars.yaml: {name}: zone: "{calendar.zone}" is not a known time zone'
-        ) from error
+        raise CatalogError(f'calendars.yaml: {name}: zone: "{calendar.zone}" is not a known time zone') from error
     for day in calendar.holidays:
         try:
             date.fromisoformat(day)
         except ValueError as error:
-            raise CatalogError(
-                f'calendars.yaml: {name}: holidays: "{day}" is not a date (YYYY-MM-DD)'
-            ) from error
+            raise CatalogError(f'calendars.yaml: {name}: holidays: "{day}" is not a date (YYYY-MM-DD)') from error
 
 
 def _check_model(model: Model) -> None:
@@ -218,15 +189,11 @@ def _check_model(model: Model) -> None:
     for completion in model.complete_when:
         for name in completion.reached:
             if name not in names:
-                raise CatalogError(
-                    f"{where}: complete_when: there is no milestone {name}"
-                )
+                raise CatalogError(f"{where}: complete_when: there is no milestone {name}")
     known = types_of(model)
     for milestone in model.milestones:
         if milestone.all is not None and milestone.all not in known:
-            raise CatalogError(
-                f"{where}: milestones: {milestone.name}: all: {milestone.all} is not in the tree"
-            )
+            raise CatalogError(f"{where}: milestones: {milestone.name}: all: {milestone.all} is not in the tree")
 
 
 def types_of(model: Model) -> set[str]:
@@ -244,14 +211,10 @@ def descendants(model: Model) -> dict[str, set[str]]:
 
     def walk(kind: str, path: tuple[str, ...]) -> set[str]:
         if kind in path:
-            raise CatalogError(
-                f"journeys.yaml: {model.name}: tree: cycle {' -> '.join((*path, kind))}"
-            )
+            raise CatalogError(f"journeys.yaml: {model.name}: tree: cycle {' -> '.join((*path, kind))}")
         if kind not in below:
             children = model.tree.get(kind, [])
-            below[kind] = set(children).union(
-                *(walk(child, (*path, kind)) for child in children)
-            )
+            below[kind] = set(children).union(*(walk(child, (*path, kind)) for child in children))
         return below[kind]
 
     for kind in sorted(types_of(model)):
@@ -278,15 +241,11 @@ def _check_policy(policy: Policy, catalog: Catalog) -> None:
     for field in ("start", "end"):
         value = getattr(policy, field)
         if value is not None and value not in names:
-            raise CatalogError(
-                f"{where}: {field}: model {model.name} has no milestone {value}"
-            )
+            raise CatalogError(f"{where}: {field}: model {model.name} has no milestone {value}")
     if policy.calendar not in catalog.calendars:
         raise CatalogError(f"{where}: calendar: there is no calendar {policy.calendar}")
     if policy.per is not None and policy.per not in types_of(model):
-        raise CatalogError(
-            f"{where}: per: {policy.per} is not in the tree of model {model.name}"
-        )
+        raise CatalogError(f"{where}: per: {policy.per} is not in the tree of model {model.name}")
 
 
 def _check_routing(routing: schema.Routing) -> None:
@@ -295,15 +254,11 @@ def _check_routing(routing: schema.Routing) -> None:
         needed = channel.url if channel.kind == "webhook" else channel.to
         if not needed:
             field = "url" if channel.kind == "webhook" else "to"
-            raise CatalogError(
-                f"routes.yaml: {channel.name}: a channel of kind {channel.kind} needs {field}"
-            )
+            raise CatalogError(f"routes.yaml: {channel.name}: a channel of kind {channel.kind} needs {field}")
     for index, route in enumerate(routing.routes):
         for name in route.channels:
             if name not in names:
-                raise CatalogError(
-                    f"routes.yaml: routes[{index}]: channels: there is no channel {name}"
-                )
+                raise CatalogError(f"routes.yaml: routes[{index}]: channels: there is no channel {name}")
 
 
 def _policy_version(policy: Policy, catalog: Catalog) -> str:

@@ -10,12 +10,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-Ident = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")
-]
-TypeName = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
-]
+Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
+TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
 Severity = Literal["info", "warning", "critical"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -33,13 +29,9 @@ class Duration:
     def __init__(self, text: str) -> None:
         parts = _DURATION.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise ValueError(
-                f'"{text}" is not a duration; write it like 90s, 15m, 4h, 1h30m or 2d'
-            )
+            raise ValueError(f'"{text}" is not a duration; write it like 90s, 15m, 4h, 1h30m or 2d')
         self.text = text
-        self.us = round(
-            sum(float(number) * _UNITS[unit] for number, unit in parts) * 1_000_000
-        )
+        self.us = round(sum(float(number) * _UNITS[unit] for number, unit in parts) * 1_000_000)
 
     def __repr__(self) -> str:
         return self.text
@@ -57,9 +49,9 @@ class KeyRule(Struct, frozen=True, forbid_unknown_fields=True):
     `namespace`: none, source, or the name of an attribute of the event (partner, company, carrier).
     """
 
-    normalise: list[
-        Literal["strip", "upper", "lower", "strip_zeros", "alphanumeric"]
-    ] = field(default_factory=lambda: ["strip"])
+    normalise: list[Literal["strip", "upper", "lower", "strip_zeros", "alphanumeric"]] = field(
+        default_factory=lambda: ["strip"]
+    )
     junk: list[str] = []
     namespace: str = "none"
 
@@ -111,10 +103,7 @@ class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """When business time runs. No `weekly`: always."""
 
     zone: str = "UTC"
-    weekly: (
-        dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], list[Shift]]
-        | None
-    ) = None
+    weekly: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], list[Shift]] | None = None
     holidays: list[str] = []
     country: str | None = None
     region: str | None = None

@@ -57,7 +57,9 @@ def length(text: str) -> timedelta:
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    source: Annotated[list[str], typer.Option(help="A source that it may send as; * matches anything. Repeatable.")],
+    source: Annotated[
+        list[str] | None, typer.Option(help="A source that it may send as; * matches anything. Repeatable.")
+    ] = None,
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="An event type that it may send (default: all). Repeatable.")
     ] = None,
@@ -67,13 +69,16 @@ def create_key(
     """Make a key and print it. This is the only time that it is shown."""
     from milepost.decisions import access
 
+    scopes = scope or ["send"]
+    if "send" in scopes and not source:
+        raise typer.BadParameter("a key that may send needs at least one --source")
     with transaction() as (connection, now, _):
         new = access.create_key(
             connection,
             name=name,
-            sources=source,
+            sources=source or [],
             types=type_ or ["*"],
-            scopes=scope or ["send"],
+            scopes=scopes,
             expires_at=now + length(expires) if expires else None,
             actor=actor(),
             now=now,

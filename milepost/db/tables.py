@@ -162,16 +162,6 @@ quarantine = table(
     Index("quarantine_open_idx", "quarantine_id", postgresql_where=text("state = 'open'")),
 )
 
-sources = table(
-    "input",
-    "sources",
-    "milepost.inbox.sources",
-    Column("source", Text, primary_key=True),
-    required("title", Text, server_default=text("''")),
-    optional("owner", Text),
-    required("registered_at", TIME),
-)
-
 pollers = table(
     "input",
     "pollers",

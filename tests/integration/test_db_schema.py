@@ -62,11 +62,11 @@ def test_down_to_the_last_option(databases: Databases, engine: sa.Engine) -> Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("ALTER TABLE input.sources ADD extra integer", "remove_column input sources extra INTEGER()"),
-        ("ALTER TABLE input.sources DROP title", "add_column input sources title"),
-        ("ALTER TABLE input.sources ALTER title TYPE varchar(5)", "modify_type input sources title"),
-        ("ALTER TABLE input.sources ALTER title DROP DEFAULT", "modify_default input sources title"),
-        ("ALTER TABLE input.sources ALTER owner SET NOT NULL", "modify_nullable input sources owner"),
+        ("ALTER TABLE input.quarantine ADD extra integer", "remove_column input quarantine extra INTEGER()"),
+        ("ALTER TABLE input.quarantine DROP reason", "add_column input quarantine reason"),
+        ("ALTER TABLE input.quarantine ALTER reason TYPE varchar(5)", "modify_type input quarantine reason"),
+        ("ALTER TABLE input.quarantine ALTER state DROP DEFAULT", "modify_default input quarantine state"),
+        ("ALTER TABLE input.quarantine ALTER event_id SET NOT NULL", "modify_nullable input quarantine event_id"),
         ("ALTER TABLE input.events ADD extra integer", "remove_column input events extra INTEGER()"),
         ("DROP TABLE record.heartbeats", "add_table record.heartbeats"),
         ("CREATE TABLE derived.extra (n integer)", "remove_table derived.extra"),

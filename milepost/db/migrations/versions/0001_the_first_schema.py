@@ -396,15 +396,6 @@ def upgrade() -> None:
         schema="input",
     )
     op.create_table(
-        "sources",
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("title", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=True),
-        sa.Column("registered_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("source", name=op.f("sources_pkey")),
-        schema="input",
-    )
-    op.create_table(
         "users",
         sa.Column("user_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
