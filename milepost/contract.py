@@ -137,13 +137,18 @@ def check(event: Event) -> None:
                 raise InvalidEvent(f"data.keys.{key_type}: the key is blank; leave it out instead")
     if count > MAX_KEYS:
         raise InvalidEvent(f"data.keys: {count} keys, at most {MAX_KEYS} are allowed; send several events")
-    if _RESERVED in event.data.keys:
-        raise InvalidEvent(f"data.keys.{_RESERVED}: this type is Milepost's own; send the id as correlationid")
-    for index, link in enumerate(event.data.links):
-        if _RESERVED in (link.parent.type, link.child.type):
-            raise InvalidEvent(f"data.links[{index}]: the type {_RESERVED} is Milepost's own; use a correlationid")
+    _refuse_reserved(event.data)
     if not count and event.correlationid is None and not event.data.links:
         raise InvalidEvent("data.keys: an event needs at least one key or a correlationid")
+
+
+def _refuse_reserved(data: Data) -> None:
+    """Correlations are objects too, but of Milepost's own making."""
+    if _RESERVED in data.keys:
+        raise InvalidEvent(f"data.keys.{_RESERVED}: this type is Milepost's own; send the id as correlationid")
+    for index, link in enumerate(data.links):
+        if _RESERVED in (link.parent.type, link.child.type):
+            raise InvalidEvent(f"data.links[{index}]: the type {_RESERVED} is Milepost's own; use a correlationid")
 
 
 def _refuse_bad_characters(value: Any) -> None:
