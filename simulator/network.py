@@ -50,7 +50,7 @@ Place = TypeVar("Place", Channel, Warehouse, Carrier)
 class Size:
     """How much there is: orders a day that come one by one, and those of the two daily batches on weekdays.
 
-    `partners`: sent by EDI some hours before the anchor, allocated by one run at two hours before. `marketplace`:
+    `partners`: sent by EDI, and allocated by one run two hours before the anchor. `marketplace`:
     received within minutes, four hours before.
     """
 
@@ -128,7 +128,7 @@ def _batch(anchor: float, size: int, rng: Random, numbers: Iterator[int]) -> Ite
     while size > 0:
         together = min(size, rng.choice((1, 1, 2, 3, 4)))
         size -= together
-        partner, sent = rng.choice(PARTNERS), anchor - rng.uniform(2.5, 3.2) * HOUR
+        partner, sent = rng.choice(PARTNERS), anchor - 2 * HOUR - rng.uniform(12, 45) * MINUTE
         allocated = anchor - 2 * HOUR + rng.uniform(0.5, 6) * MINUTE
         sends = [
             _order(number, sent + index * 2, EDI, rng, partner, allocated + index)

@@ -147,7 +147,7 @@ def _confirmed(order: Order, taken: float, script: Script, rng: Random) -> float
     if rng.random() < _CONFIRMED_LATE:
         length = rng.uniform(4.1, 7) * HOUR
     if order.batch is not None:
-        return min(taken + length, order.batch - rng.uniform(60, 600))
+        return max(taken, min(taken + length, order.batch - _ALLOCATION.draw(rng)))
     return script.calm(rng, taken, order.received + CONFIRM, taken + length)
 
 
