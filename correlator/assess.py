@@ -148,15 +148,22 @@ def _state(root: Node, nodes: list[Node], milestones: list[Reached], model: Comp
 
 
 def _attributes(root: Node, nodes: list[Node]) -> dict[str, Scalar]:
-    """The root's value, else the only distinct one among the members, else none (rule 11)."""
-    others: dict[str, set[Scalar]] = {}
+    """The root's value, else the only distinct one among the members, else none; null is no value (rule 11)."""
+    merged: dict[str, Scalar] = {}
+    disputed: set[str] = set()
     for node in nodes:
         if node is not root:
             for group in node.state.attributes:
                 for name, value in group.values.items():
-                    others.setdefault(name, set()).add(value)
-    merged: dict[str, Scalar] = {name: next(iter(values)) for name, values in others.items() if len(values) == 1}
-    merged.update(root.state.values())
+                    if value is None:
+                        continue
+                    known = merged.setdefault(name, value)
+                    # 1, 1.0 and True are equal, and which of them came first must not matter
+                    if known is not value and (known != value or type(known) is not type(value)):
+                        disputed.add(name)
+    for name in disputed:
+        del merged[name]
+    merged.update((name, value) for name, value in root.state.values().items() if value is not None)
     return merged
 
 
@@ -169,12 +176,10 @@ def money(value: Scalar) -> Decimal | None:
     if value is None or isinstance(value, bool):
         return None
     try:
-        amount = Decimal(str(value).strip())
+        amount = Decimal(str(value).strip()).quantize(_CENTS)
     except InvalidOperation:
         return None
-    if not amount.is_finite() or abs(amount) >= _MONEY_LIMIT:
-        return None
-    return amount.quantize(_CENTS)
+    return amount if amount.is_finite() and abs(amount) < _MONEY_LIMIT else None
 
 
 def learn(
@@ -243,14 +248,19 @@ def _trouble(state: ObjectState, event: Occurrence) -> None:
         state.trouble[event.type] = Trouble(1, event.occurred_us, event.outcome, event.code, event.reason)
         return
     known.count += 1
-    said = (event.occurred_us, event.outcome, event.code or "", event.reason or "")
-    if said > (known.last_us, known.outcome, known.code or "", known.reason or ""):
+    if _said(event.occurred_us, event) > _said(known.last_us, known):
         known.last_us, known.outcome, known.code, known.reason = (
             event.occurred_us,
             event.outcome,
             event.code,
             event.reason,
         )
+
+
+def _said(at_us: int, what: Occurrence | Trouble) -> tuple[int, str, bool, str, bool, str]:
+    """What is compared of two troubles: all that is kept, so that equal ones are the same."""
+    code, reason = what.code, what.reason
+    return (at_us, what.outcome, code is not None, code or "", reason is not None, reason or "")
 
 
 def _attribute(state: ObjectState, event: Occurrence, ranks: Mapping[str, int]) -> None:

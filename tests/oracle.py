@@ -209,8 +209,10 @@ class Oracle:
         others: dict[str, set[Any]] = {}
         for obj in members - {root}:
             for key, value in values[obj].items():
-                others.setdefault(key, set()).add(value)
-        attributes = {key: next(iter(vs)) for key, vs in others.items() if len(vs) == 1} | values[root]
+                if value is not None:
+                    others.setdefault(key, set()).add(value)
+        own = {key: value for key, value in values[root].items() if value is not None}
+        attributes = {key: next(iter(vs)) for key, vs in others.items() if len(vs) == 1} | own
         return {
             "members": members,
             "milestones": milestones,

@@ -78,7 +78,7 @@ def scenario(rng: random.Random, prefix: str) -> list[tuple[Wire, int]]:
             for name, values in {
                 "partner": ["ACME", "Globex"],
                 "amount": ["10.5", "20"],
-                "carrier": ["dhl", "ups"],
+                "carrier": ["dhl", "dhl", "ups", None],
             }.items()
             if rng.random() < 0.4
         }
