@@ -12,6 +12,8 @@ from milepost.catalog import loader
 from milepost.catalog.schema import Catalog, KeyRule, Model
 
 CORRELATION: Final = "correlation"
+MAX_NAMESPACE: Final = 256
+"""Characters: a namespace is part of an index row, which holds 2,700 bytes."""
 _NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
 _STEPS: Final[Mapping[str, Callable[[str], str]]] = {
     "strip": str.strip,
@@ -116,16 +118,17 @@ class Compiled:
         return self._rules.get(kind, _PLAIN_RULE).namespace
 
     def namespace(self, kind: str, source: str, attributes: Mapping[str, object]) -> tuple[str, bool]:
-        """The namespace of a key, and whether the attribute that should give it is missing."""
+        """The namespace of a key, and whether the attribute that should give it is missing, or too long for a name."""
         by = self.namespace_of(kind)
         if by == "none":
             return "", False
         if by == "source":
             return f"source={source}", False
         value = attributes.get(by)
-        if value is None or value == "":
+        name = "" if value is None else self.one_name(by, str(value))
+        if not 0 < len(name) <= MAX_NAMESPACE:
             return f"source={source}", True
-        return f"{by}={self.one_name(by, str(value))}", False
+        return f"{by}={name}", False
 
     def one_name(self, attribute: str, value: str) -> str:
         """The catalog's one name of a partner, however it is spelled."""

@@ -18,6 +18,8 @@ from milepost.db.engine import copy_rows
 from milepost.db.staging import as_wire, kinds_of, stage, wire_time
 from milepost.journeystate import Flag
 
+MAX_VALUE: Final = 128
+"""Characters of a dimension's value that are counted by: it is part of an index row, which holds 2,700 bytes."""
 _HOUR: Final = 3_600_000_000
 _MINUTE: Final = 60_000_000
 _SKEWED: Final = Flag.CLOCK_SKEW.value
@@ -224,7 +226,7 @@ def _count_volume(connection: sa.Connection, facts: Facts, dimensions: Sequence[
         for name in dimensions:
             value = event.data.attributes.get(name)
             if value is not None:
-                keys.append((event.source, event.type, f"{name}={value}", hour))
+                keys.append((event.source, event.type, f"{name}={str(value)[:MAX_VALUE]}", hour))
         events.update(keys)
         if event.data.outcome in ("failed", "rejected"):
             bad.update(keys)

@@ -97,3 +97,22 @@ def test_a_database_that_is_not_ours_sends_nothing_to_quarantine(engine: sa.Engi
         connection.execute(sa.text("ALTER TABLE input.events RENAME COLUMN codes TO code"))
     chain.settle()
     assert keys_of_journeys(engine) == ["S0", "S1"]
+
+
+def nonsense(length: int) -> str:
+    """Text that no compression makes shorter, four bytes a character."""
+    source = random.Random(2)
+    return "".join(chr(source.randrange(0x20000, 0x2A000)) for _ in range(length))
+
+
+def test_long_attributes_are_no_reason_to_refuse_an_event(engine: sa.Engine) -> None:
+    """A namespace and a dimension are parts of index rows, which hold 2,700 bytes."""
+    chain = Chain(engine)
+    long = {"partner": nonsense(1000), "channel": nonsense(1000), "warehouse": "north"}
+    keys = {"order": nonsense(256), "customer_po": nonsense(256)}
+    wire = event(1, nonsense(128), keys=keys, attributes=long) | {"correlationid": nonsense(256)}
+    chain.send(wire | {"source": nonsense(256), "id": nonsense(256)}, event(2))
+    chain.settle()
+    assert not rows(engine, sa.select(t.quarantine.c.reason))
+    assert len(rows(engine, sa.select(t.events))) == 2
+    assert len(keys_of_journeys(engine)) == 2
