@@ -87,11 +87,13 @@ def intake(order: Order, script: Script, rng: Random, journal: Journal) -> float
     taken = _taken(order, asked + rng.uniform(20, 150), script, rng, journal)
     both = {"order": order.key, **order.front}
     journal.say(taken, ODOO, "order.acknowledged", both, order.attributes, correlation=order.correlation)
-    if rng.random() < _CANCELLED:
+    refused = script.refuses(order.channel, order.received)
+    if rng.random() < _CANCELLED and not refused:
         at = taken + rng.uniform(5, 90) * MINUTE
         journal.say(at, ODOO, "order.cancelled", {"order": order.key}, code="CUSTOMER", reason="Cancelled by customer")
         return None
-    confirmed = _confirmed(order, taken, script, rng)
+    # the order desk has long seen to those that were refused
+    confirmed = taken + rng.uniform(10, 90) if refused else _confirmed(order, taken, script, rng)
     journal.say(confirmed, ODOO, "order.confirmed", {"order": order.key}, order.of_partner)
     return confirmed
 
@@ -141,8 +143,6 @@ def _taken(order: Order, at: float, script: Script, rng: Random, journal: Journa
 
 
 def _confirmed(order: Order, taken: float, script: Script, rng: Random) -> float:
-    if script.refuses(order.channel, order.received):
-        return taken + rng.uniform(10, 90)  # the order desk has long seen to it
     length = order.channel.confirm.draw(rng)
     if rng.random() < _CONFIRMED_LATE:
         length = rng.uniform(4.1, 7) * HOUR

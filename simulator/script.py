@@ -66,6 +66,10 @@ class Script:
         """When an event arrives that would at `at`."""
         return self.dark.after(at, MINUTE) if source == GLS.source and at in self.dark else at
 
+    def late(self, at: float, delay: float) -> float:
+        """When an event arrives that is late. None is in the first hours: one straggler would keep an alert open."""
+        return at if self.now - _CALM_BEFORE < at + delay < self.now + 2 * HOUR else at + delay
+
     def calm(self, rng: Random, start: float, deadline: float, end: float) -> float:
         """The end of a stage. Few of those that are late by nature are so just now: the incidents are to be seen."""
         now_open = deadline < self.now + _CALM_AFTER and end > max(deadline, self.now - _CALM_BEFORE)

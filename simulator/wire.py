@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from simulator.journal import Happening
 from simulator.script import Script
-from simulator.world import CARRIERS, ODOO, WAREHOUSES
+from simulator.world import CARRIERS, MINUTE, ODOO, WAREHOUSES
 
 _TWICE: Final = 0.03
 _LATE: Final = 0.006
@@ -49,7 +49,7 @@ def _arrival(happening: Happening, script: Script, rng: Random) -> float:
     elif source == ODOO:
         at += rng.uniform(0, _POLL)
     if rng.random() < _LATE:
-        at += rng.uniform(5, 100) * 60
+        at = script.late(at, rng.uniform(5, 100) * MINUTE)
     return script.arrives(source, at)
 
 

@@ -208,6 +208,45 @@ def test_odoo_refuses_a_channel_and_takes_it_later(messages: list[Message]) -> N
     assert len(refused - taken) < 0.1 * len(refused)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_each_incident_ends(seed: int) -> None:
+    """All that falls due because of it is put right within minutes of its end: its alert can resolve."""
+    acts = script.script(NOW)
+    started: dict[tuple[str, str], float] = {}
+    ended: dict[tuple[str, str], float] = {}
+    for message in history(4, seed, until=NOW + HOUR):
+        event = contract.decode(message.body)
+        for policy, key, begins in _clocks(event):
+            (started if begins else ended).setdefault((policy, key), message.at if begins else message.arrives)
+    for policy, length, span in (
+        ("release", script.ACKNOWLEDGE, acts.mute),
+        ("confirm", script.CONFIRM, acts.refusing),
+        ("scan", script.SCAN, acts.dark),
+    ):
+        stuck = {key for key, at in started.items() if key[0] == policy and at in span and at + length < span.ends}
+        late = [key for key in stuck if ended.get(key, NOW + DAY) > span.ends + 5 * 60]
+        assert len(stuck) > 15
+        assert len(late) <= 1, late
+
+
+def _clocks(event: Event) -> Iterator[tuple[str, str, bool]]:
+    """Which of the three policies an event starts or stops, and for what."""
+    keys, ok = event.data.keys, event.data.outcome == "ok"
+    channel, carrier = event.data.attributes.get("channel"), event.data.attributes.get("carrier")
+    if event.type == "picking.created" and event.data.attributes.get("warehouse") == "north":
+        yield "release", str(keys["picking"]), True
+    elif event.type == "picking.released":
+        yield "release", str(keys["picking"]), False
+    elif event.type == "order.received" and channel == "marketplace":
+        yield "confirm", str(keys["channel_order"]), True
+    elif event.type == "order.acknowledged" and ok and channel == "marketplace":
+        yield "confirm", str(keys["channel_order"]), False
+    elif event.type == "shipment.dispatched" and carrier == "gls":
+        yield "scan", str(keys["shipment"]), True
+    elif event.type == "shipment.in_transit":
+        yield "scan", str(keys["shipment"]), False
+
+
 def test_without_a_script_nothing_stops() -> None:
     quiet = network.stream(script.uneventful(NOW), seed=1, days=2, size=Size())
     last = list(takewhile(lambda message: message.arrives <= NOW, quiet))
