@@ -23,7 +23,7 @@ from dashboards.login import make_login
 from dashboards.pages import PAGES
 from dashboards.pages import acts as page_acts
 from dashboards.problems import problem
-from dashboards.session import Sessions, current_person
+from dashboards.session import Person, Sessions, current_person
 from milepost.clock import Clock, utc_now
 from milepost.errors import MilepostError, Permanent
 from milepost.settings import Settings
@@ -100,7 +100,13 @@ def make_pages(app: FastAPI, context: Context) -> Dash:
 
 def _index_of(pages: Dash) -> Callable[[Request], Awaitable[Response]]:
     """Every address is one application; the router finds the page."""
-    # Rendering registers the scripts, so that they are there whichever process is asked for them.
+    # Dash would do this at the first request that is its own: too late for a page that is asked for by another address,
+    # and for a script that is asked of another process than the page came from.
+    token = current_person.set(Person("", "viewer"))
+    try:
+        pages._setup_server()  # type: ignore[no-untyped-call]
+    finally:
+        current_person.reset(token)
     _render(pages, Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}))
 
     async def index(request: Request) -> Response:

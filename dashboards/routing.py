@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import anyio.to_thread
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
-from plotly.utils import PlotlyJSONEncoder
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from dashboards.components.parts import empty, link
 from dashboards.context import Context
+from dashboards.drawing import take_apart
 from dashboards.queries import alerts
 from dashboards.session import current_person
 from dashboards.view import ZONE_COOKIE, Page, View, params_of, path_of, zone_of
-
-_encode: Final = PlotlyJSONEncoder(separators=(",", ":")).encode
 
 
 def in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,26 +68,21 @@ def register(app: Dash, context: Context, router: Router) -> None:
         return page, View(path, params_of(search), current_person.get(), zone, context.clock(), parts)
 
     @app.callback(
-        Output("frame", "children"), Output("body", "children"), Output("heading", "data"), Output("shown", "data"),
-        Input("url", "pathname"), State("url", "search"),
+        Output("update", "data"),
+        Input("url", "pathname"), Input("url", "search"), Input("pulse", "data"), State("shown", "data"),
     )  # fmt: skip
     @in_thread
-    def show(pathname: str | None, search: str | None) -> Any:
+    def update(pathname: str | None, search: str | None, _: Any, shown: Mapping[str, Any] | None) -> Any:
         page, view = view_of(pathname, search)
         body = page.body(context, view)
-        return page.frame(context, view), body, page.title(view), fingerprint(body)
-
-    @app.callback(
-        Output("body", "children", allow_duplicate=True), Output("shown", "data", allow_duplicate=True),
-        Input("url", "search"), Input("pulse", "data"), State("url", "pathname"), State("shown", "data"),
-        prevent_initial_call=True,
-    )  # fmt: skip
-    @in_thread
-    def refresh(search: str | None, _: Any, pathname: str | None, shown: str | None) -> Any:
-        page, view = view_of(pathname, search)
-        body = page.body(context, view)
-        now_shown = fingerprint(body)
-        return (no_update, no_update) if now_shown == shown else (body, now_shown)
+        drawing = take_apart(body)
+        made = {"pathname": pathname, "search": search or "", "shown": {"pathname": pathname, **drawing.digests}}
+        if shown is None or shown.get("pathname") != pathname:
+            return {**made, "frame": page.frame(context, view), "title": page.title(view), "body": body}
+        changes = drawing.changes(shown)
+        if changes is None:
+            return {**made, "body": body}
+        return {**made, "changes": changes} if changes else no_update
 
     @app.callback(Output("nav-alerts", "children"), Input("pulse", "data"), Input("url", "pathname"))
     @in_thread
@@ -113,6 +105,11 @@ def _register_scripts(app: Dash) -> None:
         "sync", Output("url", "search"), Output(filters, "value"),
         Input("url", "search"), Input(filters, "value"), State(filters, "id"), prevent_initial_call=True,
     )  # fmt: skip
+    script(
+        "apply", Output("frame", "children"), Output("body", "children"), Output("heading", "data"),
+        Output("shown", "data"),
+        Input("update", "data"), State("url", "pathname"), State("url", "search"), prevent_initial_call=True,
+    )  # fmt: skip
     script("pulse", Output("pulse", "data"), Input("tick", "n_intervals"), prevent_initial_call=True)
     script("entitle", Output("page-title", "children"), Input("heading", "data"))
     nav = {"type": "nav", "href": ALL}
@@ -125,12 +122,3 @@ def _register_scripts(app: Dash) -> None:
         "find", Output("url", "pathname"), Output("url", "search", allow_duplicate=True), Output("find", "value"),
         Input("find", "n_submit"), State("find", "value"), prevent_initial_call=True,
     )  # fmt: skip
-
-
-def fingerprint(body: Any) -> str:
-    """Tells whether a body is the one that is shown already: then nothing is sent."""
-    return hashlib.blake2b(_encode(body).encode(), digest_size=12).hexdigest()
-
-
-def loading() -> html.Div:
-    return html.Div(className="mp-ghost")

@@ -9,7 +9,11 @@ from typing import Final
 
 _SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CHF": "CHF ", "PLN": "PLN "}
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_SHORT: Final = ((Decimal(1_000_000_000), "bn"), (Decimal(1_000_000), "m"), (Decimal(10_000), "k"))
+_SHORT: Final = (  # from where on, the unit, its name; what would round up to 1,000k is 1m
+    (Decimal(999_950_000), Decimal(1_000_000_000), "bn"),
+    (Decimal(999_950), Decimal(1_000_000), "m"),
+    (Decimal(10_000), Decimal(1_000), "k"),
+)
 
 
 def money(amount: Decimal | str | None, currency: str | None, *, short: bool = False) -> str:
@@ -22,10 +26,9 @@ def money(amount: Decimal | str | None, currency: str | None, *, short: bool = F
 
 
 def _shortened(value: Decimal) -> str:
-    for size, unit in _SHORT:
-        if value >= size:
-            scaled = value / (Decimal(1000) if unit == "k" else size)
-            return f"{scaled:,.1f}".removesuffix(".0") + unit
+    for least, size, unit in _SHORT:
+        if value >= least:
+            return f"{value / size:,.1f}".removesuffix(".0") + unit
     return f"{value.quantize(Decimal(1), ROUND_HALF_UP):,}"
 
 

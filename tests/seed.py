@@ -49,6 +49,7 @@ STEPS: Final = (
     ("invoiced", "invoice.posted", "odoo", "invoice", 3.0),
     ("paid", "invoice.paid", "odoo", "invoice", 140.0),
 )
+DELIVERED: Final = 10
 CLOCKS: Final = (
     ("order-confirmation", "received", "confirmed", 4.0),
     ("warehouse-acknowledgement", "allocated", "released", 2.0),
@@ -188,12 +189,12 @@ def _write_journey(
     amount: Decimal, reached: list[dict[str, Any]], cancelled: bool,
 ) -> Late | None:  # fmt: skip
     state = "cancelled" if cancelled else "completed" if len(reached) >= 12 else "open"
-    last = reached[-1]
+    last, rank = reached[-1], min(len(reached) - 1, DELIVERED)  # what comes later runs beside the flow
     received = [item["received_at"] for item in reached]
     made.add(
         t.journeys, journey_id=journey_id, model="order", root_id=ids["order"], key=key, namespace="",
         root_type="order", state=state,
-        stage=STEPS[len(reached) - 1][0], stage_rank=len(reached) - 1, started_at=reached[0]["at"],
+        stage=STEPS[rank][0], stage_rank=rank, started_at=reached[0]["at"],
         last_at=last["at"], progress_at=last["at"], first_received_at=min(received), last_received_at=max(received),
         **values, partner=partner, amount=amount, currency="EUR",
         completed_at=last["at"] if state == "completed" else None, facts=encode_facts(JourneyFacts()),

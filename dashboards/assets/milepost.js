@@ -8,6 +8,18 @@ window.dash_clientside = window.dash_clientside || {};
     return (window.dash_clientside.callback_context.triggered || []).map((one) => one.prop_id);
   }
 
+  // What the reader has opened stays open when the list that it is in is drawn anew.
+  function keepOpen() {
+    const open = [...document.querySelectorAll("#body details[open][id]")].map((one) => one.id);
+    if (!open.length) return;
+    let frames = 0;
+    const reopen = () => {
+      open.map((id) => document.getElementById(id)).forEach((one) => { if (one) one.open = true; });
+      if (++frames < 4) requestAnimationFrame(reopen);
+    };
+    requestAnimationFrame(reopen);
+  }
+
   window.dash_clientside.milepost = {
     // Filters and the address say the same: whichever changed rules.
     sync(search, values, ids) {
@@ -28,6 +40,22 @@ window.dash_clientside = window.dash_clientside || {};
       CURSORS.forEach((name) => params.delete(name));
       const text = params.toString();
       return [text ? "?" + text : "", values.map(none)];
+    },
+
+    // Draws what the server sent: a whole page, a body, or what of it has changed. What was sent for another address,
+    // while the reader went on, is dropped.
+    apply(update, pathname, search) {
+      if (!update || update.pathname !== pathname || update.search !== (search || "")) {
+        return [none(), none(), none(), none()];
+      }
+      keepOpen();
+      for (const change of update.changes || []) {
+        if (document.getElementById(change.id)) {
+          window.dash_clientside.set_props(change.id, { [change.prop]: change.value });
+        }
+      }
+      const given = (name) => (name in update ? update[name] : none());
+      return [given("frame"), given("body"), given("title"), update.shown];
     },
 
     // A hidden tab asks for nothing.

@@ -14,6 +14,7 @@ from dash import dcc, html
 from dashboards import words
 from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
+from dashboards.drawing import LIVE
 
 Tone = Literal["ok", "warn", "bad", "info", "muted"]
 _HEALTH: Final[Mapping[str, tuple[str, Tone]]] = {
@@ -69,11 +70,22 @@ def list_href(path: str, **params: str | None) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def card(children: Any, *, title: Any = None, aside: Any = None, className: str = "", **more: Any) -> html.Section:
-    """A surface with an optional heading and something at its right."""
-    head = html.Header([html.H2(title), html.Div(aside, className="mp-card-aside")]) if title else None
-    body = html.Div(children, className="mp-card-body")
-    return html.Section([head, body] if head else [body], className=f"mp-card {className}".strip(), **more)
+def live(name: str, children: Any, className: str = "") -> html.Div:
+    """An element whose children change with the data while all around it stays. `name` is unique on its page."""
+    return html.Div(children, id=LIVE + name, className=className)
+
+
+def card(
+    children: Any, *, name: str, title: Any = None, aside: Any = None, className: str = "", alive: bool = True
+) -> html.Section:
+    """A surface with an optional heading and something at its right.
+
+    `name` is unique on its page. Not `alive`: what is inside is a part by itself, a grid or a chart.
+    """
+    side = live(f"{name}-aside", aside, "mp-card-aside")
+    head = html.Header([html.H2(title), side]) if title else None
+    body = live(name, children, "mp-card-body") if alive else html.Div(children, className="mp-card-body")
+    return html.Section([head, body] if head else [body], className=f"mp-card {className}".strip())
 
 
 def stat(label: str, value: Any, note: Any, *, tone: Tone = "muted", href: str | None = None) -> Any:

@@ -44,6 +44,7 @@ def shell(person: Person) -> Any:
             dcc.Location(id="url", refresh=False),
             dcc.Interval(id="tick", interval=TICK_MS),
             dcc.Store(id="pulse"),
+            dcc.Store(id="update"),
             dcc.Store(id="shown"),
             dcc.Store(id="heading"),
             dcc.Store(id="quickstart", storage_type="session"),

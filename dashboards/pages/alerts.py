@@ -18,6 +18,7 @@ from dashboards.components.parts import (
     facts,
     journey_href,
     link,
+    live,
     pager,
     state_badge,
     tone_of,
@@ -82,8 +83,8 @@ class Alerts:
         following = view.href(cursor=page.next_cursor) if page.next_cursor else None
         first = view.href(cursor=None) if view.get("cursor") else None
         return [
-            html.Div([_row(alert) for alert in page.items], className="mp-card mp-alert-list"),
-            pager(first, following, words.many(len(page.items), "alert")),
+            live("alerts", [_row(alert) for alert in page.items], "mp-card mp-alert-list"),
+            live("pager", pager(first, following, words.many(len(page.items), "alert"))),
         ]
 
 
@@ -190,6 +191,7 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
             facts(values),
             _acts(alert) if may_act and alert.state != "resolved" else None,
         ],
+        name="head",
         className="mp-block",
     )
 
@@ -227,7 +229,14 @@ def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
         else None
     )
     rows = [_item(item) for item in items]
-    return card(grid("items", columns, rows), title="What is wrong", aside=aside, className="mp-flush")
+    return card(
+        grid("items", columns, rows),
+        name="items-card",
+        alive=False,
+        title="What is wrong",
+        aside=aside,
+        className="mp-flush",
+    )
 
 
 def _item(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +268,7 @@ def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
         )
         for row in changes
     ]
-    return card(html.Ul(lines, className="mp-log"), title="History")
+    return card(html.Ul(lines, className="mp-log"), name="history", title="History")
 
 
 def _tone_of_change(what: str) -> str:
@@ -283,7 +292,7 @@ def _delivery_card(deliveries: Sequence[Mapping[str, Any]]) -> Any:
         )
     else:
         body = html.Div([_delivery(row) for row in deliveries[:30]], className="mp-troubles")
-    return card(body, title="Notifications")
+    return card(body, name="deliveries", title="Notifications")
 
 
 def _delivery(row: Mapping[str, Any]) -> html.Div:

@@ -11,7 +11,7 @@ from dash import html
 from dashboards import figures, words
 from dashboards.components import filters
 from dashboards.components.charts import chart
-from dashboards.components.parts import ago, card, empty, facts, journey_href, link, pager, state_badge, tone_of
+from dashboards.components.parts import ago, card, empty, facts, journey_href, link, live, pager, state_badge, tone_of
 from dashboards.context import Context
 from dashboards.queries import anomalies as queries
 from dashboards.queries.paging import DEFAULT_LIMIT, Page
@@ -52,11 +52,14 @@ class Anomalies:
                 action=link("Import history to learn from", "/"),
             )
         return [
-            html.Div([_row(item) for item in found.items], className="mp-card mp-alert-list"),
-            pager(
-                view.href(cursor=None) if view.get("cursor") else None,
-                view.href(cursor=found.next_cursor) if found.next_cursor else None,
-                words.many(len(found.items), "anomaly", "anomalies"),
+            live("anomalies", [_row(item) for item in found.items], "mp-card mp-alert-list"),
+            live(
+                "pager",
+                pager(
+                    view.href(cursor=None) if view.get("cursor") else None,
+                    view.href(cursor=found.next_cursor) if found.next_cursor else None,
+                    words.many(len(found.items), "anomaly", "anomalies"),
+                ),
             ),
         ]
 
@@ -142,6 +145,7 @@ def _head(item: queries.Anomaly) -> Any:
             ),
             facts(values),
         ],
+        name="head",
         className="mp-block",
     )
 
@@ -163,4 +167,6 @@ def _series_card(connection: sa.Connection, item: queries.Anomaly, view: View, t
         threshold,
     )
     title = f"{event_type} from {source} per hour"
-    return card(chart(figure, "series", title), title=title, aside="the band is what is usual")
+    return card(
+        chart(figure, "series", title), name="series-card", alive=False, title=title, aside="the band is what is usual"
+    )

@@ -30,7 +30,7 @@ def clock_card(clocks: Sequence[ClockRow], members: Sequence[Member], catalog: C
         titles = {policy.name: policy.title for policy in catalog.policies}
         ordered = sorted(clocks, key=lambda clock: (clock.stopped_at is not None, clock.due_at or clock.started_at))
         body = html.Div([_clock(clock, titles, keys, now) for clock in ordered], className="mp-clocks")
-    return card(body, title="Clocks")
+    return card(body, name="clocks", title="Clocks")
 
 
 def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member], now: datetime) -> html.Div:
@@ -101,7 +101,9 @@ def trouble_card(
         )
         for row in anomalies
     ]
-    return card(html.Div(lines, className="mp-troubles"), title="Alerts, breaches and oddities") if lines else None
+    if not lines:
+        return None
+    return card(html.Div(lines, className="mp-troubles"), name="troubles", title="Alerts, breaches and oddities")
 
 
 def _ended(end: str | None) -> str:
@@ -122,7 +124,7 @@ def member_card(members: Sequence[Member], links: Sequence[Link]) -> Any:
     by_id = {member.object_id: member for member in members}
     rows = [_member(member, proofs.get(member.object_id, []), by_id) for member in _tree(members)]
     return card(
-        html.Div(rows, className="mp-members"), title="Objects, and why they are linked",
+        html.Div(rows, className="mp-members"), name="members", title="Objects, and why they are linked",
         aside=words.many(len(members), "object"),
     )  # fmt: skip
 
@@ -193,7 +195,7 @@ def event_card(events: Sequence[Event]) -> Any:
         body = html.Div([_event(event) for event in shown], className="mp-events")
     hidden = len(events) - SHOWN_EVENTS
     aside = f"the latest {SHOWN_EVENTS} of {len(events)}" if hidden > 0 else words.many(len(events), "event")
-    return card(body, title="Events", aside=aside)
+    return card(body, name="events", title="Events", aside=aside)
 
 
 def _event(event: Event) -> html.Details:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +14,7 @@ from dashboards.components.charts import chart
 from dashboards.components.icons import type_icon
 from dashboards.components.parts import ago, card, empty, facts, health_badge, journey_href, link, state_badge
 from dashboards.context import Context
-from dashboards.pages import evidence
+from dashboards.pages import evidence, track
 from dashboards.queries import alerts as alert_queries
 from dashboards.queries import journey as queries
 from dashboards.view import View
@@ -106,7 +105,7 @@ def _choose(found: Sequence[queries.Head]) -> Any:
         )
         for head in found
     ]
-    return card(rows, title="Several journeys have this key", className="mp-choices")
+    return card(rows, name="choices", title="Several journeys have this key", className="mp-choices")
 
 
 def _page(story: Story, catalog: Catalog, view: View) -> Any:
@@ -117,7 +116,7 @@ def _page(story: Story, catalog: Catalog, view: View) -> Any:
     ]
     return [
         _head_card(story),
-        _milestone_card(story, view),
+        track.milestone_card(story.model, story.milestones, view.zone, is_open=story.head.state == "open"),
         _timeline_card(story, catalog, view),
         html.Div(
             [
@@ -173,55 +172,9 @@ def _head_card(story: Story) -> Any:
             ),
             facts(values),
         ],
+        name="head",
         className="mp-block",
     )
-
-
-def _milestone_card(story: Story, view: View) -> Any:
-    """Every milestone of the model: when it was reached and how long after the one before, or that it is to come."""
-    reached = {item.name: item for item in story.milestones}
-    names = [step.name for step in story.model.milestones] if story.model else list(reached)
-    titles = {step.name: step.title for step in story.model.milestones} if story.model else {}
-    highest = max((names.index(name) for name in reached if name in names), default=-1)
-    before: datetime | None = None
-    steps = []
-    for place, name in enumerate(names):
-        item = reached.get(name)
-        gap = words.span(item.first_at - before, coarse=True) if item and before and item.first_at >= before else None
-        state = "done" if item else "skipped" if place < highest else "next" if place == highest + 1 else "later"
-        fresh = item is not None and (before is None or _day(item, view) != before.astimezone(view.zone).date())
-        steps.append(_step(titles.get(name) or words.title(name), item, gap, state, story.head.state == "open", fresh))
-        before = item.first_at if item else before
-    return card(html.Ol(steps, className="mp-track"), title="Milestones", className="mp-block")
-
-
-def _day(item: queries.Milestone, view: View) -> date:
-    return item.first_at.astimezone(view.zone).date()
-
-
-def _step(
-    title: str, item: queries.Milestone | None, gap: str | None, state: str, is_open: bool, new_day: bool
-) -> html.Li:
-    """A milestone; the date stands only where it changes."""
-    if item is None:
-        note: Any = {"skipped": "not seen", "next": "next" if is_open else "–"}.get(state, "–")
-    else:
-        note = ago(item.first_at, "clock")
-    day = html.Span([" ", ago(item.first_at, "date")], className="mp-day") if item and new_day else None
-    counted = (
-        html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events")
-        if item and item.count > 1
-        else None
-    )
-    return html.Li(
-        [
-            html.I(),
-            html.B([title, counted]),
-            html.Span([note, day]),
-            html.Em(f"+ {gap}") if gap else None,
-        ],
-        className=f"mp-{state}" if is_open or state != "next" else "mp-later",
-    )  # fmt: skip
 
 
 def _timeline_card(story: Story, catalog: Catalog, view: View) -> Any:
@@ -242,5 +195,11 @@ def _timeline_card(story: Story, catalog: Catalog, view: View) -> Any:
     now = view.now.replace(second=0, microsecond=0) if story.head.state == "open" else None
     figure = figures.swimlane(points, dues, view.zone, names, now)
     label = f"Timeline of {len(points)} events by system"
-    return card(chart(figure, "timeline", label), title="Timeline by system", className="mp-block",
-                aside=f"{words.many(len(points), 'event')} · filled points reach a milestone")  # fmt: skip
+    return card(
+        chart(figure, "timeline", label),
+        name="timeline-card",
+        alive=False,
+        title="Timeline by system",
+        aside=f"{words.many(len(points), 'event')} · filled points reach a milestone",
+        className="mp-block",
+    )

@@ -10,7 +10,7 @@ from dash import html
 from dashboards import words
 from dashboards.components import filters
 from dashboards.components.grid import column, grid
-from dashboards.components.parts import empty, journey_href, link, pager, tone_of
+from dashboards.components.parts import empty, journey_href, link, live, pager, tone_of
 from dashboards.context import Context
 from dashboards.queries import journeys as queries
 from dashboards.queries import overview, search
@@ -69,10 +69,13 @@ class Journeys:
                 return _nothing(connection, view)
         return [
             grid("journeys", _columns(), [_row(row) for row in page.items], height=46),
-            pager(
-                view.href(before=page.previous_cursor, cursor=None) if page.previous_cursor else None,
-                view.href(cursor=page.next_cursor, before=None) if page.next_cursor else None,
-                _shown(page, view),
+            live(
+                "pager",
+                pager(
+                    view.href(before=page.previous_cursor, cursor=None) if page.previous_cursor else None,
+                    view.href(cursor=page.next_cursor, before=None) if page.next_cursor else None,
+                    _shown(page, view),
+                ),
             ),
         ]
 

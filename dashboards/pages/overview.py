@@ -13,7 +13,7 @@ from dashboards import figures, words
 from dashboards.components import filters
 from dashboards.components.charts import chart
 from dashboards.components.icons import icon
-from dashboards.components.parts import ago, card, empty, link, list_href, stat, state_badge, tone_of
+from dashboards.components.parts import ago, card, empty, link, list_href, live, stat, state_badge, tone_of
 from dashboards.context import Context
 from dashboards.pages import firstrun
 from dashboards.queries import overview as queries
@@ -75,7 +75,8 @@ def _stats(flow: queries.Flow, done: int, kind: str) -> html.Div:
 
     money = words.moneys(dict(list(flow.money.items())[:1])) if flow.money else "–"
     others = words.moneys(dict(list(flow.money.items())[1:4])) if len(flow.money) > 1 else ""
-    return html.Div(
+    return live(
+        "stats",
         [
             stat("Open", words.count(total), f"{on_track} on track", tone="info", href=href()),
             stat(
@@ -90,7 +91,7 @@ def _stats(flow: queries.Flow, done: int, kind: str) -> html.Div:
                  tone="bad" if flow.money else "muted", href=href(health="breached", sort="amount")),
             stat("Completed", words.count(done), "in the last 24 hours", tone="ok", href=href(state="completed")),
         ],
-        className="mp-stats",
+        "mp-stats",
     )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def _flow_card(flow: queries.Flow, model: Model) -> Any:
     ]
     return card(
         html.Div(rows, className="mp-flow"),
+        name="flow",
         title="Open by stage",
         aside=html.Div(legend, className="mp-legend"),
         className="mp-span-7",
@@ -139,7 +141,7 @@ def _alert_card(alerts: Sequence[dict[str, Any]], count: int) -> Any:
     else:
         body = html.Div([alert_line(alert) for alert in alerts], className="mp-alert-lines")
     aside = link(f"All {count}" if count > len(alerts) else "All alerts", "/alerts")
-    return card(body, title="Alerts", aside=aside, className="mp-span-5")
+    return card(body, name="alerts", title="Alerts", aside=aside, className="mp-span-5")
 
 
 def alert_line(alert: dict[str, Any]) -> Any:
@@ -177,7 +179,14 @@ def _volume_card(connection: sa.Connection, catalog: Catalog, view: View) -> Any
         names = {name: spec.title for name, spec in catalog.sources.items()}
         counts = [(item.hour, item.source, item.events) for item in found]
         body = chart(figures.volume(counts, view.zone, names), "volume", "Events per hour by source")
-    return card(body, title="Events per hour", aside="the last 48 hours", className="mp-span-7")
+    return card(
+        body,
+        name="volume-card",
+        alive=not found,
+        title="Events per hour",
+        aside="the last 48 hours",
+        className="mp-span-7",
+    )
 
 
 def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now: datetime) -> Any:
@@ -188,7 +197,7 @@ def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now
         "No policy yet", "Say what must happen by when, in slas.yaml, and put it in force: milepost catalog apply.",
         name="policy", className="mp-empty-small",
     )  # fmt: skip
-    return card(body, title="SLA attainment", aside="the last 30 days", className="mp-span-5")
+    return card(body, name="attainment", title="SLA attainment", aside="the last 30 days", className="mp-span-5")
 
 
 def _attainment_row(policy: Any, found: queries.Attainment | None) -> Any:

@@ -21,6 +21,7 @@ from dashboards.components.parts import (
     empty,
     link,
     list_href,
+    live,
     pager,
     state_badge,
     table,
@@ -62,10 +63,7 @@ class Sources:
             )
         return [
             _poller_card(pollers),
-            html.Div(
-                [_head(), *(_row(source, view.now) for source in found)],
-                className="mp-card mp-source-list",
-            ),
+            live("sources", [_head(), *(_row(source, view.now) for source in found)], "mp-card mp-source-list"),
             html.P(_NOTE, className="mp-note"),
         ]
 
@@ -148,7 +146,10 @@ def _poller_card(pollers: Sequence[Mapping[str, Any]]) -> Any:
         for poller in failing
     ]
     return card(
-        table(["Connection", "Failing since", "Error"], rows), title="Connections that fail", className="mp-block"
+        table(["Connection", "Failing since", "Error"], rows),
+        name="pollers",
+        title="Connections that fail",
+        className="mp-block",
     )
 
 
@@ -194,11 +195,14 @@ class Quarantine:
                 action=link("Show all", "/quarantine?state=any") if state != "any" else None,
             )
         return [
-            html.Div([_refused(row) for row in found.items], className="mp-card mp-refusals"),
-            pager(
-                view.href(cursor=None) if view.get("cursor") else None,
-                view.href(cursor=found.next_cursor) if found.next_cursor else None,
-                words.many(len(found.items), "event"),
+            live("refusals", [_refused(row) for row in found.items], "mp-card mp-refusals"),
+            live(
+                "pager",
+                pager(
+                    view.href(cursor=None) if view.get("cursor") else None,
+                    view.href(cursor=found.next_cursor) if found.next_cursor else None,
+                    words.many(len(found.items), "event"),
+                ),
             ),
         ]
 

@@ -48,20 +48,20 @@ def empty(database: str) -> Iterator[Dashboard]:
 
 
 def show(client: httpx.Client, address: str, cookies: dict[str, str] | None = None) -> dict[str, Any]:
-    """What the browser asks when it comes to an address: frame, body, heading."""
+    """What the browser is sent when it comes to an address: frame, title, body."""
     parts = urlsplit(address)
-    outputs = [("frame", "children"), ("body", "children"), ("heading", "data"), ("shown", "data")]
-    answer = call(
-        client,
-        outputs,
-        [("url", "pathname", parts.path)],
-        [("url", "search", f"?{parts.query}" if parts.query else "")],
-        cookies,
-    )
-    assert answer.status_code == 200, answer.text
-    response = answer.json()["response"]
-    assert isinstance(response, dict)
-    return response
+    return update(client, parts.path, f"?{parts.query}" if parts.query else "", None, cookies) or {}
+
+
+def update(
+    client: httpx.Client, path: str, search: str, shown: Any, cookies: dict[str, str] | None = None
+) -> dict[str, Any] | None:
+    """What the browser is sent when it shows what `shown` says; None when nothing has changed."""
+    inputs = [("url", "pathname", path), ("url", "search", search), ("pulse", "data", 1)]
+    answer = call(client, [("update", "data")], inputs, [("shown", "data", shown)], cookies)
+    assert answer.status_code in (200, 204), answer.text
+    sent = answer.json()["response"] if answer.status_code == 200 else {}
+    return dict(sent["update"]["data"]) if "update" in sent else None
 
 
 def call(
@@ -72,16 +72,22 @@ def call(
     cookies: dict[str, str] | None = None,
 ) -> httpx.Response:
     """One callback of Dash, as its renderer sends it."""
+    names = [f"{name}.{prop}" for name, prop in outputs]
+    wanted = [{"id": name, "property": prop} for name, prop in outputs]
     body = {
-        "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
-        "outputs": [{"id": name, "property": prop} for name, prop in outputs],
-        "inputs": [{"id": name, "property": prop, "value": value} for name, prop, value in inputs],
-        "state": [{"id": name, "property": prop, "value": value} for name, prop, value in states],
+        "output": f"..{'...'.join(names)}.." if len(names) > 1 else names[0],
+        "outputs": wanted if len(names) > 1 else wanted[0],
+        "inputs": [_value(*one) for one in inputs],
+        "state": [_value(*one) for one in states],
         "changedPropIds": [f"{inputs[0][0]}.{inputs[0][1]}"],
     }
     for name, value in (cookies or {}).items():
         client.cookies.set(name, value)
     return client.post("/_dash-update-component", json=body)
+
+
+def _value(ident: str, prop: str, value: Any) -> dict[str, Any]:
+    return {"id": ident, "property": prop, "value": value}
 
 
 # --- who gets in -----------------------------------------------------------------------------------------------------
@@ -224,6 +230,14 @@ def test_the_login_refers_to_no_other_host(served: Dashboard) -> None:
     assert "default-src 'self'" in page.headers["content-security-policy"]
 
 
+def test_the_first_address_asked_for_has_everything(database: str) -> None:
+    with dashboard(database) as served, served.session("Ada") as client:
+        page = client.get("/journeys")
+        assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert any(address.startswith("/assets/milepost.js") for address in assets)
+        assert [address for address in assets if client.get(address).status_code != 200] == []
+
+
 # --- what is drawn ---------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +249,7 @@ def test_every_page_has_an_address_here() -> None:
 def test_every_page_can_be_drawn(served: Dashboard, address: str) -> None:
     with served.session("Vera") as client:
         response = show(client, address, {"milepost_zone": "America/New_York"})
-    assert response["heading"]["data"]
+    assert response["title"]
     assert "http://" not in str(response["body"]).replace("http://www.w3.org", "")
 
 
@@ -248,35 +262,25 @@ def test_every_page_can_be_drawn(served: Dashboard, address: str) -> None:
 )  # fmt: skip
 def test_no_address_breaks_a_page(served: Dashboard, address: str) -> None:
     with served.session("Vera") as client:
-        assert show(client, address, {"milepost_zone": "No/Where"})["body"]["children"]
+        assert show(client, address, {"milepost_zone": "No/Where"})["body"]
 
 
-def refresh(client: httpx.Client, pathname: str, shown: str | None) -> dict[str, Any]:
-    """What the browser asks every few seconds. Its outputs bear a suffix, as others write to them too."""
-    known = [item["output"] for item in client.get("/_dash-dependencies").json()]
-    name = next(item for item in known if item.startswith("..body.children@"))
-    parts = [part.partition(".") for part in name.strip(".").split("...")]
-    body = {
-        "output": name,
-        "outputs": [{"id": ident, "property": prop} for ident, _, prop in parts],
-        "inputs": [_value("url", "search", "?state=resolved"), _value("pulse", "data", 1)],
-        "state": [_value("url", "pathname", pathname), _value("shown", "data", shown)],
-        "changedPropIds": ["pulse.data"],
-    }
-    answer = client.post("/_dash-update-component", json=body)
-    assert answer.status_code in (200, 204), answer.text
-    return dict(answer.json()["response"]) if answer.status_code == 200 else {}
-
-
-def _value(ident: str, prop: str, value: Any) -> dict[str, Any]:
-    return {"id": ident, "property": prop, "value": value}
-
-
-def test_a_page_that_has_not_changed_is_not_sent_again(served: Dashboard) -> None:
+def test_only_what_has_changed_is_sent_again(served: Dashboard) -> None:
     with served.session("Vera") as client:
-        first = refresh(client, "/alerts", None)
-        assert first["body"]["children"]
-        assert not refresh(client, "/alerts", first["shown"]["data"])
+        first = show(client, "/journeys?state=cancelled")
+        assert first["frame"]
+        assert update(client, "/journeys", "?state=cancelled", first["shown"]) is None
+        narrower = update(client, "/journeys", "?state=cancelled&warehouse=north", first["shown"])
+        assert narrower is not None
+        assert {change["id"] for change in narrower["changes"]} == {"journeys", "live-pager"}
+        assert "body" not in narrower
+        nothing = update(client, "/journeys", "?state=cancelled&q=none", first["shown"])
+        assert nothing is not None
+        assert "mp-empty" in str(nothing["body"])
+        assert "frame" not in nothing
+        other = update(client, "/alerts", "?state=resolved", first["shown"])
+        assert other is not None
+        assert {"frame", "title", "body"} <= set(other)
 
 
 def test_only_those_who_may_act_see_the_buttons(served: Dashboard) -> None:
