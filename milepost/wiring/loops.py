@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
+import select
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -32,10 +35,16 @@ _log = logging.getLogger(__name__)
 
 
 class Stop:
-    """Set by SIGTERM and SIGINT; everything that waits, waits on it."""
+    """Set by SIGTERM and SIGINT; everything that waits, waits on it.
+
+    A pipe that becomes readable for good. A threading.Event has a lock, and a signal that comes while its own thread
+    holds that would wait for it for ever.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._set = False
+        self._read, self._write = os.pipe()
+        weakref.finalize(self, _close, self._read, self._write)
 
     def listen(self) -> Stop:
         """Be set by the signals that ask a process to end."""
@@ -44,14 +53,25 @@ class Stop:
         return self
 
     def set(self) -> None:
-        self._event.set()
+        if not self._set:
+            self._set = True
+            os.write(self._write, b"!")
 
     def __bool__(self) -> bool:
-        return self._event.is_set()
+        return self._set
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; whether it is set."""
-        return self._event.wait(seconds)
+        if not self._set:
+            poll = select.poll()
+            poll.register(self._read, select.POLLIN)
+            poll.poll(max(0, math.ceil(seconds * 1000)))
+        return self._set
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Trouble:
