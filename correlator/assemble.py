@@ -6,48 +6,38 @@ above is put together anew from committed facts; the SLA engine is told in the s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import sqlalchemy as sa
 
+from correlator import aside, touches
 from correlator import journeystore as store
-from correlator import touches
 from correlator.assess import Journey, Occurrence, assess, learn
 from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.poison import FAILURES, is_poison
+from correlator.rows import Output, diff_members, diff_milestones, journey_row
 from correlator.stitch import Graph, Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
 from milepost.db.engine import new_session
-from milepost.db.staging import wire_time
-from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
+from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
 CACHE: Final = 400_000
 MAX_TOUCHES: Final = 16_000
 RESCAN: Final = 50
+
+_log = logging.getLogger(__name__)
 
 CatalogOf = Callable[[sa.Connection], Catalog]
 Changed = Callable[[sa.Connection, Catalog, Sequence[JourneyChange], datetime], None]
 """Told of changed journeys, in the transaction that changes them."""
 
 Root = tuple[str, int]  # model name, root id
-
-
-@dataclass(slots=True)
-class _Output:
-    """The rows that one step writes."""
-
-    journeys: list[tuple[Any, ...]] = field(default_factory=list)
-    members: list[tuple[Any, ...]] = field(default_factory=list)
-    members_gone: list[tuple[int, int]] = field(default_factory=list)
-    milestones: list[tuple[Any, ...]] = field(default_factory=list)
-    milestones_gone: list[tuple[int, str]] = field(default_factory=list)
-    absorbed: list[int] = field(default_factory=list)
-    changes: list[JourneyChange] = field(default_factory=list)
 
 
 class Assembler:
@@ -60,6 +50,9 @@ class Assembler:
         self._changed = changed
         self._compiled: Compiled | None = None
         self._holder = uuid4().hex
+        self._batches = 8
+        self._taken: list[int] = []
+        self._works = False  # a step has succeeded since the last touch was set aside
         self._forget()
 
     def _forget(self) -> None:
@@ -68,17 +61,39 @@ class Assembler:
         self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
         self._low = 0
         self._steps = 0
-        self._batches = 8
 
     def step(self) -> bool:
         now = self._clock()
+        self._taken = []
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-                return self._step(connection, now)
+                found = self._step(connection, now)
+        except FAILURES as error:
+            self._forget()
+            if not self._taken or not is_poison(error) or not self._set_aside(error, now):
+                raise
+            return True
         except BaseException:
             self._forget()
             raise
+        self._works = self._works or bool(self._taken)
+        return found
+
+    def _set_aside(self, error: BaseException, now: datetime) -> bool:
+        """Narrow a failure down to one touch, and set that aside; False when nothing else works either.
+
+        A failure of every step is no touch's fault: as long as none succeeds, none is set aside.
+        """
+        if len(self._taken) > 1:
+            self._batches = 1
+            return True
+        with self._engine.begin() as connection:
+            done = aside.take_apart(connection, self._taken[0], str(error), now, drop=self._works)
+        if done == "dropped":
+            self._works = False
+            _log.error("a touch is set aside, see the quarantine: %s", error, exc_info=error)
+        return done != "kept"
 
     def _step(self, connection: sa.Connection, now: datetime) -> bool:
         ours, version = store.take_over(connection, self._holder)
@@ -92,6 +107,7 @@ class Assembler:
         if not taken:
             found, self._low = self._low > 0, 0
             return found
+        self._taken = [seq for seq, _ in taken]
         self._low = taken[-1][0] + 1
         batches = [batch for _, batch in taken]
         self._assemble(connection, compiled, batches, now)
@@ -119,7 +135,7 @@ class Assembler:
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
     ) -> None:
         dirty, related, learned = self._take_in(connection, compiled, batches)
-        output = _Output()
+        output = Output()
         roots = {
             (model.name, root): model
             for model in compiled.models
@@ -237,7 +253,7 @@ class Assembler:
                 self._journeys.setdefault(root, journey)
 
     def _put_together(
-        self, connection: sa.Connection, pending: list[tuple[Root, CompiledModel]], output: _Output
+        self, connection: sa.Connection, pending: list[tuple[Root, CompiledModel]], output: Output
     ) -> list[tuple[Root, CompiledModel]]:
         """Put journeys together; those that need nodes which aren't loaded come back, with the nodes loaded."""
         missing: set[int] = set()
@@ -253,7 +269,7 @@ class Assembler:
             store.load(connection, self._graph, missing, {})
         return left
 
-    def _one(self, name: str, root: int, model: CompiledModel, output: _Output) -> None:
+    def _one(self, name: str, root: int, model: CompiledModel, output: Output) -> None:
         graph = self._graph
         node = graph.node(root)
         if model.root_rank[node.type] and graph.absorbers(node, model):
@@ -269,7 +285,7 @@ class Assembler:
             member.used = self._steps
         self._keep(name, journey, members, nodes, output)
 
-    def _absorb(self, name: str, node: Node, output: _Output) -> None:
+    def _absorb(self, name: str, node: Node, output: Output) -> None:
         journey_id, _ = self._journeys.pop((name, node.id))
         output.absorbed.append(journey_id)
         at = node.state.first_us
@@ -277,15 +293,15 @@ class Assembler:
             JourneyChange(journey_id, name, node.id, node.key, "absorbed", at, at, at, None, {}, {}, None, None, [])
         )
 
-    def _keep(self, name: str, journey: Journey, members: list[Member], nodes: list[Node], output: _Output) -> None:
+    def _keep(self, name: str, journey: Journey, members: list[Member], nodes: list[Node], output: Output) -> None:
         root = journey.root
         known = self._journeys.get((name, root.id))
         facts = JourneyFacts(members=members, milestones=journey.milestones)
         journey_id, before = known if known is not None else (-1 - len(output.changes), None)
         self._journeys[name, root.id] = (journey_id, facts)
-        output.journeys.append(_journey_row(journey_id, name, journey, facts))
-        _diff_members(journey_id, before, members, output)
-        _diff_milestones(journey_id, before, journey.milestones, output)
+        output.journeys.append(journey_row(journey_id, name, journey, facts))
+        diff_members(journey_id, before, members, output)
+        diff_milestones(journey_id, before, journey.milestones, output)
         output.changes.append(
             JourneyChange(
                 journey_id,
@@ -307,7 +323,7 @@ class Assembler:
             )
         )
 
-    def _number(self, connection: sa.Connection, output: _Output) -> None:
+    def _number(self, connection: sa.Connection, output: Output) -> None:
         """Give new journeys their ids, which stood in as negative numbers."""
         new = [change for change in output.changes if change.journey_id < 0]
         if not new:
@@ -323,7 +339,7 @@ class Assembler:
                 if row[0] < 0:
                     rows[index] = (given[row[0]], *row[1:])
 
-    def _save(self, connection: sa.Connection, learned: set[Node], output: _Output) -> None:
+    def _save(self, connection: sa.Connection, learned: set[Node], output: Output) -> None:
         store.save_states(connection, learned)
         store.save_journeys(connection, output.journeys)
         store.save_members(connection, output.members, output.members_gone)
@@ -341,51 +357,3 @@ class Assembler:
         if len(self._journeys) > CACHE:
             for root in list(self._journeys)[: CACHE // 2]:
                 del self._journeys[root]
-
-
-def _journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
-    root = journey.root
-    stage = journey.stage
-    attributes = journey.attributes
-    return (
-        journey_id,
-        name,
-        root.id,
-        root.key,
-        root.namespace,
-        root.type,
-        journey.state,
-        stage.name if stage else None,
-        stage.rank if stage else -1,
-        wire_time(journey.started_us),
-        wire_time(journey.last_us),
-        wire_time(journey.progress_us),
-        wire_time(journey.first_received_us),
-        wire_time(journey.last_received_us),
-        *(None if attributes.get(field) is None else str(attributes[field]) for field in _DIMENSIONS),
-        journey.amount,
-        journey.currency,
-        wire_time(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,
-        encode_facts(facts),
-    )
-
-
-_DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
-
-
-def _diff_members(journey_id: int, before: JourneyFacts | None, members: list[Member], output: _Output) -> None:
-    old = {member.object_id: member for member in before.members} if before else {}
-    for member in members:
-        if old.pop(member.object_id, None) != member:
-            output.members.append((journey_id, member.object_id, member.via_id, member.depth))
-    output.members_gone += [(journey_id, object_id) for object_id in old]
-
-
-def _diff_milestones(journey_id: int, before: JourneyFacts | None, reached: list[Reached], output: _Output) -> None:
-    old = {item.name: item for item in before.milestones} if before else {}
-    for item in reached:
-        if old.pop(item.name, None) != item:
-            at, last, received = wire_time(item.reached_us), wire_time(item.last_us), wire_time(item.received_us)
-            row = (journey_id, item.name, item.rank, at, last, item.count, item.event_no, received)
-            output.milestones.append(row)
-    output.milestones_gone += [(journey_id, name) for name in old]

@@ -22,6 +22,7 @@ FAILURES: Final = (
     Permanent,
     ArithmeticError,
     AssertionError,
+    AttributeError,
     LookupError,
     TypeError,
     ValueError,

@@ -77,6 +77,15 @@ def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime) -> 
 def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:
     """Up to `batches` batches with their sequence, oldest first; deleted in the caller's transaction."""
     rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
-    unzip = zstandard.ZstdDecompressor()
-    decoded = ((seq, _decoder.decode(unzip.decompress(data, max_output_size=_MAX_BYTES))) for seq, data in rows)
-    return sorted(decoded, key=lambda item: item[0])
+    return sorted(((seq, _decode(payload)) for seq, payload in rows), key=lambda item: item[0])
+
+
+def take_one(connection: sa.Connection, seq: int) -> tuple[datetime, TouchBatch] | None:
+    """One batch with its receive time, deleted in the caller's transaction; None when it is gone."""
+    gone = touches.delete().where(touches.c.seq == seq).returning(touches.c.received_at, touches.c.payload)
+    row = connection.execute(gone).one_or_none()
+    return None if row is None else (row.received_at, _decode(row.payload))
+
+
+def _decode(payload: bytes) -> TouchBatch:
+    return _decoder.decode(zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES))

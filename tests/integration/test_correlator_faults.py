@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -12,7 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from milepost import contract
+from milepost.catalog.schema import Catalog
 from milepost.db import tables as t
+from milepost.journeystate import JourneyChange
 from tests.chain import Chain, Wire
 
 RECEIVED_US = 1_790_000_000_000_000
@@ -37,8 +41,6 @@ def unchecked(wire: Wire) -> contract.Entry:
 
 POISON: dict[str, dict[str, Any]] = {
     "text that COPY refuses": {"code": "a\x00b"},
-    "a number that msgpack refuses": {"attributes": {"weight": 2**70}},
-    "a key that no index holds": {"keys": {"order": random.Random(1).randrange(10**3999, 10**4000)}},
     "what the contract no longer reads": {"outcome": "perhaps"},
 }
 
@@ -116,3 +118,54 @@ def test_long_attributes_are_no_reason_to_refuse_an_event(engine: sa.Engine) -> 
     assert not rows(engine, sa.select(t.quarantine.c.reason))
     assert len(rows(engine, sa.select(t.events))) == 2
     assert len(keys_of_journeys(engine)) == 2
+
+
+# --- assemble ---------------------------------------------------------------------------------------------------------
+
+
+class Fussy:
+    """An SLA engine that fails on some journeys."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = set(keys)
+        self.all = False
+
+    def __call__(
+        self, connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime
+    ) -> None:
+        for change in changes:
+            if self.all or change.key in self.keys:
+                raise ValueError(f"{change.key} is more than I can bear")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 40])
+def test_a_touch_that_cannot_be_assembled_is_set_aside_alone(engine: sa.Engine, batch: int) -> None:
+    """Else one bad journey would stop all others, and no clock would be judged any more."""
+    chain = Chain(engine, changed=Fussy("S5", "S17"))
+    wires = [event(number, keys={"order": f"S{number}", "picking": f"P{number}"}) for number in range(20)]
+    for start in range(0, 20, batch):
+        chain.send(*wires[start : start + batch])
+        chain.recorders[0].step()
+    for _ in range(100):
+        with contextlib.suppress(ValueError):
+            chain.settle()
+            break
+    assert keys_of_journeys(engine) == sorted(f"S{number}" for number in range(20) if number not in (5, 17))
+    kept = rows(engine, sa.select(t.quarantine))
+    assert {(row.kind, row.event_id) for row in kept} == {("failed", "e5"), ("failed", "e17")}
+    assert all("more than I can bear" in row.reason and json.loads(row.body)["id"] == row.event_id for row in kept)
+    assert not rows(engine, sa.select(t.touches))
+
+
+def test_while_nothing_can_be_assembled_nothing_is_set_aside(engine: sa.Engine) -> None:
+    rules = Fussy()
+    rules.all = True
+    chain = Chain(engine, changed=rules)
+    chain.send(*(event(number) for number in range(9)))
+    for _ in range(60):
+        with contextlib.suppress(ValueError):
+            chain.settle()
+    assert not rows(engine, sa.select(t.quarantine))
+    rules.all = False
+    chain.settle()
+    assert len(keys_of_journeys(engine)) == 9

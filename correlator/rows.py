@@ -1,0 +1,70 @@
+"""The rows that a step of the assembler writes, and what of a journey changed since it was last written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from correlator.assess import Journey
+from milepost.db.staging import wire_time
+from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
+
+DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
+
+
+@dataclass(slots=True)
+class Output:
+    """The rows that one step writes."""
+
+    journeys: list[tuple[Any, ...]] = field(default_factory=list)
+    members: list[tuple[Any, ...]] = field(default_factory=list)
+    members_gone: list[tuple[int, int]] = field(default_factory=list)
+    milestones: list[tuple[Any, ...]] = field(default_factory=list)
+    milestones_gone: list[tuple[int, str]] = field(default_factory=list)
+    absorbed: list[int] = field(default_factory=list)
+    changes: list[JourneyChange] = field(default_factory=list)
+
+
+def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
+    root = journey.root
+    stage = journey.stage
+    attributes = journey.attributes
+    return (
+        journey_id,
+        name,
+        root.id,
+        root.key,
+        root.namespace,
+        root.type,
+        journey.state,
+        stage.name if stage else None,
+        stage.rank if stage else -1,
+        wire_time(journey.started_us),
+        wire_time(journey.last_us),
+        wire_time(journey.progress_us),
+        wire_time(journey.first_received_us),
+        wire_time(journey.last_received_us),
+        *(None if attributes.get(field) is None else str(attributes[field]) for field in DIMENSIONS),
+        journey.amount,
+        journey.currency,
+        wire_time(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,
+        encode_facts(facts),
+    )
+
+
+def diff_members(journey_id: int, before: JourneyFacts | None, members: list[Member], output: Output) -> None:
+    old = {member.object_id: member for member in before.members} if before else {}
+    for member in members:
+        if old.pop(member.object_id, None) != member:
+            output.members.append((journey_id, member.object_id, member.via_id, member.depth))
+    output.members_gone += [(journey_id, object_id) for object_id in old]
+
+
+def diff_milestones(journey_id: int, before: JourneyFacts | None, reached: list[Reached], output: Output) -> None:
+    old = {item.name: item for item in before.milestones} if before else {}
+    for item in reached:
+        if old.pop(item.name, None) != item:
+            at, last, received = wire_time(item.reached_us), wire_time(item.last_us), wire_time(item.received_us)
+            row = (journey_id, item.name, item.rank, at, last, item.count, item.event_no, received)
+            output.milestones.append(row)
+    output.milestones_gone += [(journey_id, name) for name in old]
