@@ -20,11 +20,11 @@ WARN: Final = "#f2a51a"
 BAD: Final = "#e2434d"
 INFO: Final = "#4c74f3"
 MUTED: Final = "#8996ab"
+LEVELS: Final = 3
+"""How many names of lines stand above each other."""
 SERIES: Final = ("#4c74f3", "#1fa97a", "#f2a51a", "#9b6be0", "#2bb3c9", "#e86f9a", "#8996ab")
 """Told apart in light and dark, and with the usual colour blindness, in this order."""
 OUTCOMES: Final[Mapping[str, str]] = {"ok": INFO, "retried": WARN, "failed": BAD, "rejected": BAD}
-MAD_TO_SIGMA: Final = 1.4826
-"""A median absolute deviation times this is a standard deviation, for a normal distribution."""
 _DAY_MS: Final = 86_400_000
 _TIMES: Final = [
     {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%b %-d"},
@@ -119,6 +119,8 @@ def swimlane(
             hovertemplate="<b>%{customdata[0]}</b><br>%{x|%d %b %H:%M:%S}<br>%{customdata[2]}<extra></extra>",
             showlegend=False,
         )
+    if ordered:
+        dues = near(dues, ordered[0].at, max(ordered[-1].at, now or ordered[-1].at))
     _mark_times(figure, dues, zone, now)
     figure.update_yaxes(
         tickvals=list(range(len(lanes))),
@@ -128,17 +130,22 @@ def swimlane(
         showgrid=True,
         zeroline=False,
     )
-    return _framed(figure, height=84 + 40 * max(1, len(lanes)))
+    framed = _framed(figure, height=104 + 40 * max(1, len(lanes)))
+    return framed.update_layout(margin_t=20 + 14 * LEVELS if dues else 24)
 
 
 def _mark_times(figure: go.Figure, dues: Sequence[Due], zone: ZoneInfo, now: datetime | None) -> None:
-    if now is not None:
-        figure.add_vline(x=local(now, zone), line={"color": MUTED, "width": 1})
-        _note(figure, local(now, zone), "now", MUTED, 0)
-    for step, due in enumerate(dues):
-        colour = BAD if due.breached else WARN
-        figure.add_vline(x=local(due.at, zone), line={"color": colour, "width": 1.5, "dash": "dash"})
-        _note(figure, local(due.at, zone), due.label, colour, 14 * (step + 1))
+    """Lines for the present and the deadlines; their names rise where they would lie over each other."""
+    marks = [(now, "now", MUTED, "solid")] if now is not None else []
+    marks += [(due.at, due.label, BAD if due.breached else WARN, "dash") for due in dues]
+    for place, (at, text, colour, dash) in enumerate(sorted(marks, key=lambda mark: mark[0])):
+        figure.add_vline(x=local(at, zone), line={"color": colour, "width": 1.5, "dash": dash})
+        _note(figure, local(at, zone), text, colour, 14 * (place % LEVELS))
+
+
+def near(dues: Sequence[Due], first: datetime, last: datetime) -> list[Due]:
+    """The deadlines that can be drawn without squeezing what has happened into a corner."""
+    return [due for due in dues if due.at <= last + max(last - first, timedelta(hours=1))][: LEVELS * 2]
 
 
 def _note(figure: go.Figure, at: datetime, text: str, colour: str, raised: int) -> None:
@@ -148,23 +155,26 @@ def _note(figure: go.Figure, at: datetime, text: str, colour: str, raised: int) 
     )  # fmt: skip
 
 
+def slot_of(hour: datetime) -> int:
+    """The slot that baselines are kept for: the hour (UTC), 24 more at weekends."""
+    return hour.hour + (24 if hour.weekday() >= 5 else 0)
+
+
 def expectation(
     hours: Sequence[tuple[datetime, int]],
-    baseline: Mapping[int, tuple[float, float]],
+    usual: Mapping[int, tuple[float, float]],
     zone: ZoneInfo,
     flagged: Sequence[datetime],
-    threshold: float,
 ) -> go.Figure:
-    """What came each hour, the band in which it usually lies, and the hours that are odd.
+    """What came each hour (UTC), the band in which it mostly lies, and the hours that are odd.
 
-    `baseline` is {hour of the week, Monday 0 UTC, or -1: (median, MAD)}; the band is as wide as `threshold` robust
-    standard deviations.
+    `usual` is {slot, or -1 for all: (median, spread)}; the band is two spreads to either side.
     """
     figure = go.Figure()
     times = [local(hour, zone) for hour, _ in hours]
-    expected = [baseline.get(hour.weekday() * 24 + hour.hour, baseline.get(-1)) for hour, _ in hours]
+    expected = [usual.get(slot_of(hour), usual.get(-1)) for hour, _ in hours]
     if any(item is not None for item in expected):
-        _add_band(figure, times, expected, threshold)
+        _add_band(figure, times, expected)
     figure.add_scatter(
         x=times, y=[number for _, number in hours], mode="lines", line={"color": INFO, "width": 2}, name="Received",
         hovertemplate="%{y:,} events<extra></extra>",
@@ -176,16 +186,13 @@ def expectation(
         marker={"size": 9, "color": BAD}, hoverinfo="skip",
     )  # fmt: skip
     figure.update_layout(hovermode="x unified")
-    return _framed(figure, height=240, legend=True)
+    return _framed(figure, height=260, legend=True)
 
 
-def _add_band(
-    figure: go.Figure, times: Sequence[datetime], expected: Sequence[tuple[float, float] | None], threshold: float
-) -> None:
-    """Where the counts usually lie; the band is open where nothing is known."""
-    wide = [MAD_TO_SIGMA * threshold * item[1] if item else 0.0 for item in expected]
-    high = [item[0] + far if item else None for item, far in zip(expected, wide, strict=True)]
-    low = [max(0.0, item[0] - far) if item else None for item, far in zip(expected, wide, strict=True)]
+def _add_band(figure: go.Figure, times: Sequence[datetime], expected: Sequence[tuple[float, float] | None]) -> None:
+    """The band is open where nothing is known."""
+    high = [item[0] + 2 * item[1] if item else None for item in expected]
+    low = [max(0.0, item[0] - 2 * item[1]) if item else None for item in expected]
     edge: dict[str, Any] = {"x": times, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_scatter(**edge, y=high, showlegend=False)
     figure.add_scatter(**edge, y=low, fill="tonexty", fillcolor="rgba(76,116,243,.14)", name="Usual")

@@ -326,7 +326,12 @@ def _alert(made: Seed, number: int, policy: str, warehouse: str, items: list[Lat
     for what, minutes in (("opened", 0), ("updated", 5), ("updated", 11)):
         at = min(made.now, opened + timedelta(minutes=minutes))
         made.add(
-            t.alert_changes, alert_id=number, at=at, what=what, actor="milepost", detail={"items_open": len(items)}
+            t.alert_changes,
+            alert_id=number,
+            at=at,
+            what=what,
+            actor="milepost",
+            detail={"added": len(items), "cleared": {}, "open": len(items)},
         )
         made.add(
             t.notifications, alert_id=number, channel="ops-hook", event=what, message_id=f"m-{number}-{minutes}",
@@ -381,8 +386,8 @@ def _volume(made: Seed) -> None:
 
 def _anomalies(made: Seed) -> None:
     hour = made.now.replace(minute=0, second=0, microsecond=0)
-    for slot in range(168):
-        day = 0.25 if slot // 24 > 4 else 1.0
+    for slot in range(48):
+        day = 0.25 if slot >= 24 else 1.0
         busy = max(0.05, 1 - abs(slot % 24 - 13) / 9)
         made.add(
             t.baselines, detector="volume", series="/wms/north|picking.packed|", slot=slot,

@@ -32,7 +32,10 @@ window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
       ? make("time", { dateTime: props.value.at, "data-mode": props.value.mode, className: props.value.tone ? "mp-text-" + props.value.tone : "" }, props.value.plain)
       : make("span", { className: "mp-dim" }, "–");
 
-  cells.MpText = (props) => (props.value ? props.value : make("span", { className: "mp-dim" }, "–"));
+  cells.MpText = (props) =>
+    props.value
+      ? make("span", { className: "mp-clip", title: props.value }, props.value)
+      : make("span", { className: "mp-dim" }, "–");
 
   // A click anywhere on a row goes where its key goes.
   document.addEventListener("click", (event) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from dash import html
@@ -27,6 +28,7 @@ from dashboards.context import Context
 from dashboards.queries import alerts as queries
 from dashboards.queries.paging import DEFAULT_LIMIT
 from dashboards.view import View
+from milepost.decisions.audit import SYSTEM
 from milepost.errors import Permanent
 
 _STATES: Final = (
@@ -40,7 +42,7 @@ _KINDS: Final = (("sla", "Deadlines"), ("anomaly", "Anomalies"), ("platform", "M
 _SEVERITIES: Final = (("critical", "Critical"), ("warning", "Warning"), ("info", "Info"))
 _CHANGES: Final = {
     "opened": "opened",
-    "updated": "has grown",
+    "updated": "changed",
     "acknowledged": "was acknowledged",
     "resolved": "was resolved",
     "reopened": "fires again",
@@ -260,26 +262,39 @@ def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
     lines = [
         html.Li(
             [
-                html.I(className=f"mp-{_tone_of_change(row['what'])}"),
-                html.Span([html.B(_CHANGES.get(row["what"], row["what"])), _by(row)]),
-                ago(row["at"]),
-                html.P(str(row["detail"]["reason"])) if row["detail"].get("reason") else None,
+                html.I(className=f"mp-{_tone_of_change(run[0]['what'])}"),
+                html.Span([html.B(_CHANGES.get(run[0]["what"], run[0]["what"])), _by(run)]),
+                ago(run[0]["at"]),
+                html.P(str(run[0]["detail"]["reason"])) if run[0]["detail"].get("reason") else None,
             ]
         )
-        for row in changes
+        for run in runs(changes)
     ]
     return card(html.Ul(lines, className="mp-log"), name="history", title="History")
+
+
+def runs(changes: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Changes in a row that say the same, together: a wave makes hundreds of updates."""
+    return [list(run) for _, run in groupby(changes, key=lambda row: (row["what"], row["actor"]))]
 
 
 def _tone_of_change(what: str) -> str:
     return {"opened": "bad", "reopened": "bad", "updated": "warn", "acknowledged": "info"}.get(what, "ok")
 
 
-def _by(row: Mapping[str, Any]) -> str:
-    if row["what"] in ("acknowledged", "resolved"):
-        return f" by {row['actor']}"
-    count = row["detail"].get("items_open")
-    return f": {words.count(count)} open" if isinstance(count, int) else ""
+def _by(run: Sequence[Mapping[str, Any]]) -> str:
+    """Who did it, or what it came to: the latest change stands first."""
+    latest = run[0]
+    if latest["what"] == "acknowledged" or (latest["what"] == "resolved" and latest["actor"] != SYSTEM):
+        return f" by {latest['actor']}"
+    added = sum(row["detail"].get("added") or 0 for row in run)
+    cleared = sum(sum((row["detail"].get("cleared") or {}).values()) for row in run)
+    parts = [f"{words.count(added)} more" if added and latest["what"] == "updated" else ""]
+    parts += [f"{words.count(cleared)} cleared" if cleared else ""]
+    if latest["detail"].get("open") is not None:
+        parts.append(f"{words.count(latest['detail']['open'])} open")
+    told = ", ".join(part for part in parts if part)
+    return f": {told}" if told else ""
 
 
 def _delivery_card(deliveries: Sequence[Mapping[str, Any]]) -> Any:

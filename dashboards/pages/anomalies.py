@@ -69,9 +69,9 @@ def _row(item: queries.Anomaly) -> Any:
         [
             html.I(className=f"mp-bar mp-{tone_of(item.severity)}"),
             html.Div([html.B(item.reason), html.P(_subtitle(item))], className="mp-alert-what"),
-            _pair("Expected", _number(item.expected)),
-            _pair("Observed", _number(item.observed)),
-            _pair("Score", f"{item.score:.1f}"),
+            _pair("Expected", _value(item, item.expected)),
+            _pair("Observed", _value(item, item.observed)),
+            _pair("Off by", f"{abs(item.score):.1f} σ"),
             _pair("When", ago(item.at)),
             state_badge(item.severity),
         ],
@@ -91,9 +91,12 @@ def _pair(name: str, value: Any) -> html.Div:
     return html.Div([html.Span(name), html.B(value)], className="mp-pair")
 
 
-def _number(value: float | None) -> str:
-    if value is None:
+def _value(item: queries.Anomaly, value: float | None) -> str:
+    """Events, or how long a step took; a journey is odd as a whole and has neither."""
+    if value is None or item.detector == "journey":
         return "–"
+    if item.detector == "duration":
+        return words.span(timedelta(seconds=value), coarse=True)
     return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:,.1f}"
 
 
@@ -112,8 +115,7 @@ class Anomaly:
             item = queries.one(connection, int(view.parts["id"]))
             if item is None:
                 return empty("There is no such anomaly", "", action=link("All anomalies", "/anomalies"))
-            threshold = context.catalog().anomaly.threshold
-            return [_head(item), _series_card(connection, item, view, threshold)]
+            return [_head(item), _series_card(connection, item, view)]
 
 
 def _head(item: queries.Anomaly) -> Any:
@@ -122,12 +124,9 @@ def _head(item: queries.Anomaly) -> Any:
         href = journey_href(item.journey_kind, item.journey_key, item.journey_namespace or "")
         journey = link(item.journey_key, href, className="mp-link")
     values = [
-        ("Expected", _number(item.expected) if item.expected is not None else None),
-        ("Observed", _number(item.observed) if item.observed is not None else None),
-        (
-            "Score",
-            f"{item.score:.1f} robust standard deviations" if item.detector != "journey" else f"{item.score:.2f}",
-        ),
+        ("Expected", None if item.detector == "journey" else _value(item, item.expected)),
+        ("Observed", None if item.detector == "journey" else _value(item, item.observed)),
+        ("Off by", f"{abs(item.score):.1f} robust standard deviations"),
         ("When", ago(item.at, "time")),
         ("Found", ago(item.found_at)),
         ("Over", ago(item.ended_at) if item.ended_at else None),
@@ -150,7 +149,7 @@ def _head(item: queries.Anomaly) -> Any:
     )
 
 
-def _series_card(connection: sa.Connection, item: queries.Anomaly, view: View, threshold: float) -> Any:
+def _series_card(connection: sa.Connection, item: queries.Anomaly, view: View) -> Any:
     """The hours around it, for a series of event counts."""
     parts = item.series.split("|")
     if item.detector != "volume" or len(parts) != 3:
@@ -164,9 +163,9 @@ def _series_card(connection: sa.Connection, item: queries.Anomaly, view: View, t
         queries.baseline(connection, item.detector, item.series),
         view.zone,
         odd,
-        threshold,
     )
-    title = f"{event_type} from {source} per hour"
+    what = f"{event_type or 'Events'} from {source}" + (f", {dimension}" if dimension else "")
+    title = f"{what}, per hour"
     return card(
         chart(figure, "series", title), name="series-card", alive=False, title=title, aside="the band is what is usual"
     )

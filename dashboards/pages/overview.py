@@ -55,12 +55,17 @@ def _filled(connection: sa.Connection, catalog: Catalog, model: Model, now: date
     return [
         _stats(flow, done, model.name),
         html.Div(
-            [_flow_card(flow, model), _alert_card(alerts, alert_count)],
-            className="mp-grid",
-        ),
-        html.Div(
-            [_volume_card(connection, catalog, view), _attainment_card(connection, catalog, model.name, now)],
-            className="mp-grid",
+            [
+                html.Div(
+                    [_flow_card(flow, model), _volume_card(connection, catalog, view)],
+                    className="mp-span-7 mp-stack",
+                ),
+                html.Div(
+                    [_alert_card(alerts, alert_count), _attainment_card(connection, catalog, model.name, now)],
+                    className="mp-span-5 mp-stack",
+                ),
+            ],
+            className="mp-grid mp-columns",
         ),
     ]
 
@@ -109,7 +114,7 @@ def _flow_card(flow: queries.Flow, model: Model) -> Any:
         name="flow",
         title="Open by stage",
         aside=html.Div(legend, className="mp-legend"),
-        className="mp-span-7",
+        className="mp-first-card",
     )
 
 
@@ -141,7 +146,7 @@ def _alert_card(alerts: Sequence[dict[str, Any]], count: int) -> Any:
     else:
         body = html.Div([alert_line(alert) for alert in alerts], className="mp-alert-lines")
     aside = link(f"All {count}" if count > len(alerts) else "All alerts", "/alerts")
-    return card(body, name="alerts", title="Alerts", aside=aside, className="mp-span-5")
+    return card(body, name="alerts", title="Alerts", aside=aside)
 
 
 def alert_line(alert: dict[str, Any]) -> Any:
@@ -185,7 +190,6 @@ def _volume_card(connection: sa.Connection, catalog: Catalog, view: View) -> Any
         alive=not found,
         title="Events per hour",
         aside="the last 48 hours",
-        className="mp-span-7",
     )
 
 
@@ -197,7 +201,7 @@ def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now
         "No policy yet", "Say what must happen by when, in slas.yaml, and put it in force: milepost catalog apply.",
         name="policy", className="mp-empty-small",
     )  # fmt: skip
-    return card(body, name="attainment", title="SLA attainment", aside="the last 30 days", className="mp-span-5")
+    return card(body, name="attainment", title="SLA attainment", aside="the last 30 days")
 
 
 def _attainment_row(policy: Any, found: queries.Attainment | None) -> Any:

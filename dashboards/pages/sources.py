@@ -32,7 +32,10 @@ from dashboards.queries.paging import DEFAULT_LIMIT, Page
 from dashboards.view import View
 from milepost.errors import Permanent
 
-_NOTE: Final = "Rate and lag are of the last hour. Lag is from when it happened to when it was received."
+_NOTE: Final = (
+    "The curve is the last hour; rate and lag are of the last ten minutes."
+    " Lag is from when it happened to when it was received."
+)
 QUIET: Final = timedelta(minutes=15)
 SILENT: Final = timedelta(hours=2)
 _KINDS: Final = (("refused", "Refused"), ("conflict", "Conflict"), ("failed", "Failed later"))

@@ -75,14 +75,13 @@ def one(connection: sa.Connection, anomaly_id: int) -> Anomaly | None:
 def hours(
     connection: sa.Connection, source: str, event_type: str, dimension: str, since: datetime, until: datetime
 ) -> list[tuple[datetime, int]]:
-    """(hour, events) of one volume series."""
+    """(hour, events) of one volume series; no event type means all."""
     v = volume_hours.c
-    statement = (
-        sa.select(v.hour, v.events)
-        .where(v.source == source, v.type == event_type, v.dimension == dimension, v.hour >= since, v.hour < until)
-        .order_by(v.hour)
-    )
-    return [(hour, events) for hour, events in connection.execute(statement)]
+    wanted = [v.source == source, v.dimension == dimension, v.hour >= since, v.hour < until]
+    if event_type:
+        wanted.append(v.type == event_type)
+    statement = sa.select(v.hour, sa.func.sum(v.events)).where(*wanted).group_by(v.hour).order_by(v.hour)
+    return [(hour, int(events)) for hour, events in connection.execute(statement)]
 
 
 def odd_hours(
@@ -94,7 +93,7 @@ def odd_hours(
 
 
 def baseline(connection: sa.Connection, detector: str, series: str) -> dict[int, tuple[float, float]]:
-    """{hour of the week (-1 for all): (median, median absolute deviation)} of one series."""
+    """{slot (-1 for all): (median, spread)} of one series."""
     b = baselines.c
     statement = sa.select(b.slot, b.median, b.mad).where(b.detector == detector, b.series == series)
     return {slot: (median, mad) for slot, median, mad in connection.execute(statement)}

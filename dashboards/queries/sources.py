@@ -14,7 +14,9 @@ from milepost.catalog.schema import Catalog
 from milepost.db.tables import pollers, quarantine, source_minutes, source_stats
 
 WINDOW: Final = timedelta(hours=1)
-"""What rate and lag are taken over."""
+"""What the curve of a source shows."""
+NOW: Final = timedelta(minutes=10)
+"""What rate and lag are taken over: history that comes in late must not hide how fresh a source is."""
 MAX_OPEN: Final = 20_000
 """Open refusals are counted up to here: the page must stay fast when a sender goes wild."""
 _q = quarantine.c
@@ -24,7 +26,8 @@ _BY_TIME: Final = time_order(_q.received_at, _q.quarantine_id, descending=True)
 
 @dataclass(slots=True)
 class Source:
-    """A sender. `minutes` holds (minute, events) of the window; lag is receive time less event time, in seconds."""
+    """A sender. `minutes` holds (minute, events) of WINDOW; events and lag (receive time less event time, in seconds)
+    of the window are those of NOW."""
 
     source: str
     title: str = ""
@@ -46,11 +49,11 @@ class Source:
     @property
     def rate(self) -> float:
         """Events a minute over the window."""
-        return self.window_events / (WINDOW / timedelta(minutes=1))
+        return self.window_events / (NOW / timedelta(minutes=1))
 
 
 def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> list[Source]:
-    """Every source that was heard, named in the catalog or refused, by name; rate and lag over the last WINDOW."""
+    """Every source that was heard, named in the catalog or refused, by name; rate and lag over NOW."""
     found: dict[str, Source] = {}
     for name, spec in catalog.sources.items():
         found[name] = Source(name, spec.title, spec.system, spec.owner)
@@ -58,19 +61,21 @@ def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> l
         one = found.setdefault(row["source"], Source(row["source"]))
         for name, value in row.items():
             setattr(one, name, value)
-    _add_window(connection, found, now - WINDOW)
+    _add_window(connection, found, now)
     for name, count in refusals(connection).items():
         found.setdefault(name, Source(name)).refused = count
     return sorted(found.values(), key=lambda one: one.source)
 
 
-def _add_window(connection: sa.Connection, found: dict[str, Source], since: datetime) -> None:
+def _add_window(connection: sa.Connection, found: dict[str, Source], now: datetime) -> None:
     m = source_minutes.c
-    statement = sa.select(source_minutes).where(m.minute >= since).order_by(m.source, m.minute)
+    statement = sa.select(source_minutes).where(m.minute >= now - WINDOW).order_by(m.source, m.minute)
     lag_us: defaultdict[str, int] = defaultdict(int)
     for row in connection.execute(statement).mappings():
         one = found.setdefault(row["source"], Source(row["source"]))
         one.minutes.append((row["minute"], row["events"]))
+        if row["minute"] < now - NOW:
+            continue
         one.window_events += row["events"]
         lag_us[one.source] += int(row["lag_us_sum"])
         one.lag_max = max(one.lag_max or 0.0, row["lag_us_max"] / 1e6)

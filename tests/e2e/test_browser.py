@@ -101,6 +101,7 @@ class Browser:
         width = self.driver.execute_script("return innerWidth")
         height = self.driver.execute_script("return document.documentElement.scrollHeight")
         self.size(width, min(max(height, 800), 3000))
+        self.driver.execute_async_script("const [done] = arguments; setTimeout(() => requestAnimationFrame(done), 250)")
         self.settled()
         self.driver.save_screenshot(str(path))
 

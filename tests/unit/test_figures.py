@@ -66,8 +66,10 @@ def test_deadlines_and_the_present_are_marked() -> None:
     points = [Point(hour(0), "shop", "order.received", "ok", "received")]
     dues = [Due(hour(4), "Confirmation", breached=True), Due(hour(6), "Delivery", breached=False)]
     figure = figures.swimlane(points, dues, ZONE, {}, hour(5))
-    assert [note.text for note in figure.layout.annotations] == ["now", "Confirmation", "Delivery"]
-    assert [shape.line.color for shape in figure.layout.shapes] == [figures.MUTED, figures.BAD, figures.WARN]
+    assert [note.text for note in figure.layout.annotations] == ["Confirmation", "now", "Delivery"]
+    assert [shape.line.color for shape in figure.layout.shapes] == [figures.BAD, figures.MUTED, figures.WARN]
+    far = figures.swimlane(points, [Due(hour(90), "Delivery", breached=False)], ZONE, {}, hour(5))
+    assert [note.text for note in far.layout.annotations] == ["now"]
     ended = figures.swimlane(points, [], ZONE, {}, None)
     assert not ended.layout.shapes
 
@@ -75,23 +77,23 @@ def test_deadlines_and_the_present_are_marked() -> None:
 # --- expectation
 
 
-def test_the_band_is_as_wide_as_the_threshold() -> None:
-    slot = NOON.weekday() * 24 + NOON.hour
-    figure = figures.expectation([(NOON, 3)], {slot: (100.0, 10.0)}, ZONE, [NOON], 2.0)
+@pytest.mark.parametrize(("days", "slot"), [(0, 12), (1, 36), (2, 36), (3, 12)])
+def test_the_band_is_two_spreads_wide_in_its_slot(days: int, slot: int) -> None:
+    at = NOON + timedelta(days=days)  # Friday and on
+    figure = figures.expectation([(at, 3)], {slot: (100.0, 10.0), -1: (1.0, 1.0)}, ZONE, [at])
     high, low, received, odd = figure.data
-    assert high.y[0] == pytest.approx(100 + 2 * 1.4826 * 10)
-    assert low.y[0] == pytest.approx(100 - 2 * 1.4826 * 10)
+    assert (high.y[0], low.y[0]) == (120, 80)
     assert list(received.y) == list(odd.y) == [3]
 
 
 def test_the_band_is_never_below_zero_and_falls_back_to_all_hours() -> None:
-    figure = figures.expectation([(NOON, 3)], {-1: (5.0, 50.0)}, ZONE, [], 6.0)
+    figure = figures.expectation([(NOON, 3)], {-1: (5.0, 50.0)}, ZONE, [])
     assert figure.data[1].y[0] == 0
     assert not figure.data[3].x
 
 
 def test_without_a_baseline_there_is_no_band() -> None:
-    assert [trace.name for trace in figures.expectation([(NOON, 3)], {}, ZONE, [], 6.0).data] == ["Received", "Odd"]
+    assert [trace.name for trace in figures.expectation([(NOON, 3)], {}, ZONE, []).data] == ["Received", "Odd"]
 
 
 def test_hours_without_events_are_drawn_as_such() -> None:
@@ -102,7 +104,7 @@ def test_hours_without_events_are_drawn_as_such() -> None:
 @pytest.mark.parametrize("figure", [
     figures.volume([], ZONE, {}),
     figures.swimlane([], [], ZONE, {}, None),
-    figures.expectation([], {}, ZONE, [], 6.0),
+    figures.expectation([], {}, ZONE, []),
 ])  # fmt: skip
 def test_nothing_can_be_drawn_too(figure: object) -> None:
     assert figure
