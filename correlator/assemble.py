@@ -187,6 +187,8 @@ class Assembler:
                     first_is = graph.types[item.first_id] == CORRELATION
                     correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
                     named.setdefault(correlation, set()).add(other)
+                    if correlation in graph.ahead:
+                        graph.ahead[correlation].discard(other)
                 else:
                     pairs.add((item.first_id, item.second_id))
         for correlation, others in named.items():
@@ -195,8 +197,12 @@ class Assembler:
         return dirty, pairs
 
     def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
-        """What else changes when new objects name a correlation: all roots that name it, if its owner changes."""
+        """What else changes when new objects name a correlation: all roots that name it, if its owner changes.
+
+        Where a load brought namings that no touch has told, who was the owner is not known: then it may have changed.
+        """
         graph = self._graph
+        unsure = bool(graph.ahead.pop(correlation.id, None))
         dirty: set[int] = set()
         edges = correlation.edges
         for model in compiled.models:
@@ -204,7 +210,7 @@ class Assembler:
             correlation.edges = {other: bits for other, bits in edges.items() if other not in new}
             before = graph.owner(correlation, model)
             correlation.edges = edges
-            if before != after:
+            if unsure or before != after:
                 dirty |= {other for other in edges if graph.types[other] in model.root_rank}
             if after is not None:
                 dirty.add(correlation.id)
@@ -352,6 +358,7 @@ class Assembler:
             oldest = sorted(graph.nodes.values(), key=lambda node: node.used)
             for node in oldest[: len(oldest) // 2]:
                 del graph.nodes[node.id]
+            graph.ahead = {i: others for i, others in graph.ahead.items() if i in graph.nodes}
             near = {other for node in graph.nodes.values() for other in node.edges}
             graph.types = {i: kind for i, kind in graph.types.items() if i in graph.nodes or i in near}
         if len(self._journeys) > CACHE:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from correlator.model import CORRELATION
 from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
 from milepost.db import tables
 from milepost.db.staging import kinds_of, stage
@@ -64,7 +65,17 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
         state = ObjectState() if data is None else decode_object(data)
         graph.nodes[object_id] = Node(object_id, kind, namespace, key, state)
     for first, second, rel in related:
+        if rel == CORRELATION:
+            _foresee(graph, first, second)
         relate(graph, first, second, rel)
+
+
+def _foresee(graph: Graph, first: int, second: int) -> None:
+    """Mark a naming that a correlation didn't have: nobody was told of it yet, as far as this process knows."""
+    correlation, other = (first, second) if graph.types[first] == CORRELATION else (second, first)
+    node = graph.nodes.get(correlation)
+    if node is not None and other not in node.edges:
+        graph.ahead.setdefault(correlation, set()).add(other)
 
 
 def load_journeys(connection: sa.Connection, roots: Collection[int]) -> dict[tuple[str, int], tuple[int, JourneyFacts]]:

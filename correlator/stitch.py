@@ -58,6 +58,8 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
         self.types: dict[int, str] = {}
+        self.ahead: dict[int, set[int]] = {}
+        """By correlation: who names it as the database has it, while the touch that tells so is still to come."""
 
     def node(self, object_id: int) -> Node:
         """Raises Missing when the node is not loaded."""
@@ -65,6 +67,13 @@ class Graph:
         if found is None:
             raise Missing({object_id})
         return found
+
+    def correlations(self, node: Node) -> list[Node]:
+        """The correlations that a node names. Raises Missing with all that are not loaded."""
+        try:
+            return [self.nodes[z] for z in node.naming]
+        except KeyError:
+            raise Missing({z for z in node.naming if z not in self.nodes}) from None
 
     def owner(self, correlation: Node, model: CompiledModel) -> int | None:
         """The one root that names a correlation (rule 5), or None.
@@ -98,7 +107,7 @@ class Graph:
                 if not bits & NAMING and self._over(node, other, bits, model)
             ]
         if node.naming and node.type in model.root_rank:
-            named = [z for z in node.naming if self.owner(self.node(z), model) in (None, node.id)]
+            named = [z.id for z in self.correlations(node) if self.owner(z, model) in (None, node.id)]
             return below + named
         return below
 
@@ -142,7 +151,7 @@ class Graph:
                 if not bits & NAMING and self._under(node, other, bits, model)
             ]
         if node.naming and node.type in model.types:
-            owners = ((z, self.owner(self.node(z), model)) for z in node.naming)
+            owners = ((z.id, self.owner(z, model)) for z in self.correlations(node))
             return above + [z for z, owner in owners if owner is not None and owner != node.id]
         return above
 
@@ -167,8 +176,7 @@ class Graph:
         rank = model.root_rank[node.type]
         found = []
         for parent in self.parents(node, model):
-            up = self.node(parent)
-            above = self.owner(up, model) if up.type == CORRELATION else parent
+            above = self.owner(self.node(parent), model) if self.types[parent] == CORRELATION else parent
             if above is not None and model.root_rank.get(self.types[above], rank) < rank:
                 found.append(above)
         return found

@@ -153,8 +153,10 @@ def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]]) -> Ch
         del sent[:size]
         for _ in range(rng.randint(0, 3)):
             rng.choice([*(recorder.step for recorder in chain.recorders), chain.assembler.step])()
-        if rng.random() < 0.05:
+        if rng.random() < 0.1:
             chain = Chain(chain.engine, recorders=rng.randint(1, 3))
+            for worker in (*chain.recorders, chain.assembler):
+                worker._batches = rng.choice([1, 8])  # small steps: what is loaded runs ahead of what was told
     chain.settle()
     return chain
 
