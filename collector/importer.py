@@ -57,23 +57,30 @@ def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, 
     mapping = read_mapping(mapping_path.name, _text(mapping_path, "utf-8"))
     reader = RowReader(mapping)
     lines = _text(path, mapping.encoding)
-    table = csv.DictReader(StringIO(lines), delimiter=mapping.delimiter)
+    table = csv.DictReader(StringIO(lines), restval="", delimiter=mapping.delimiter)
     missing = reader.columns() - set(table.fieldnames or ())
     if missing:
         raise CatalogError(f"{mapping_path.name}: {path.name} has no column {', '.join(sorted(missing))}")
-    rows = list(table)
+    try:
+        rows = list(table)
+    except csv.Error as error:
+        raise MalformedBody(f"{path.name}: line {table.line_num + 1}: {error}") from error
     report = Report(units=len(rows))
     made = _row_events(reader, rows, report)
     _send(engine, Importer(mapping.source), made, clock, report, progress)
     return report
 
 
-def _row_events(reader: RowReader, rows: list[dict[str, str]], report: Report) -> Iterator[Unit]:
+def _row_events(reader: RowReader, rows: list[dict[str | Any, str | Any]], report: Report) -> Iterator[Unit]:
     for number, row in enumerate(rows, start=2):
+        more = row.pop(None, None)  # where csv puts what has no column
         try:
+            if more is not None:
+                raise InvalidEvent(f"{len(row) + len(more)} fields for {len(row)} columns; a text may lack its quotes")
             events = reader.events(row)
         except InvalidEvent as error:
-            yield [Rejection(number, None, f"line {number}: {error}", msgspec.json.encode(row), None)]
+            body = msgspec.json.encode(row if more is None else {**row, "": more})
+            yield [Rejection(number, None, f"line {number}: {error}", body, None)]
             continue
         report.dateless += not events
         yield list(events)

@@ -15,6 +15,8 @@ from typing import Any, Final
 from milepost.errors import MalformedBody
 
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_WHOLE: Final = 2**63
 MAX_TEXT: Final = 1000
 
 
@@ -66,7 +68,7 @@ def parse(doc: Any) -> Log:
 def _version_1(doc: Any) -> Log:
     events = [
         LogEvent(
-            key, item["ocel:activity"], item["ocel:timestamp"], tuple(item["ocel:omap"]), item.get("ocel:vmap", {})
+            key, item["ocel:activity"], str(item["ocel:timestamp"]), tuple(item["ocel:omap"]), item.get("ocel:vmap", {})
         )
         for key, item in doc["ocel:events"].items()
     ]
@@ -82,7 +84,7 @@ def _version_2(doc: Any) -> Log:
     for item in doc["events"]:
         related = tuple(relation["objectId"] for relation in item.get("relationships", ()))
         attributes = {attribute["name"]: attribute["value"] for attribute in item.get("attributes", ())}
-        events.append(LogEvent(item["id"], item["type"], item["time"], tuple(dict.fromkeys(related)), attributes))
+        events.append(LogEvent(item["id"], item["type"], str(item["time"]), tuple(dict.fromkeys(related)), attributes))
     objects = {}
     for item in doc["objects"]:
         # the last value stands; its own time is kept by the order of the list, which is by time
@@ -97,9 +99,10 @@ def _version_2(doc: Any) -> Log:
 def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """All events of a log. `types` maps activities to event types; others become `ocel.<activity>`."""
     first: dict[str, str] = {}
-    for event in sorted(log.events, key=lambda item: _instant(item.time)):
-        for object_id in event.objects:
-            first.setdefault(object_id, event.time)
+    for event in sorted(log.events, key=lambda item: _instant(item.time) or _NEVER):
+        if _instant(event.time) is not None:
+            for object_id in event.objects:
+                first.setdefault(object_id, event.time)
         yield _wire(
             source,
             event.id,
@@ -123,8 +126,9 @@ def _described(log: Log, item: LogObject, source: str, at: str) -> dict[str, Any
 
 
 def _wire(source: str, event_id: str, event_type: str, at: str, data: dict[str, Any]) -> dict[str, Any]:
-    moment = _instant(at).isoformat()
-    return {"specversion": "1.0", "id": event_id, "source": source, "type": event_type, "time": moment, "data": data}
+    moment = _instant(at)
+    time = at if moment is None else moment.isoformat()  # what is no time is refused with the contract's reason
+    return {"specversion": "1.0", "id": event_id, "source": source, "type": event_type, "time": time, "data": data}
 
 
 def _keys(log: Log, ids: tuple[str, ...]) -> dict[str, list[str]]:
@@ -144,14 +148,20 @@ def word(name: str) -> str:
     return _NOT_WORD.sub("_", name.lower()).strip("_") or "unnamed"
 
 
-def _instant(text: str) -> datetime:
-    """OCEL times without a zone are UTC."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _instant(text: str) -> datetime | None:
+    """OCEL times without a zone are UTC; None for what is no time."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        word(name): value if isinstance(value, int | float | bool) else str(value)[:MAX_TEXT]
-        for name, value in values.items()
-    }
+    return {word(name): _scalar(value) for name, value in values.items()}
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and -_WHOLE <= value < _WHOLE):
+        return value
+    return str(value)[:MAX_TEXT]

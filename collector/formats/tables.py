@@ -7,6 +7,7 @@ the mapping says otherwise, so that it lies within its day in any nearby time zo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Annotated, Any, Final
@@ -63,6 +64,16 @@ def read_mapping(name: str, text: str) -> TableMapping:
     return mapping
 
 
+def _names(rules: list[EventRule]) -> list[str]:
+    """What tells the events of a row apart: the type, and of several rules of one type the number."""
+    seen: Counter[str] = Counter()
+    names = []
+    for rule in rules:
+        seen[rule.type] += 1
+        names.append(rule.type if seen[rule.type] == 1 else f"{rule.type}#{seen[rule.type]}")
+    return names
+
+
 _TIME_CODES: Final = ("%H", "%I", "%z")
 
 
@@ -73,6 +84,7 @@ class RowReader:
         self._mapping = mapping
         self._zone = ZoneInfo(mapping.zone)
         self._at = time.fromisoformat(mapping.date_at)
+        self._names = _names(mapping.events)
         self._nothing = {word.casefold() for word in mapping.no_value} | {""}
 
     def columns(self) -> set[str]:
@@ -87,15 +99,20 @@ class RowReader:
     def events(self, row: Row) -> list[dict[str, Any]]:
         """The wire events of a row: one for each rule whose date is there.
 
-        Raises InvalidEvent naming the column when a date is neither of a known form nor one of `no_value`.
+        Raises InvalidEvent naming the column when the row has no id, or a date is neither of a known form nor one of
+        `no_value`.
         """
-        made = (self._event(rule, row) for rule in self._mapping.events if self._applies(rule, row))
+        row_id = row[self._mapping.id].strip()
+        if not row_id:
+            raise InvalidEvent(f"{self._mapping.id}: the row has no id")
+        rules = zip(self._mapping.events, self._names, strict=True)
+        made = (self._event(rule, f"{row_id}/{name}", row) for rule, name in rules if self._applies(rule, row))
         return [event for event in made if event is not None]
 
     def _applies(self, rule: EventRule, row: Row) -> bool:
         return all(row.get(column, "").strip() in values for column, values in rule.when.items())
 
-    def _event(self, rule: EventRule, row: Row) -> dict[str, Any] | None:
+    def _event(self, rule: EventRule, event_id: str, row: Row) -> dict[str, Any] | None:
         moment = self._moment(row, rule.time)
         if moment is None:
             return None
@@ -108,7 +125,7 @@ class RowReader:
                 attributes[name] = day.date().isoformat() if isinstance(day, datetime) else day.isoformat()
         return {
             "specversion": "1.0",
-            "id": f"{row[self._mapping.id].strip()}/{rule.type}",
+            "id": event_id,
             "source": self._mapping.source,
             "type": rule.type,
             "time": self._instant(moment).isoformat(),

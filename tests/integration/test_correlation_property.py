@@ -73,15 +73,12 @@ def scenario(rng: random.Random, prefix: str) -> list[tuple[Wire, int]]:
             ends = [{"type": kind, "key": prefix + rng.choice(pools[kind])} for kind in kinds]
             data["links"] = [{"parent": ends[0], "child": ends[1], "rel": "backorder"}]
         data["outcome"] = rng.choice(["ok"] * 6 + ["failed", "rejected", "retried"])
-        data["attributes"] = {
-            name: rng.choice(values)
-            for name, values in {
-                "partner": ["ACME", "Globex"],
-                "amount": ["10.5", "20"],
-                "carrier": ["dhl", "dhl", "ups", None],
-            }.items()
-            if rng.random() < 0.4
+        pool: dict[str, list[str | None]] = {
+            "partner": ["ACME", "Globex"],
+            "amount": ["10.5", "20"],
+            "carrier": ["dhl", "dhl", "ups", None],
         }
+        data["attributes"] = {name: rng.choice(values) for name, values in pool.items() if rng.random() < 0.4}
         wire: Wire = {
             "specversion": "1.0",
             "id": f"{prefix}e{number}",
@@ -155,8 +152,7 @@ def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]]) -> Ch
             rng.choice([*(recorder.step for recorder in chain.recorders), chain.assembler.step])()
         if rng.random() < 0.1:
             chain = Chain(chain.engine, recorders=rng.randint(1, 3))
-            for worker in (*chain.recorders, chain.assembler):
-                worker._batches = rng.choice([1, 8])  # small steps: what is loaded runs ahead of what was told
+            chain.assembler._batches = rng.choice([1, 8])  # in small steps, what is loaded is ahead of what was told
     chain.settle()
     return chain
 
