@@ -19,7 +19,7 @@ from correlator import journeystore as store
 from correlator.assess import Journey, Occurrence, assess, learn
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.poison import FAILURES, is_poison
-from correlator.rows import Output, diff_members, diff_milestones, journey_row
+from correlator.rows import Output, diff_members, diff_milestones, gone, journey_row
 from correlator.stitch import Graph, Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
@@ -128,8 +128,17 @@ class Assembler:
             if version is not None:
                 for portion in store.root_objects(connection, self._compiled.root_types):
                     touches.put(connection, TouchBatch({}, [], [], list(portion)), now)
+                self._retire(connection, self._compiled, now)
             store.set_catalog_version(connection, catalog.version)
         return self._compiled
+
+    def _retire(self, connection: sa.Connection, compiled: Compiled, now: datetime) -> None:
+        """Take away the journeys of models and root types that the catalog no longer has."""
+        kinds = {(model.name, kind) for model in compiled.models for kind in model.root_rank}
+        self._journeys = {}
+        while found := store.journeys_of_others(connection, kinds):
+            self._changed(connection, compiled.catalog, [gone(*row) for row in found], now)
+            store.remove_journeys(connection, [row[0] for row in found])
 
     def _assemble(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
@@ -294,10 +303,7 @@ class Assembler:
     def _absorb(self, name: str, node: Node, output: Output) -> None:
         journey_id, _ = self._journeys.pop((name, node.id))
         output.absorbed.append(journey_id)
-        at = node.state.first_us
-        output.changes.append(
-            JourneyChange(journey_id, name, node.id, node.key, "absorbed", at, at, at, None, {}, {}, None, None, [])
-        )
+        output.changes.append(gone(journey_id, name, node.id, node.key, node.state.first_us))
 
     def _keep(self, name: str, journey: Journey, members: list[Member], nodes: list[Node], output: Output) -> None:
         root = journey.root

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from correlator.model import CORRELATION
 from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
+from milepost.clock import to_us
 from milepost.db import tables
 from milepost.db.staging import kinds_of, stage
 from milepost.inbox import objects
@@ -145,6 +146,18 @@ def _merge(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...
             f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
         )
     )
+
+
+def journeys_of_others(
+    connection: sa.Connection, kinds: Collection[tuple[str, str]]
+) -> list[tuple[int, str, int, str, int]]:
+    """Some journeys of other (model, root type)s than these: id, model, root id, key, start in microseconds."""
+    its = tables.journeys.c
+    chosen = sa.tuple_(its.model, its.root_type).not_in(sorted(kinds))
+    rows = connection.execute(
+        sa.select(its.journey_id, its.model, its.root_id, its.key, its.started_at).where(chosen).limit(PORTION)
+    )
+    return [(row[0], row[1], row[2], row[3], to_us(row[4])) for row in rows]
 
 
 def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]:

@@ -25,6 +25,11 @@ class Output:
     changes: list[JourneyChange] = field(default_factory=list)
 
 
+def gone(journey_id: int, model: str, root_id: int, key: str, at_us: int) -> JourneyChange:
+    """What the SLA engine is told of a journey that is no more; `at_us` is when it started."""
+    return JourneyChange(journey_id, model, root_id, key, "absorbed", at_us, at_us, at_us, None, {}, {}, None, None, [])
+
+
 def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
     root = journey.root
     stage = journey.stage
