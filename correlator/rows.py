@@ -9,6 +9,8 @@ from correlator.assess import Journey
 from milepost.db.staging import wire_time
 from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
 
+MAX_DEPTH: Final = 32_767
+"""What the column of a member's depth holds; a longer chain says no more than that it is long."""
 DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
 
 
@@ -61,7 +63,7 @@ def diff_members(journey_id: int, before: JourneyFacts | None, members: list[Mem
     old = {member.object_id: member for member in before.members} if before else {}
     for member in members:
         if old.pop(member.object_id, None) != member:
-            output.members.append((journey_id, member.object_id, member.via_id, member.depth))
+            output.members.append((journey_id, member.object_id, member.via_id, min(member.depth, MAX_DEPTH)))
     output.members_gone += [(journey_id, object_id) for object_id in old]
 
 

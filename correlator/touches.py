@@ -15,9 +15,8 @@ import zstandard
 from msgspec import Struct
 
 from milepost.db.tables import touches
+from milepost.inbox import log
 from milepost.journeystate import Scalar
-
-_MAX_BYTES: Final = 1 << 30
 
 
 class Relation(Struct, array_like=True, gc=False):
@@ -69,23 +68,26 @@ _CONSUME: Final = sa.text(
 
 def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime) -> None:
     """Hand over a batch; `received_at` is the oldest receive time in it."""
-    payload = zstandard.ZstdCompressor(level=1).compress(_encoder.encode(batch))
     count = len(batch.touches) + len(batch.again)
-    connection.execute(touches.insert().values(received_at=received_at, touches=count, payload=payload))
+    connection.execute(touches.insert().values(received_at=received_at, touches=count, payload=pack(batch)))
 
 
 def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:
     """Up to `batches` batches with their sequence, oldest first; deleted in the caller's transaction."""
     rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
-    return sorted(((seq, _decode(payload)) for seq, payload in rows), key=lambda item: item[0])
+    return sorted(((seq, unpack(payload)) for seq, payload in rows), key=lambda item: item[0])
 
 
 def take_one(connection: sa.Connection, seq: int) -> tuple[datetime, TouchBatch] | None:
     """One batch with its receive time, deleted in the caller's transaction; None when it is gone."""
     gone = touches.delete().where(touches.c.seq == seq).returning(touches.c.received_at, touches.c.payload)
     row = connection.execute(gone).one_or_none()
-    return None if row is None else (row.received_at, _decode(row.payload))
+    return None if row is None else (row.received_at, unpack(row.payload))
 
 
-def _decode(payload: bytes) -> TouchBatch:
-    return _decoder.decode(zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES))
+def pack(batch: TouchBatch) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(_encoder.encode(batch))
+
+
+def unpack(payload: bytes) -> TouchBatch:
+    return _decoder.decode(log.unpack(payload))

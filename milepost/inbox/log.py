@@ -19,6 +19,7 @@ import zstandard
 from milepost.clock import from_us
 from milepost.contract import Entry
 from milepost.db.tables import event_log
+from milepost.errors import TooLarge
 
 APPEND_SQL: Final = "INSERT INTO input.event_log (received_at, events, payload) VALUES (%s, %s, %s)"
 """For the collector's asynchronous path; the parameters are those of `row`."""
@@ -31,7 +32,7 @@ _CONSUME: Final = sa.text(
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[Entry])
 _LEVEL: Final = 1
-_MAX_BYTES: Final = 1 << 30
+MAX_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,14 @@ def encode_batch(entries: Sequence[Entry]) -> bytes:
 
 
 def decode_batch(payload: bytes) -> list[Entry]:
-    return _decoder.decode(zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_BYTES))
+    return _decoder.decode(unpack(payload))
+
+
+def unpack(payload: bytes) -> bytes:
+    """A zstd frame's content. Raises TooLarge over MAX_BYTES, also when the frame says so: zstd would believe it."""
+    if zstandard.frame_content_size(payload) > MAX_BYTES:
+        raise TooLarge(f"a stored batch claims more than {MAX_BYTES} bytes")
+    return zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_BYTES)
 
 
 def append(connection: sa.Connection, entries: Sequence[Entry]) -> None:
