@@ -206,6 +206,7 @@ def select_events(journey: Head, ids: Collection[int], limit: int) -> sa.Select[
     one = (
         sa.select(*(e[name] for name in names), e.event_id.label("id"), e.correlation_id, e.flags, e.body)
         .where(e.event_no == pairs.c.event_no, e.received_at == pairs.c.received_at)
+        .limit(1)  # a pair is one event; without it PostgreSQL may join instead, and read every chunk
         .lateral("one")
     )
     return sa.select(*one.c).select_from(pairs.join(one, sa.true()))
