@@ -83,7 +83,7 @@ def volume(
         )
     figure.update_layout(barmode="stack", bargap=0.22, hovermode="x unified")
     figure.update_yaxes(tickformat=",d", nticks=5)
-    return _framed(figure, height=290, legend=True)
+    return _framed(figure, height=320, legend=True)
 
 
 def swimlane(
@@ -130,8 +130,9 @@ def swimlane(
         showgrid=True,
         zeroline=False,
     )
-    framed = _framed(figure, height=104 + 40 * max(1, len(lanes)))
-    return framed.update_layout(margin_t=20 + 14 * LEVELS if dues else 24)
+    levels = min(LEVELS, len(figure.layout.annotations))
+    framed = _framed(figure, height=62 + 14 * levels + 40 * max(1, len(lanes)))
+    return framed.update_layout(margin_t=10 + 14 * levels)
 
 
 def _mark_times(figure: go.Figure, dues: Sequence[Due], zone: ZoneInfo, now: datetime | None) -> None:

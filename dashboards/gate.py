@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.problems import problem_of
 from dashboards.session import COOKIE, Person, Sessions, current_person, same_origin
+from dashboards.static import Compressed
 from milepost.errors import Transient
 
 OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
@@ -34,6 +35,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, sessions: Sessions, public_url: str, scripts: tuple[str, ...]) -> None:
         self._app = app
+        self._static = Compressed(app)
         self._sessions = sessions
         self._public_url = public_url
         self._policy = content_policy(scripts)
@@ -44,7 +46,7 @@ class Gate:
         elif scope["type"] != "http" or scope["path"].startswith(OPEN):
             await self._app(scope, receive, send)
         elif scope["path"].startswith(STATIC):
-            await self._app(scope, receive, self._guarded(send))
+            await self._static(scope, receive, self._guarded(send))
         else:
             await self._with_person(scope, receive, self._guarded(send))
 

@@ -37,6 +37,8 @@ window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
       ? make("span", { className: "mp-clip", title: props.value }, props.value)
       : make("span", { className: "mp-dim" }, "–");
 
+  cells.MpLines = (props) => make("span", { className: "mp-lines", title: props.value || "" }, props.value || "–");
+
   // A click anywhere on a row goes where its key goes.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".mp-rows .ag-row");

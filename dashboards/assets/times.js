@@ -22,8 +22,8 @@
 
   function ago(at, now) {
     const seconds = (now - at) / 1000;
-    if (seconds < -1) return "in " + span(seconds);
-    if (seconds < 5) return "now";
+    if (seconds < -60) return "in " + span(seconds);
+    if (seconds < 5) return "now";  // clocks differ a little
     const hours = Math.floor(seconds / 3600);
     return (hours >= 10 && hours < 24 ? hours + " h" : span(seconds)) + " ago";
   }

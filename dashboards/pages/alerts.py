@@ -219,10 +219,10 @@ def _acts(alert: queries.Alert) -> html.Div:
 def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
     columns = [
         column("key", "What", flex=1, width=100, cell="MpKey", wide=False),
-        column("summary", "Why", flex=3, width=180, cell="MpText"),
+        column("summary", "Why", flex=3, width=180, cell="MpLines"),
         column("amount", "Value", width=124, right=True, cell="MpText"),
-        column("since", "Since", width=122, cell="MpTime", wide=False),
-        column("state", "State", width=100, cell="MpBadge"),
+        column("since", "Since", width=116, cell="MpTime", wide=False),
+        column("state", "State", width=96, cell="MpBadge"),
     ]
     hidden = alert.items_total - len(items)
     aside = (
@@ -232,7 +232,7 @@ def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
     )
     rows = [_item(item) for item in items]
     return card(
-        grid("items", columns, rows),
+        grid("items", columns, rows, height=54),
         name="items-card",
         alive=False,
         title="What is wrong",
@@ -251,7 +251,7 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
         "id": item["item"],
         "href": href,
         "key": item["journey_key"] or item["item"],
-        "summary": item["summary"],
+        "summary": item["summary"].removeprefix(f"{item['journey_key']} "),
         "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
         "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
         "state": {"text": "Cleared", "tone": "ok"} if cleared else {"text": "Open", "tone": "bad"},

@@ -141,15 +141,15 @@ def _dimensions(view: View) -> dict[str, Any]:
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        column("key", "Journey", flex=1.3, width=124, cell="MpKey", wide=False),
-        column("health", "Health", width=118, cell="MpBadge", wide=False),
-        column("stage", "Stage", flex=1, width=118, cell="MpText"),
-        column("origin", "Channel", flex=1.2, width=100, cell="MpText"),
-        column("warehouse", "Warehouse", flex=1, width=104, cell="MpText"),
-        column("carrier", "Carrier", flex=1, width=74, cell="MpText"),
-        column("amount", "Value", width=112, right=True, cell="MpText"),
-        column("due", "Next deadline", width=128, cell="MpTime"),
-        column("last", "Last activity", width=118, cell="MpTime"),
+        column("key", "Journey", flex=1.2, width=128, cell="MpKey", wide=False),
+        column("health", "Health", width=108, cell="MpBadge", wide=False),
+        column("stage", "Stage", flex=1, width=112, cell="MpText"),
+        column("origin", "Channel", flex=1.6, width=106, cell="MpText"),
+        column("warehouse", "Warehouse", width=98, cell="MpText"),
+        column("carrier", "Carrier", width=76, cell="MpText"),
+        column("amount", "Value", width=118, right=True, cell="MpText"),
+        column("due", "Next deadline", width=126, cell="MpTime"),
+        column("last", "Last activity", width=124, cell="MpTime"),
     ]
 
 

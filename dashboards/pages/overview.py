@@ -22,6 +22,8 @@ from milepost.catalog.schema import Catalog, Model
 
 VOLUME: Final = timedelta(hours=48)
 ATTAINMENT: Final = timedelta(days=30)
+NEAR: Final = 0.98
+"""From here on a tenth of a percent decides whether the objective is met."""
 
 
 class Overview:
@@ -213,7 +215,7 @@ def _attainment_row(policy: Any, found: queries.Attainment | None) -> Any:
             html.Div(
                 [
                     html.Span(words.title(policy.name), title=policy.title),
-                    html.B("–" if share is None else words.percent(share)),
+                    html.B("–" if share is None else words.percent(share, 2 if share > NEAR else 1)),
                 ],
                 className="mp-attain-head",
             ),

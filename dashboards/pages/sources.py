@@ -72,12 +72,12 @@ class Sources:
 
 
 def _head() -> html.Div:
-    names = ("Source", "Last heard", "Events a minute", "Lag", "Events", "Duplicates", "Conflicts", "Quarantine")
+    names = ("Source", "Latest event", "Events a minute", "Lag", "Events", "Duplicates", "Conflicts", "Quarantine")
     return html.Div([html.Span(name) for name in names], className="mp-source mp-source-head")
 
 
 def _row(source: queries.Source, now: datetime) -> html.Div:
-    text, tone = _freshness(source.last_received_at, now)
+    text, tone = _freshness(source.last_occurred_at, now)
     below = (source.source if source.title else "", source.owner or "")
     refused = link(
         words.count(source.refused), list_href("/quarantine", source=source.source), className="mp-flag mp-bad"
@@ -91,7 +91,7 @@ def _row(source: queries.Source, now: datetime) -> html.Div:
                 ],
                 className="mp-source-name",
             ),
-            _cell("Last heard", [badge(text, tone), ago(source.last_received_at)], "mp-two"),
+            _cell("Latest event", [badge(text, tone), ago(source.last_occurred_at)], "mp-two"),
             _cell("Events a minute", [_spark(source, now, tone), html.B(f"{source.rate:,.1f}")], "mp-source-rate"),
             _cell("Lag", _lag(source), "mp-two"),
             _cell("Events", words.count(source.events)),
@@ -108,10 +108,11 @@ def _cell(name: str, value: Any, className: str = "") -> html.Div:
     return html.Div([html.Span(name, className="mp-cell-name"), html.Div(value)], className=className)
 
 
-def _freshness(heard: datetime | None, now: datetime) -> tuple[str, Tone]:
-    if heard is None:
+def _freshness(latest: datetime | None, now: datetime) -> tuple[str, Tone]:
+    """By when its latest event happened: history that comes in now does not bring a silent source to life."""
+    if latest is None:
         return "Never", "muted"
-    quiet = now - heard
+    quiet = now - latest
     return ("Live", "ok") if quiet < QUIET else ("Quiet", "warn") if quiet < SILENT else ("Silent", "bad")
 
 

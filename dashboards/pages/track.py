@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from dash import html
@@ -16,7 +16,9 @@ from milepost.catalog.schema import Milestone as Step
 from milepost.catalog.schema import Model
 
 Standing = Literal["done", "skipped", "next", "later"]
-_NOTES = {"skipped": "not seen", "next": "next"}
+NOT_ALL: Final = "not all yet"
+"""A step that every member of a type must reach: some may have."""
+_NOTES: Final = {"skipped": "not seen", "next": "next"}
 
 
 def milestone_card(model: Model | None, found: Sequence[Milestone], zone: ZoneInfo, *, is_open: bool) -> html.Section:
@@ -28,7 +30,7 @@ def milestone_card(model: Model | None, found: Sequence[Milestone], zone: ZoneIn
     steps = []
     for step in plan:
         item = reached.get(step.name)
-        steps.append(_step(step.title or words.title(step.name), item, before, states[step.name], zone))
+        steps.append(_step(step, item, before, states[step.name], zone))
         before = item.first_at if item else before
     return card(html.Ol(steps, className="mp-track"), name="milestones", title="Milestones", className="mp-block")
 
@@ -48,9 +50,11 @@ def standings(plan: Sequence[Step], reached: Collection[str], *, is_open: bool) 
     return states
 
 
-def _step(title: str, item: Milestone | None, before: datetime | None, state: Standing, zone: ZoneInfo) -> html.Li:
+def _step(step: Step, item: Milestone | None, before: datetime | None, state: Standing, zone: ZoneInfo) -> html.Li:
+    title = step.title or words.title(step.name)
     if item is None:
-        return html.Li([html.I(), html.B(title), html.Span(_NOTES.get(state, "–"))], className=f"mp-{state}")
+        note = NOT_ALL if state == "skipped" and step.all else _NOTES.get(state, "–")
+        return html.Li([html.I(), html.B(title), html.Span(note)], className=f"mp-{state}")
     times = html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events") if item.count > 1 else None
     gap = words.span(item.first_at - before, coarse=True) if before and item.first_at >= before else None
     return html.Li(

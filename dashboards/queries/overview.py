@@ -126,7 +126,7 @@ def volume(connection: sa.Connection, since: datetime) -> list[Volume]:
     return [Volume(hour, source, int(events), int(bad)) for hour, source, events, bad in connection.execute(statement)]
 
 
-def open_alerts(connection: sa.Connection, limit: int = 5) -> tuple[list[dict[str, Any]], int]:
+def open_alerts(connection: sa.Connection, limit: int = 4) -> tuple[list[dict[str, Any]], int]:
     """The alerts that are not resolved, the gravest first, and how many there are."""
     a = alerts.c
     gravity = sa.case((a.severity == "critical", 0), (a.severity == "warning", 1), else_=2)

@@ -15,8 +15,10 @@ from milepost.db.tables import pollers, quarantine, source_minutes, source_stats
 
 WINDOW: Final = timedelta(hours=1)
 """What the curve of a source shows."""
+HISTORY_US: Final = 86_400_000_000
+"""A minute whose events are older than this on average brought history in: it says nothing of how fresh a source is."""
 NOW: Final = timedelta(minutes=10)
-"""What rate and lag are taken over: history that comes in late must not hide how fresh a source is."""
+"""What rate and lag are taken over."""
 MAX_OPEN: Final = 20_000
 """Open refusals are counted up to here: the page must stay fast when a sender goes wild."""
 _q = quarantine.c
@@ -73,6 +75,8 @@ def _add_window(connection: sa.Connection, found: dict[str, Source], now: dateti
     lag_us: defaultdict[str, int] = defaultdict(int)
     for row in connection.execute(statement).mappings():
         one = found.setdefault(row["source"], Source(row["source"]))
+        if row["lag_us_sum"] > HISTORY_US * max(1, row["events"]):
+            continue
         one.minutes.append((row["minute"], row["events"]))
         if row["minute"] < now - NOW:
             continue

@@ -214,6 +214,20 @@ def test_a_page_refers_to_no_other_host(served: Dashboard) -> None:
                 assert not FOREIGN.findall(asset.text.replace("http://www.w3.org", "")), address
 
 
+def test_scripts_come_compressed_and_whole(served: Dashboard) -> None:
+    with served.session("Ada") as client:
+        address = next(one for one in re.findall(r'src="([^"]+)"', client.get("/").text) if "mantine" in one)
+        plain = client.get(address, headers={"accept-encoding": "identity"})
+        first, second = (client.get(address, headers={"accept-encoding": "gzip"}) for _ in range(2))
+    assert plain.content == first.content == second.content
+    assert "content-encoding" not in plain.headers
+    assert first.headers["content-encoding"] == "gzip"
+    assert int(second.headers["content-length"]) < len(plain.content) / 2
+    assert second.headers["x-content-type-options"] == "nosniff"
+    assert second.headers["cache-control"] == plain.headers["cache-control"]
+    assert served.client.get("/assets/nothing.js").status_code == 404
+
+
 def test_the_policy_keeps_a_page_from_loading_anything_else(served: Dashboard) -> None:
     with served.session("Ada") as client:
         policy = client.get("/").headers["content-security-policy"]
