@@ -28,7 +28,8 @@ from milepost.db.engine import new_session
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
 CACHE: Final = 400_000
-MAX_TOUCHES: Final = 16_000
+MAX_TOUCHES: Final = 48_000
+"""Touches that one step takes when so many wait: the more, the more of them meet in one journey."""
 RESCAN: Final = 50
 
 _log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ class Assembler:
         catalog = self._catalog_of(connection)
         if self._compiled is None or self._compiled.version != catalog.version:
             self._compiled = Compiled(catalog)
+            self._forget()  # nodes remember what is above and below them by the former models
         if version != catalog.version:
             if version is not None:
                 for portion in store.root_objects(connection, self._compiled.root_types):
@@ -135,7 +137,6 @@ class Assembler:
     def _retire(self, connection: sa.Connection, compiled: Compiled, now: datetime) -> None:
         """Take away the journeys of models and root types that the catalog no longer has."""
         kinds = {(model.name, kind) for model in compiled.models for kind in model.root_rank}
-        self._journeys = {}
         while found := store.journeys_of_others(connection, kinds):
             self._changed(connection, compiled.catalog, [gone(*row) for row in found], now)
             store.remove_journeys(connection, [row[0] for row in found])
@@ -213,14 +214,11 @@ class Assembler:
         graph = self._graph
         unsure = bool(graph.ahead.pop(correlation.id, None))
         dirty: set[int] = set()
-        edges = correlation.edges
         for model in compiled.models:
             after = graph.owner(correlation, model)
-            correlation.edges = {other: bits for other, bits in edges.items() if other not in new}
-            before = graph.owner(correlation, model)
-            correlation.edges = edges
+            before = graph.owner_among((other for other in correlation.edges if other not in new), model)
             if unsure or before != after:
-                dirty |= {other for other in edges if graph.types[other] in model.root_rank}
+                dirty |= {other for other in correlation.edges if graph.types[other] in model.root_rank}
             if after is not None:
                 dirty.add(correlation.id)
         return dirty

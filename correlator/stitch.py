@@ -21,7 +21,7 @@ CHILD: Final = 8  # an explicit link in which this node is the child
 class Node:
     """An object with its state and its relations: `edges` maps the other object's id to what relates them (bits)."""
 
-    __slots__ = ("above", "below", "edges", "id", "key", "namespace", "naming", "state", "type", "used")
+    __slots__ = ("above", "below", "edges", "id", "key", "namespace", "naming", "owners", "state", "type", "used")
 
     def __init__(self, object_id: int, kind: str, namespace: str, key: str, state: ObjectState) -> None:
         self.id = object_id
@@ -34,6 +34,7 @@ class Node:
         self.used = 0
         self.below: dict[str, list[int]] = {}
         self.above: dict[str, list[int]] = {}
+        self.owners: dict[str, int | None] = {}
 
     def relate(self, other: int, bits: int) -> None:
         """Add a relation; what was concluded from the former ones is forgotten."""
@@ -42,6 +43,7 @@ class Node:
         self.edges[other] = self.edges.get(other, 0) | bits
         self.below = {}
         self.above = {}
+        self.owners = {}
 
 
 class Missing(Exception):
@@ -76,14 +78,17 @@ class Graph:
             raise Missing({z for z in node.naming if z not in self.nodes}) from None
 
     def owner(self, correlation: Node, model: CompiledModel) -> int | None:
-        """The one root that names a correlation (rule 5), or None.
+        """The one root that names a correlation (rule 5), or None."""
+        if model.name not in correlation.owners:
+            correlation.owners[model.name] = self.owner_among(correlation.edges, model)
+        return correlation.owners[model.name]
 
-        Of the root types that name it the most preferred one counts, and no root type may name it twice: a batch
-        job's correlation id, named by many orders, owns nothing.
-        """
+    def owner_among(self, naming: Iterable[int], model: CompiledModel) -> int | None:
+        """Of the root types that name a correlation the most preferred one counts, and no root type may name it twice:
+        a batch job's correlation id, named by many orders, owns nothing."""
         best: tuple[int, int] | None = None
         seen: set[str] = set()
-        for other in correlation.edges:
+        for other in naming:
             kind = self.types[other]
             rank = model.root_rank.get(kind)
             if rank is None:
