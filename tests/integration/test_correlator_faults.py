@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from milepost import contract
+from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.db import tables as t
 from milepost.journeystate import JourneyChange
@@ -174,14 +175,13 @@ def test_while_nothing_can_be_assembled_nothing_is_set_aside(engine: sa.Engine) 
 def members_of(engine: sa.Engine) -> dict[str, set[str]]:
     """The keys of the objects in each journey, by the key of its root."""
     journeys, members = t.journeys.c, t.members.c
-    named = sa.select(t.objects.c.object_id, t.objects.c.key)
-    named = named.union_all(sa.select(t.correlations.c.object_id, t.correlations.c.key))
-    names = named.subquery()
+    named = [sa.select(table.c.object_id, table.c.key) for table in (t.objects, t.correlations)]
+    names = sa.union_all(*named).subquery()
     joined = t.journeys.join(t.members, members.journey_id == journeys.journey_id)
     joined = joined.join(names, names.c.object_id == members.object_id)
     found: dict[str, set[str]] = {}
-    for root, key in rows(engine, sa.select(journeys.key, names.c.key).select_from(joined)):
-        found.setdefault(root, set()).add(key)
+    for row in rows(engine, sa.select(journeys.key, names.c.key.label("member")).select_from(joined)):
+        found.setdefault(row.key, set()).add(row.member)
     return found
 
 
@@ -222,3 +222,16 @@ def test_many_neighbours_are_loaded_at_once(engine: sa.Engine) -> None:
     sa.event.listen(engine, "before_cursor_execute", count)
     chain.settle()
     assert statements < 80
+
+
+def test_a_running_assembler_forgets_what_it_concluded_from_another_catalog(engine: sa.Engine) -> None:
+    chain = Chain(engine)
+    chain.send(event(1, keys={"order": "S1", "return": "R1"}))
+    chain.settle()
+    assert members_of(engine) == {"S1": {"S1", "R1"}}
+    texts = loader.default_texts()
+    fewer = texts["journeys.yaml"].replace("invoice, payment, return]", "invoice, payment]")
+    catalog = loader.load(texts | {"journeys.yaml": fewer})
+    chain.assembler._catalog_of = lambda _: catalog
+    chain.settle()
+    assert members_of(engine) == {"S1": {"S1"}}
