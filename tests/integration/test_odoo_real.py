@@ -254,7 +254,7 @@ def test_an_order_without_a_parcel_is_completed(erp: Erp, engine: sa.Engine) -> 
     name = erp.find("sale.order", ("id", "=", order), fields=["name"])[0]["name"]
     with engine.connect() as connection:
         journey = connection.execute(sa.select(t.journeys).where(t.journeys.c.key == name)).one()
-    assert (journey.state, journey.stage) == ("completed", "invoiced")
+    assert (journey.state, journey.stage) == ("completed", "fulfilled")
 
 
 def test_an_order_that_was_cancelled(erp: Erp, engine: sa.Engine) -> None:
