@@ -28,7 +28,8 @@ from milepost.db.engine import new_session
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
 CACHE: Final = 400_000
-MAX_TOUCHES: Final = 16_000
+MAX_TOUCHES: Final = 48_000
+"""Touches that one step takes when so many wait: the more, the more of them meet in one journey."""
 RESCAN: Final = 50
 
 _log = logging.getLogger(__name__)
@@ -213,14 +214,11 @@ class Assembler:
         graph = self._graph
         unsure = bool(graph.ahead.pop(correlation.id, None))
         dirty: set[int] = set()
-        edges = correlation.edges
         for model in compiled.models:
             after = graph.owner(correlation, model)
-            correlation.edges = {other: bits for other, bits in edges.items() if other not in new}
-            before = graph.owner(correlation, model)
-            correlation.edges = edges
+            before = graph.owner_among((other for other in correlation.edges if other not in new), model)
             if unsure or before != after:
-                dirty |= {other for other in edges if graph.types[other] in model.root_rank}
+                dirty |= {other for other in correlation.edges if graph.types[other] in model.root_rank}
             if after is not None:
                 dirty.add(correlation.id)
         return dirty
