@@ -221,7 +221,7 @@ def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
         column("key", "What", flex=1, width=100, cell="MpKey", wide=False),
         column("summary", "Why", flex=3, width=180, cell="MpLines"),
         column("amount", "Value", width=124, right=True, cell="MpText"),
-        column("since", "Since", width=116, cell="MpTime", wide=False),
+        column("since", "Since", width=130, cell="MpTime", wide=False),
         column("state", "State", width=96, cell="MpBadge"),
     ]
     hidden = alert.items_total - len(items)
