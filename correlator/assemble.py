@@ -28,8 +28,9 @@ from milepost.db.engine import new_session
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
 CACHE: Final = 400_000
-MAX_TOUCHES: Final = 48_000
-"""Touches that one step takes when so many wait: the more, the more of them meet in one journey."""
+MAX_TOUCHES: Final = 96_000
+"""Touches that one step takes when so many wait: the more, the more of them meet in one journey (half as many updates
+as with 16,000 when 20,000 orders are open). A step is then some seconds long; without a backlog steps are small."""
 RESCAN: Final = 50
 
 _log = logging.getLogger(__name__)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from milepost.catalog import loader
+from milepost.catalog.keys import STEPS
 from milepost.catalog.schema import Catalog, KeyRule, Model
 
 CORRELATION: Final = "correlation"
 MAX_NAMESPACE: Final = 256
 """Characters: a namespace is part of an index row, which holds 2,700 bytes."""
-_NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
-_STEPS: Final[Mapping[str, Callable[[str], str]]] = {
-    "strip": str.strip,
-    "upper": str.upper,
-    "lower": str.lower,
-    "strip_zeros": lambda key: key.lstrip("0") or key,
-    "alphanumeric": lambda key: _NOT_ALNUM.sub("", key) or key,
-}
 _PLAIN: Final = KeyRule()
 
 
@@ -145,7 +137,7 @@ class _Rule:
 
 def _compile_rule(rule: KeyRule) -> _Rule:
     junk = frozenset(word.casefold() for word in rule.junk)
-    return _Rule(tuple(_STEPS[name] for name in rule.normalise), junk, rule.namespace)
+    return _Rule(tuple(STEPS[name] for name in rule.normalise), junk, rule.namespace)
 
 
 _PLAIN_RULE: Final = _compile_rule(_PLAIN)

@@ -1,4 +1,4 @@
-"""`milepost demo`, small: it starts by itself, fills itself through the public API, lets one in, and ends when it is asked to."""
+"""`milepost demo`, small: it fills itself through the public API, lets one in, and ends when it is asked to."""
 
 from __future__ import annotations
 
