@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -59,7 +60,11 @@ def _signal_writer(server: EmbeddedPostgres, how: signal.Signals) -> None:
 def _children(pid: int) -> dict[int, str]:
     """The processes of the server, with what they call themselves."""
     numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(number): Path(f"/proc/{number}/cmdline").read_text() for number in numbers}
+    titles: dict[int, str] = {}
+    for number in numbers:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            titles[int(number)] = Path(f"/proc/{number}/cmdline").read_text()
+    return titles
 
 
 def order(number: int, kind: str = "order.received") -> Wire:
