@@ -189,6 +189,19 @@ def create_user(
     return User(name, role, now, None, password is not None)
 
 
+def ensure_admin(connection: sa.Connection, name: str, *, actor: str, now: datetime) -> bool:
+    """Make this administrator, without a password, unless the user is there; whether it was made now.
+
+    Two who find nobody at the same time both get their answer: the second waits for the first, and makes nothing.
+    """
+    row = {"name": name, "password_hash": None, "role": "admin", "created_at": now}
+    statement = insert(users).values(row).on_conflict_do_nothing(index_elements=["name"]).returning(users.c.user_id)
+    made = connection.scalar(statement) is not None
+    if made:
+        audit.record(connection, actor=actor, action="user.created", target=name, now=now, detail={"role": "admin"})
+    return made
+
+
 def set_password(connection: sa.Connection, name: str, password: str, *, actor: str, now: datetime) -> None:
     """Give the user another password. Raises NotFound, or Permanent when it is too short."""
     _change_user(connection, name, password_hash=hash_password(password))

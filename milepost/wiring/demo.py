@@ -135,8 +135,7 @@ def _let_in(settings: Settings, sources: Sequence[str]) -> tuple[dict[str, str],
             ).text
             for source in sources
         }
-        if access.find_user(connection, ADMIN) is None:
-            access.create_user(connection, name=ADMIN, password=None, role="admin", actor=audit.SYSTEM, now=now)
+        access.ensure_admin(connection, ADMIN, actor=audit.SYSTEM, now=now)
         token = access.issue_login(connection, ADMIN, now=now, valid=LOGIN_VALID)
     return keys, resources.login_address(settings, token)
 

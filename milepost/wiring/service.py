@@ -185,8 +185,7 @@ def _started(opened: Resources) -> Started:
     settings, now, login = opened.settings, opened.clock(), None
     with opened.engine.begin() as connection:
         users = access.list_users(connection)
-        if not users:
-            access.create_user(connection, name=ADMIN, password=None, role="admin", actor=audit.SYSTEM, now=now)
+        if not users and access.ensure_admin(connection, ADMIN, actor=audit.SYSTEM, now=now):
             login = resources.login_address(settings, access.issue_login(connection, ADMIN, now=now))
     has_password = any(user.has_password and user.disabled_at is None for user in users)
     return Started(settings.public_url, str(settings.data_dir.resolve()), login, has_password)

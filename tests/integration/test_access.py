@@ -260,3 +260,21 @@ def test_old_tokens_are_thrown_away(engine: sa.Engine) -> None:
 def test_nobody_unknown_gets_a_token(engine: sa.Engine) -> None:
     with engine.begin() as connection, pytest.raises(NotFound, match="no user bob"):
         access.issue_login(connection, "bob", now=NOW)
+
+
+def test_two_who_find_nobody_make_one_administrator(engine: sa.Engine) -> None:
+    made: list[bool] = []
+    with engine.begin() as first:
+        assert access.ensure_admin(first, "admin", actor="system", now=NOW)
+
+        def second() -> None:
+            with engine.begin() as connection:
+                made.append(access.ensure_admin(connection, "admin", actor="system", now=NOW))
+
+        waiting = threading.Thread(target=second)
+        waiting.start()
+    waiting.join(20)
+    assert made == [False]
+    with engine.connect() as connection:
+        assert [user.name for user in access.list_users(connection)] == ["admin"]
+        assert [row[1] for row in actions(connection)].count("user.created") == 1
