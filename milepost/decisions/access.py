@@ -181,11 +181,8 @@ def create_user(
     if role not in ROLES:
         raise Permanent(f"role: give one of {', '.join(ROLES)}")
     password_hash = hash_password(password) if password is not None else None
-    row = {"name": name, "password_hash": password_hash, "role": role, "created_at": now}
-    statement = insert(users).values(row).on_conflict_do_nothing(index_elements=["name"]).returning(users.c.user_id)
-    if connection.scalar(statement) is None:
+    if not _add_user(connection, name, password_hash, role, actor, now):
         raise Conflict(f"there is a user {name} already")
-    audit.record(connection, actor=actor, action="user.created", target=name, now=now, detail={"role": role})
     return User(name, role, now, None, password is not None)
 
 
@@ -194,11 +191,18 @@ def ensure_admin(connection: sa.Connection, name: str, *, actor: str, now: datet
 
     Two who find nobody at the same time both get their answer: the second waits for the first, and makes nothing.
     """
-    row = {"name": name, "password_hash": None, "role": "admin", "created_at": now}
+    return _add_user(connection, name, None, "admin", actor, now)
+
+
+def _add_user(
+    connection: sa.Connection, name: str, password_hash: str | None, role: str, actor: str, now: datetime
+) -> bool:
+    """Insert the user unless the name is taken; whether it was made."""
+    row = {"name": name, "password_hash": password_hash, "role": role, "created_at": now}
     statement = insert(users).values(row).on_conflict_do_nothing(index_elements=["name"]).returning(users.c.user_id)
     made = connection.scalar(statement) is not None
     if made:
-        audit.record(connection, actor=actor, action="user.created", target=name, now=now, detail={"role": "admin"})
+        audit.record(connection, actor=actor, action="user.created", target=name, now=now, detail={"role": role})
     return made
 
 
