@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Annotated, Any, Final, Literal, NewType
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from milepost.clock import from_us, to_us
+from milepost.clock import to_us
 from milepost.errors import InvalidEvent
 
 SPEC_VERSION: Final = "1.0"
@@ -26,7 +26,6 @@ MAX_SKEW_US: Final = 5 * 60 * 1_000_000
 FIRST_TIME: Final = datetime(1990, 1, 1, tzinfo=UTC)
 LAST_TIME: Final = datetime(2101, 1, 1, tzinfo=UTC)
 
-SourceName = NewType("SourceName", str)
 Outcome = Literal["ok", "retried", "failed", "rejected"]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -218,11 +217,6 @@ def times_of(event: Event, received_us: int) -> Times:
     if claimed > received_us + MAX_SKEW_US:
         return Times(received_us, claimed, True)
     return Times(claimed, claimed, False)
-
-
-def json_time(us: int) -> str:
-    """RFC 3339 in UTC with Z."""
-    return from_us(us).isoformat().replace("+00:00", "Z")
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from milepost.db.staging import stage
-from milepost.db.tables import objects
 
 
 class Ref(NamedTuple):
@@ -85,9 +84,3 @@ def refs_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, Ref]:
     )
     rows = connection.execute(statement, {"ids": sorted(ids), "correlation": CORRELATION})
     return {row[0]: Ref(row[1], row[2], row[3]) for row in rows}
-
-
-def find(connection: sa.Connection, kind: str, key: str) -> dict[Ref, int]:
-    """All objects of a type with a normalised key, over all namespaces."""
-    statement = sa.select(objects).where(objects.c.key == key, objects.c.type == kind)
-    return {Ref(row.type, row.namespace, row.key): row.object_id for row in connection.execute(statement)}
