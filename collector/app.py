@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,13 +18,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector import openapi
-from collector.api import Events
+from collector.catalogs import CurrentCatalog
 from collector.commit import Writer
 from collector.health import Health, response_of
+from collector.intake import Intake
 from collector.keys import KeyRing
 from collector.metrics import Metrics
 from collector.problems import internal_error, problem
 from collector.store import Store
+from collector.ways import Endpoint, Way
+from collector.ways.events import Events
 from milepost import settings
 from milepost.clock import Clock, utc_now
 
@@ -69,33 +72,46 @@ def make_app(
     limits = limits or settings.Ingest()
     metrics = Metrics()
     writer = Writer(database_url, metrics, queue_events=limits.queue_events, commit_events=limits.commit_events)
-    keys = KeyRing(store)
+    keys, catalog = KeyRing(store), CurrentCatalog(store.catalog)
+    intake = Intake(limits, keys, writer, catalog, clock, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _running(writer, keys):
+        async with _running(writer, keys, catalog):
             yield
 
     app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.limits = limits
-    app.events = ServerErrorMiddleware(Events(limits, keys, writer, clock, metrics), handler=_internal_error)
-    app.router.routes.append(Route(PATH, app.events, methods=_METHODS, include_in_schema=False))
+    for name, path, methods, way in _ways(intake):
+        endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_internal_error)
+        app.router.routes.append(Route(path, endpoint, methods=methods, include_in_schema=False))
+        if path == PATH:
+            app.events = endpoint
     app.add_exception_handler(HTTPException, _http_error)
     _add_health(app, Health(store, metrics, writer))
     return app
 
 
+def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
+    """Every way in: its name in the metrics, path, methods, and who answers."""
+    return [("events", PATH, _METHODS, Events(intake))]
+
+
 @contextlib.asynccontextmanager
-async def _running(writer: Writer, keys: KeyRing) -> AsyncIterator[None]:
+async def _running(writer: Writer, keys: KeyRing, catalog: CurrentCatalog) -> AsyncIterator[None]:
     writing = asyncio.create_task(writer.run(), name="writer")
-    flushing = asyncio.create_task(_flush_forever(keys), name="key use")
+    beside = [
+        asyncio.create_task(_flush_forever(keys), name="key use"),
+        asyncio.create_task(catalog.refresh(), name="catalog"),
+    ]
     try:
         yield
     finally:
         writer.close()
         await _finish(writing)
-        flushing.cancel()
-        await asyncio.gather(flushing, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await keys.flush()
 
 

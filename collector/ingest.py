@@ -42,6 +42,16 @@ class Sender(Protocol):
     def may_send(self, source: str, event_type: str) -> bool: ...
 
 
+class Principal(Sender, Protocol):
+    """Whoever sends over HTTP: an API key, or a source that proved itself by a signature."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one event may weigh, in bytes."""

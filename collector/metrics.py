@@ -15,7 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "Requests to /v1/events, by status", "status")
+        self._requests = self._counter("requests", "Requests by way in and status", "way", "status")
         self._events = self._counter("events", "Events by outcome: accepted, refused, forbidden", "outcome")
         self._unkept = self._counter(
             "refusals_not_kept", "Refused events that did not go to quarantine: repeated, allowance", "why"
@@ -32,12 +32,12 @@ class Metrics:
         self.queue_events = self._gauge("queue_events", "Events that wait for their commit")
         self.held_bytes = self._gauge("held_bytes", "Bytes of request bodies in memory")
         self.database_up = self._gauge("database_up", "1 while the writer is connected")
-        self._by_status: dict[int, Counter] = {}
+        self._answered: dict[tuple[str, int], Counter] = {}
 
-    def count_request(self, status: int) -> None:
-        child = self._by_status.get(status)
+    def count_request(self, way: str, status: int) -> None:
+        child = self._answered.get((way, status))
         if child is None:
-            child = self._by_status[status] = self._requests.labels(str(status))
+            child = self._answered[way, status] = self._requests.labels(way, str(status))
         child.inc()
 
     def text(self) -> bytes:

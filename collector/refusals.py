@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-from collector.ingest import Rejection
+from collector.ingest import Principal, Rejection
 from collector.metrics import Metrics
 from collector.rates import Buckets
-from milepost.auth import ApiKey
 from milepost.inbox.quarantine import Refusal
 
 BURST_BYTES: Final = 32 * 1024 * 1024
@@ -40,15 +39,15 @@ class Gate:
         self._seen: OrderedDict[bytes, datetime] = OrderedDict()
         self._warned: dict[str, datetime] = {}
 
-    def admit(self, key: ApiKey, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
+    def admit(self, key: Principal, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
         return [_refusal(key, item, now) for item in rejected if self._admits(key, item, now)]
 
-    def forget(self, refusals: Sequence[Refusal], key: ApiKey) -> None:
+    def forget(self, refusals: Sequence[Refusal], key: Principal) -> None:
         """They were not committed after all: the retry is no repetition."""
         for refusal in refusals:
             self._seen.pop(_digest(key, refusal.reason, refusal.body), None)
 
-    def _admits(self, key: ApiKey, item: Rejection, now: datetime) -> bool:
+    def _admits(self, key: Principal, item: Rejection, now: datetime) -> bool:
         digest = _digest(key, item.error, item.body)
         before = self._seen.get(digest)
         if before is not None and now - before < REPEAT_AFTER:
@@ -68,17 +67,17 @@ class Gate:
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _warn(self, key: ApiKey, now: datetime) -> None:
+    def _warn(self, key: Principal, now: datetime) -> None:
         before = self._warned.get(key.key_id)
         if before is None or now - before >= _WARN_EVERY:
             self._warned[key.key_id] = now
             _log.warning("key %s (%s) sends more refused events than quarantine keeps", key.key_id, key.name)
 
 
-def _digest(key: ApiKey, reason: str, body: bytes) -> bytes:
+def _digest(key: Principal, reason: str, body: bytes) -> bytes:
     return blake2b(b"\x00".join((key.key_id.encode(), reason.encode(), body)), digest_size=16).digest()
 
 
-def _refusal(key: ApiKey, item: Rejection, now: datetime) -> Refusal:
+def _refusal(key: Principal, item: Rejection, now: datetime) -> Refusal:
     source = item.source or key.default_source or ""
     return Refusal(now, source, "refused", item.error, item.id, item.body, key.name)

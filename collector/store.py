@@ -9,8 +9,10 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from milepost.auth import ApiKey
+from milepost.catalog.schema import Catalog
 from milepost.db import schema
 from milepost.decisions import access
+from milepost.decisions.catalog import CatalogCache
 from milepost.errors import Unavailable
 
 
@@ -23,15 +25,19 @@ class Store(Protocol):
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used, by key_id."""
 
+    def catalog(self) -> Catalog:
+        """The catalog in force."""
+
     def check_ready(self) -> None:
         """Raises Unavailable unless the database answers and has this version's schema."""
 
 
 class DatabaseStore:
-    """The store on an engine, which stays the caller's."""
+    """The store on an engine, which stays the caller's. `catalogs` knows which catalog there is at first."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, catalogs: CatalogCache | None = None) -> None:
         self._engine = engine
+        self._catalogs = catalogs or CatalogCache()
 
     def find_key(self, key_id: str) -> ApiKey | None:
         with self._engine.connect() as connection:
@@ -40,6 +46,10 @@ class DatabaseStore:
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         with self._engine.begin() as connection:
             access.touch_keys(connection, used)
+
+    def catalog(self) -> Catalog:
+        with self._engine.begin() as connection:
+            return self._catalogs.active(connection)
 
     def check_ready(self) -> None:
         with self._engine.connect() as connection:

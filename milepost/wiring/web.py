@@ -32,7 +32,7 @@ def collector_app(resources: Resources) -> FastAPI:
     url = libpq_url(resources.engine.url.render_as_string(hide_password=False))
     return make_app(
         database_url=url,
-        store=DatabaseStore(resources.engine),
+        store=DatabaseStore(resources.engine, resources.cache),
         limits=resources.settings.ingest,
         clock=resources.clock,
     )

@@ -20,11 +20,12 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector import api, server
+from collector import intake, server
 from collector.app import make_app
 from collector.store import DatabaseStore
 from milepost import settings
 from milepost.auth import ApiKey
+from milepost.catalog.schema import Catalog
 from milepost.clock import utc_now
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.db.schema import run_migrations
@@ -199,6 +200,9 @@ def test_keys_that_cannot_be_looked_up_are_a_503() -> None:
         def touch_keys(self, used: Any) -> None:
             raise Unavailable("database: gone")
 
+        def catalog(self) -> Catalog:
+            raise Unavailable("database: gone")
+
         def check_ready(self) -> None:
             raise Unavailable("database: gone")
 
@@ -311,7 +315,7 @@ def test_a_head_that_never_ends_is_hung_up_on(served: Served, monkeypatch: pytes
 
 
 def test_a_body_that_never_ends_is_a_408(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(intake, "BODY_SECONDS", 0.2)
     head = (
         f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: {BATCH}\r\nContent-Length: 9\r\n"
         f"Authorization: Bearer {served.keys['north']}\r\n\r\n["

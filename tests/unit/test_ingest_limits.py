@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import encoding
-from collector.api import Room
 from collector.ingest import Rejection
+from collector.intake import Room
 from collector.keys import KeyRing
 from collector.metrics import Metrics
 from collector.rates import Buckets

@@ -1,0 +1,227 @@
+"""What every way in shares: who sends, how much may be in memory, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+from starlette.types import Receive
+
+from collector import encoding
+from collector.catalogs import CurrentCatalog
+from collector.commit import Writer
+from collector.ingest import Accepted, Limits, Principal, validate
+from collector.keys import KeyRing
+from collector.metrics import Metrics
+from collector.problems import TooSlow
+from collector.rates import Buckets
+from collector.refusals import Gate
+from milepost import settings
+from milepost.auth import ApiKey, allows
+from milepost.catalog.schema import Catalog
+from milepost.clock import Clock, to_us
+from milepost.errors import (
+    MalformedBody,
+    NotAllowed,
+    NotAuthenticated,
+    Overloaded,
+    RateLimited,
+    TooLarge,
+    Transient,
+)
+
+BODY_SECONDS: Final = 30
+"""How long a sender may take to hand over one body."""
+_HELD_BODIES: Final = 16
+"""Bodies of the largest size that may be in memory at once, all requests together."""
+_INLINE_BYTES: Final = 64 * 1024
+"""Compressed bodies up to this are undone at once, larger ones in a thread."""
+
+Headers = Mapping[bytes, bytes]
+"""Header names in lower case; of a repeated header the last value."""
+
+
+class Disconnected(Exception):
+    """The sender left before its request was complete."""
+
+
+class Intake:
+    """Takes events for every way in: authenticated, bounded, validated, and on stable storage when `take` returns."""
+
+    def __init__(
+        self,
+        limits: settings.Ingest,
+        keys: KeyRing,
+        writer: Writer,
+        catalog: CurrentCatalog,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.metrics = metrics
+        self._event_limits = Limits(event_bytes=limits.max_event_bytes)
+        self._rates = Buckets(limits.rate_per_key, limits.rate_per_key)
+        self._room = Room(_HELD_BODIES * limits.max_body_bytes)
+        self._gate = Gate(metrics)
+        self._keys = keys
+        self._writer = writer
+        self._catalog = catalog
+        metrics.held_bytes.set_function(lambda: self._room.held)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog in force, a few seconds old at most while the database answers. Raises Unavailable at first."""
+        return self._catalog.current()
+
+    async def sender(self, headers: Headers) -> ApiKey:
+        """The key of a request, which may send now. Raises NotAuthenticated, NotAllowed, RateLimited, Transient."""
+        now = self.clock()
+        key = await self._keys.authenticate(_presented(headers), now)
+        if not allows(key.scopes, "send"):
+            raise NotAllowed("this key may not send events")
+        self.check_rate(key.key_id, now)
+        return key
+
+    def check_rate(self, key_id: str, now: datetime) -> None:
+        """Raises RateLimited while a sender is over its events a second."""
+        wait = self._rates.wait(key_id, now)
+        if wait:
+            raise RateLimited(f"over {self.limits.rate_per_key} events a second", retry_after=wait)
+
+    @asynccontextmanager
+    async def body(self, headers: Headers, receive: Receive) -> AsyncIterator[bytes]:
+        """The request's whole body, decompressed; its memory is counted until the block ends.
+
+        Raises UnsupportedFormat, TooLarge, TooSlow, Overloaded, MalformedBody, Disconnected.
+        """
+        coding = encoding.known(headers.get(b"content-encoding", b"").decode("latin-1"))
+        body = _Body(self._room, self.limits.max_body_bytes)
+        try:
+            await body.read(headers, receive)
+            if coding is not None:
+                await body.decompress(coding)
+            yield body.data
+        finally:
+            body.release()
+
+    async def take(
+        self, bodies: Sequence[bytes], key: Principal, *, lenient: bool = False, now: datetime | None = None
+    ) -> Accepted:
+        """Judge structured JSON events and keep them, accepted and refused ones in one commit.
+
+        Returns when they are on stable storage. `lenient`: see `collector.ingest.validate`. Raises Transient.
+        """
+        now = now or self.clock()
+        self._rates.take(key.key_id, len(bodies) or 1, now)
+        verdict = validate(bodies, received_us=to_us(now), sender=key, lenient=lenient, limits=self._event_limits)
+        await self._keep(verdict, key, now)
+        self._count(verdict)
+        return verdict
+
+    async def _keep(self, verdict: Accepted, key: Principal, now: datetime) -> None:
+        refusals = self._gate.admit(key, verdict.rejected, now)
+        if not verdict.entries and not refusals:
+            return
+        try:
+            await self._writer.submit(verdict.entries, refusals)
+        except Transient:
+            self._gate.forget(refusals, key)
+            raise
+
+    def _count(self, verdict: Accepted) -> None:
+        self.metrics.request_events.observe(len(verdict.entries) + len(verdict.rejected))
+        self.metrics.accepted.inc(len(verdict.entries))
+        if verdict.rejected:
+            forbidden = sum(item.forbidden for item in verdict.rejected)
+            self.metrics.forbidden.inc(forbidden)
+            self.metrics.refused.inc(len(verdict.rejected) - forbidden)
+
+
+class Room:
+    """The memory that request bodies may take, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Raises Overloaded when it is full."""
+        if self.held and self.held + size > self._limit:
+            raise Overloaded("too many large requests at once", retry_after=1)
+        self.held += size
+
+    def give(self, size: int) -> None:
+        self.held -= size
+
+
+class _Body:
+    """A request body in memory, and its share of the room."""
+
+    def __init__(self, room: Room, limit: int) -> None:
+        self._room = room
+        self._limit = limit
+        self._taken = 0
+        self.data = b""
+
+    async def read(self, headers: Headers, receive: Receive) -> None:
+        """Raises TooLarge, TooSlow, Overloaded."""
+        self._refuse_announced(headers.get(b"content-length", b""))
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                self.data = await self._chunks(receive)
+        except TimeoutError as error:
+            raise TooSlow(f"the body did not arrive within {BODY_SECONDS} seconds") from error
+
+    async def decompress(self, coding: str) -> None:
+        if len(self.data) <= _INLINE_BYTES:
+            plain = encoding.decompress(self.data, coding, self._limit)
+        else:
+            plain = await asyncio.to_thread(encoding.decompress, self.data, coding, self._limit)
+        self._take(len(plain))
+        self.data = plain
+
+    def release(self) -> None:
+        self._room.give(self._taken)
+        self._taken = 0
+        self.data = b""
+
+    async def _chunks(self, receive: Receive) -> bytes:
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            chunk = message.get("body", b"")
+            self._take(len(chunk))
+            if self._taken > self._limit:
+                raise self._too_large()
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _take(self, size: int) -> None:
+        self._room.take(size)
+        self._taken += size
+
+    def _refuse_announced(self, length: bytes) -> None:
+        if length and not length.isdigit():
+            raise MalformedBody("Content-Length is not a number")
+        if len(length) > 18 or int(length or 0) > self._limit:
+            raise self._too_large()
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body has more than {self._limit} bytes")
+
+
+def _presented(headers: Headers) -> str:
+    """The key that came with a request, as text. Raises NotAuthenticated."""
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.decode("latin-1")
+    if b"x-api-key" in headers:
+        return headers[b"x-api-key"].decode("latin-1")
+    raise NotAuthenticated("send the header `Authorization: Bearer mp_…` with a key that may send events")
