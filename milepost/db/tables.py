@@ -184,12 +184,13 @@ api_keys = table(
     required("name", Text),
     required("sources", JSONB),  # list of source patterns; the first without wildcard is the default source
     required("types", JSONB),  # list of event type patterns
-    required("scopes", JSONB),  # list: send, read
+    required("scopes", JSONB),  # list of milepost.auth.Scope
     required("created_at", TIME),
     required("created_by", Text),
     optional("expires_at", TIME),
     optional("revoked_at", TIME),
     optional("last_used_at", TIME),
+    optional("successor", Text),  # the key that took its place, once rotated
 )
 
 users = table(
@@ -202,6 +203,7 @@ users = table(
     required("role", Text),
     required("created_at", TIME),
     optional("disabled_at", TIME),
+    optional("sessions_from", TIME),  # sessions begun before are over
     CheckConstraint("role in ('viewer', 'operator', 'analyst', 'admin')", name="role"),
 )
 
@@ -213,6 +215,14 @@ login_tokens = table(
     required("user_name", Text),
     required("expires_at", TIME),
     optional("used_at", TIME),
+)
+
+ended_sessions = table(
+    "input",
+    "ended_sessions",
+    "milepost.decisions.access",
+    Column("session_hash", LargeBinary, primary_key=True),  # of a session that was logged out
+    required("expires_at", TIME),  # then the session ends by itself, and the row goes
 )
 
 catalog_versions = table(
@@ -236,12 +246,14 @@ audit = table(
     "input",
     "audit",
     "milepost.decisions.audit",
-    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("audit_id", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … without gaps
     required("at", TIME),
     required("actor", Text),
     required("action", Text),
     required("target", Text),
-    required("detail", JSONB, server_default=text("'{}'::jsonb")),
+    required("detail", JSONB),
+    required("previous", LargeBinary),  # `hash` of the row before
+    required("hash", LargeBinary),  # of this row's content, `previous` included: milepost.decisions.audit
     Index("audit_at_idx", "at"),
 )
 

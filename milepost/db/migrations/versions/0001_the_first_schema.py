@@ -216,19 +216,20 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("successor", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("key_id", name=op.f("api_keys_pkey")),
         schema="input",
     )
     op.create_table(
         "audit",
-        sa.Column("audit_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("audit_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
-        sa.Column(
-            "detail", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'::jsonb"), nullable=False
-        ),
+        sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("previous", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("audit_id", name=op.f("audit_pkey")),
         schema="input",
     )
@@ -258,6 +259,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("object_id", name=op.f("correlations_pkey")),
         sa.UniqueConstraint("key", name=op.f("correlations_key_key")),
+        schema="input",
+    )
+    op.create_table(
+        "ended_sessions",
+        sa.Column("session_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("session_hash", name=op.f("ended_sessions_pkey")),
         schema="input",
     )
     op.create_table(
@@ -403,6 +411,7 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sessions_from", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("role in ('viewer', 'operator', 'analyst', 'admin')", name=op.f("users_role_check")),
         sa.PrimaryKeyConstraint("user_id", name=op.f("users_pkey")),
         sa.UniqueConstraint("name", name=op.f("users_name_key")),
