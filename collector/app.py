@@ -128,6 +128,7 @@ async def _finish(writing: asyncio.Task[None]) -> None:
 
 async def _flush_forever(keys: KeyRing) -> None:
     while True:
+        await keys.learn()
         await asyncio.sleep(_FLUSH_SECONDS)
         await keys.flush()
 

@@ -77,10 +77,13 @@ class Intake:
         """The catalog in force, a few seconds old at most while the database answers. Raises Unavailable at first."""
         return self._catalog.current()
 
-    async def sender(self, headers: Headers) -> ApiKey:
-        """The key of a request, which may send now. Raises NotAuthenticated, NotAllowed, RateLimited, Transient."""
+    async def sender(self, headers: Headers, client: str | None = None) -> ApiKey:
+        """The key of a request from `client`, which may send now.
+
+        Raises NotAuthenticated, NotAllowed, RateLimited, Transient.
+        """
         now = self.clock()
-        key = await self._keys.authenticate(_presented(headers), now)
+        key = await self._keys.authenticate(_presented(headers), now, client)
         if not allows(key.scopes, "send"):
             raise NotAllowed("this key may not send events")
         self.check_rate(key.key_id, now)

@@ -1,7 +1,8 @@
 """Who sends: API keys looked up in the background and remembered for a few seconds.
 
-A revoked key stops working once its entry is `ttl` seconds old. Unknown keys are remembered too, in bounded number, and
-only so many of them are looked up at the same time: guessing keys costs the guesser, not the database.
+A revoked key stops working once its entry is `ttl` seconds old. Unknown keys are remembered too, in bounded number,
+only so many of them are looked up at the same time, and after too many failures none: guessing keys costs the guesser,
+not the database. The ids of all keys are read now and then, so that a real one always comes through.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collector.store import Store
 from milepost import auth
 from milepost.auth import ApiKey
 from milepost.errors import NotAuthenticated, Overloaded, Transient
+from milepost.guard import Guard
 
 _NO_SECRET: Final = auth.hash_secret("")
 _MAX_ID: Final = 64
@@ -41,8 +43,10 @@ class KeyRing:
         ttl: timedelta = timedelta(seconds=5),
         remember: int = 10_000,
         strangers: int = 8,
+        guard: Guard | None = None,
     ) -> None:
         self._store = store
+        self._guard = guard or Guard()
         self._ttl = ttl
         self._remember = remember
         self._strangers = strangers
@@ -50,8 +54,19 @@ class KeyRing:
         self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._used: dict[str, datetime] = {}
 
-    async def authenticate(self, presented: str, now: datetime) -> ApiKey:
-        """The usable key that was presented. Raises NotAuthenticated, or Transient when that can't be told now."""
+    async def authenticate(self, presented: str, now: datetime, client: str | None = None) -> ApiKey:
+        """The usable key that was presented. `client`: the address that it came from.
+
+        Raises NotAuthenticated, RateLimited after too many of those, or Transient when it can't be told now.
+        """
+        self._guard.admit(client, presented[len(auth.PREFIX) + 1 :].partition("_")[0], now)
+        try:
+            return await self._authenticate(presented, now)
+        except NotAuthenticated:
+            self._guard.failed(client, now)
+            raise
+
+    async def _authenticate(self, presented: str, now: datetime) -> ApiKey:
         key_id, secret = auth.split_key(presented)
         if len(key_id) > _MAX_ID or not (key_id.isascii() and key_id.isalnum()):
             raise NotAuthenticated(_REFUSED)
@@ -74,6 +89,13 @@ class KeyRing:
         except Transient as error:
             _log.info("last use of %d keys not written yet: %s", len(used), error)
             self._used = {**used, **self._used}
+
+    async def learn(self) -> None:
+        """Read which ids are real; what fails is tried again the next time."""
+        try:
+            self._guard.know(await asyncio.to_thread(self._store.key_ids))
+        except Transient as error:
+            _log.info("the ids of keys are not known yet: %s", error)
 
     async def _look_up(self, key_id: str, now: datetime) -> ApiKey | None:
         """One look-up a key, whoever else waits for it."""

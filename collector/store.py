@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class Store(Protocol):
 
     def find_key(self, key_id: str) -> ApiKey | None:
         """The stored key, revoked and expired ones too; None when there is none."""
+
+    def key_ids(self) -> Collection[str]:
+        """The ids of all keys that are not revoked."""
 
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used, by key_id."""
@@ -42,6 +45,10 @@ class DatabaseStore:
     def find_key(self, key_id: str) -> ApiKey | None:
         with self._engine.connect() as connection:
             return access.find_key(connection, key_id)
+
+    def key_ids(self) -> Collection[str]:
+        with self._engine.connect() as connection:
+            return access.key_ids(connection)
 
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         with self._engine.begin() as connection:

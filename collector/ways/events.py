@@ -29,7 +29,7 @@ class Events:
     async def answer(self, call: Call, receive: Receive) -> Answer:
         if call.method == "OPTIONS":
             return self._handshake(call.headers)
-        key = await self._intake.sender(call.headers)
+        key = await self._intake.sender(call.headers, call.client)
         # everything that a header can tell is told before the body is read
         content_type = call.headers.get(b"content-type", b"").decode("latin-1")
         kind = format_of(content_type, call.all_headers)

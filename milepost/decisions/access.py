@@ -120,6 +120,11 @@ def find_key(connection: sa.Connection, key_id: str) -> ApiKey | None:
     return _key(row) if row is not None else None
 
 
+def key_ids(connection: sa.Connection) -> frozenset[str]:
+    """The ids of the keys that are not revoked."""
+    return frozenset(connection.scalars(sa.select(api_keys.c.key_id).where(api_keys.c.revoked_at.is_(None))))
+
+
 def list_keys(connection: sa.Connection) -> list[KeyRecord]:
     """All keys, the newest first."""
     rows = connection.execute(sa.select(api_keys).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id))

@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 20, 10, 0, 2, 120, tzinfo=UTC)
 
 def fill(connection: sa.Connection, count: int = 5) -> None:
     for index in range(count):
-        detail = {"index": index, "name": "Žofia \u2028 \"x\"", "many": ["b", "a"], "none": None, "odd": 1.50}
+        detail = {"index": index, "name": 'Žofia \u2028 "x"', "many": ["b", "a"], "none": None, "odd": 1.50}
         at = NOW + timedelta(minutes=index)
         audit.record(connection, actor="ann", action="key.created", target=f"k{index}", now=at, detail=detail)
 

@@ -197,6 +197,9 @@ def test_keys_that_cannot_be_looked_up_are_a_503() -> None:
         def find_key(self, key_id: str) -> ApiKey | None:
             raise Unavailable("database: gone")
 
+        def key_ids(self) -> list[str]:
+            raise Unavailable("database: gone")
+
         def touch_keys(self, used: Any) -> None:
             raise Unavailable("database: gone")
 
