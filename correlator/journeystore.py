@@ -87,7 +87,7 @@ def load_journeys(connection: sa.Connection, roots: Collection[int]) -> dict[tup
 
 def journey_ids(connection: sa.Connection, count: int) -> list[int]:
     numbers = connection.scalars(
-        sa.text("SELECT nextval('derived.journey_ids') FROM generate_series(1, :count)"), {"count": count}
+        sa.text("SELECT nextval('input.journey_ids') FROM generate_series(1, :count)"), {"count": count}
     )
     return list(numbers)
 

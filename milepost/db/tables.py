@@ -68,7 +68,8 @@ def optional(name: str, kind: Any, **options: Any) -> Column[Any]:
 object_ids = Sequence("object_ids", schema="input", metadata=metadata, cache=1)
 """Ids of objects and of correlations: one space, so that both can be members of a journey."""
 event_numbers = Sequence("event_numbers", schema="input", metadata=metadata, cache=1)
-journey_ids = Sequence("journey_ids", schema="derived", metadata=metadata, cache=1)
+journey_ids = Sequence("journey_ids", schema="input", metadata=metadata, cache=1)
+"""Not among what is derived: a rebuild keeps the ids of journeys, and gives new ones none that was ever used."""
 
 event_log = table(
     "input",

@@ -20,8 +20,8 @@ def upgrade() -> None:
     timescale.prepare(op.get_bind())
     op.execute("CREATE SCHEMA IF NOT EXISTS derived")
     op.execute("CREATE SCHEMA IF NOT EXISTS record")
-    op.execute("CREATE SEQUENCE derived.journey_ids CACHE 1")
     op.execute("CREATE SEQUENCE input.event_numbers CACHE 1")
+    op.execute("CREATE SEQUENCE input.journey_ids CACHE 1")
     op.execute("CREATE SEQUENCE input.object_ids CACHE 1")
     op.create_table(
         "anomaly_models",
