@@ -17,8 +17,9 @@ import sqlalchemy as sa
 import yaml
 
 from collector.formats import ocel
-from collector.formats.tables import RowReader, read_mapping
+from collector.formats.mapping import Mapping as EventMapping
 from collector.ingest import Rejection, validate
+from milepost.catalog import mapping as mappings
 from milepost.clock import Clock, to_us
 from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
 from milepost.inbox import log, quarantine
@@ -54,11 +55,10 @@ class Importer:
 
 def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, progress: Progress) -> Report:
     """Import a table. Raises CatalogError (mapping), MalformedBody (file), NotFound."""
-    mapping = read_mapping(mapping_path.name, _text(mapping_path, "utf-8"))
-    reader = RowReader(mapping)
-    lines = _text(path, mapping.encoding)
-    table = csv.DictReader(StringIO(lines), restval="", delimiter=mapping.delimiter)
-    missing = reader.columns() - set(table.fieldnames or ())
+    mapping, form = read_mapping(mapping_path)
+    lines = _text(path, form.encoding)
+    table = csv.DictReader(StringIO(lines), restval="", delimiter=form.delimiter)
+    missing = mapping.columns() - set(table.fieldnames or ())
     if missing:
         raise CatalogError(f"{mapping_path.name}: {path.name} has no column {', '.join(sorted(missing))}")
     try:
@@ -66,18 +66,32 @@ def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, 
     except csv.Error as error:
         raise MalformedBody(f"{path.name}: line {table.line_num + 1}: {error}") from error
     report = Report(units=len(rows))
-    made = _row_events(reader, rows, report)
-    _send(engine, Importer(mapping.source), made, clock, report, progress)
+    made = _row_events(mapping, rows, report)
+    _send(engine, Importer(mapping.spec.source), made, clock, report, progress)
     return report
 
 
-def _row_events(reader: RowReader, rows: list[dict[str | Any, str | Any]], report: Report) -> Iterator[Unit]:
+def read_mapping(path: Path) -> tuple[EventMapping, mappings.TableForm]:
+    """A mapping that can stand alone: it says what the rows of which source are. Raises CatalogError, NotFound."""
+    spec = mappings.read(path.name, _text(path, "utf-8"))
+    if spec.table is None:
+        raise CatalogError(f"{path.name}: table: missing; `table: {{}}` says that the texts are names of columns")
+    for name in ("source", "id"):
+        if not getattr(spec, name):
+            raise CatalogError(f"{path.name}: {name}: missing; an import needs it")
+    for index, rule in enumerate(spec.events):
+        if rule.time is None:
+            raise CatalogError(f"{path.name}: events[{index}].time: missing; the time of an import never stands in")
+    return EventMapping(spec), spec.table
+
+
+def _row_events(mapping: EventMapping, rows: list[dict[str | Any, str | Any]], report: Report) -> Iterator[Unit]:
     for number, row in enumerate(rows, start=2):
         more = row.pop(None, None)  # where csv puts what has no column
         try:
             if more is not None:
                 raise InvalidEvent(f"{len(row) + len(more)} fields for {len(row)} columns; a text may lack its quotes")
-            events = reader.events(row)
+            events = mapping.events(row, source=mapping.spec.source)
         except InvalidEvent as error:
             body = msgspec.json.encode(row if more is None else {**row, "": more})
             yield [Rejection(number, None, f"line {number}: {error}", body, None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Mapping
 from datetime import date
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import schema
+from milepost.catalog import mapping, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -26,14 +27,20 @@ FILES: Final = (
     "sources.yaml",
     "partners.yaml",
 )
+MAPPINGS: Final = "mappings/"
+"""The folder of mappings; each file is one, and its name is the mapping's."""
 T = TypeVar("T")
 Texts = Mapping[str, str]
+
+_ident: Final = re.compile(r"[a-z][a-z0-9_\-]{0,63}")
 
 
 def default_texts() -> dict[str, str]:
     """The built-in catalog: {file name: YAML text}."""
     folder = resources.files("milepost.catalog") / "default"
-    return {name: (folder / name).read_text("utf-8") for name in FILES}
+    found = {name: (folder / name).read_text("utf-8") for name in FILES}
+    mappings = (item for item in (folder / "mappings").iterdir() if item.name.endswith(".yaml"))
+    return found | {MAPPINGS + item.name: item.read_text("utf-8") for item in mappings}
 
 
 def read_texts(folder: Path | None) -> dict[str, str]:
@@ -47,7 +54,7 @@ def read_texts(folder: Path | None) -> dict[str, str]:
         if path.name not in FILES:
             raise CatalogError(f"{path.name}: unknown catalog file; known are {', '.join(FILES)}")
         texts[path.name] = path.read_text("utf-8")
-    return texts
+    return texts | {MAPPINGS + path.name: path.read_text("utf-8") for path in sorted(folder.glob("mappings/*.yaml"))}
 
 
 def load(texts: Texts) -> Catalog:
@@ -61,7 +68,8 @@ _one_at_a_time: Final = threading.Lock()
 
 
 def _load(texts: Texts) -> Catalog:
-    docs = {name: _parse(name, texts[name]) for name in FILES}
+    names = [*FILES, *sorted(name for name in texts if name.startswith(MAPPINGS))]
+    docs = {name: _parse(name, texts[name]) for name in names}
     journeys, slas, partners = (
         docs["journeys.yaml"],
         docs["slas.yaml"],
@@ -92,6 +100,7 @@ def _load(texts: Texts) -> Catalog:
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
+        mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
     check(catalog)
     versions = {policy.name: _policy_version(policy, catalog) for policy in policies}
@@ -129,6 +138,13 @@ def _named(file: str, section: str, value: Any, kind: type[T]) -> dict[str, T]:
     if not isinstance(value, dict):
         raise CatalogError(f"{file}: {section}: expected a mapping of names")
     return {str(name): _convert(file, str(name), item, kind) for name, item in value.items()}
+
+
+def _mapping_name(file: str) -> str:
+    name = file.removeprefix(MAPPINGS).removesuffix(".yaml")
+    if not _ident.fullmatch(name):
+        raise CatalogError(f"{file}: a mapping's name is lower case letters, digits, - and _, and begins with a letter")
+    return name
 
 
 def _policies(value: Any) -> list[Policy]:

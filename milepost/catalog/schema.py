@@ -1,4 +1,4 @@
-"""The shape of the catalog: journey models, SLA policies, calendars, routes, sources, partners.
+"""The shape of the catalog: journey models, SLA policies, calendars, routes, sources, partners, mappings.
 
 These are plain frozen structs, made from YAML by milepost/catalog/loader.py, which also checks what types can't say.
 """
@@ -9,6 +9,8 @@ import re
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
+
+from milepost.catalog.mapping import MappingSpec
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -212,3 +214,4 @@ class Catalog(Struct, frozen=True):
     anomaly: AnomalySpec
     policy_versions: dict[str, str]
     """For each policy the hash of its canonical form with its calendar."""
+    mappings: dict[str, MappingSpec]

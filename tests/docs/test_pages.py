@@ -10,8 +10,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from collector.formats.tables import read_mapping
-from milepost.catalog import loader
+from milepost.catalog import loader, mapping
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, all_blocks, anchors, blocks, links, name_of
 
 FILE = re.compile(r"# (\w+\.yaml)$", re.MULTILINE)
@@ -50,7 +49,7 @@ def test_yaml_loads(block: Block) -> None:
     if texts.keys() <= set(loader.FILES):
         loader.load({**loader.default_texts(), **texts})
     elif "mapping.yaml" in texts:
-        read_mapping("mapping.yaml", block.text)
+        mapping.read("mapping.yaml", block.text)
     else:
         assert isinstance(yaml.safe_load(block.text), dict)
 
@@ -60,9 +59,9 @@ def test_example_catalogs_load(folder: Path) -> None:
     loader.load(loader.read_texts(folder))
 
 
-@pytest.mark.parametrize("mapping", sorted(DOCS.glob("examples/*/mapping.yaml")), ids=name_of)
-def test_example_mappings_load(mapping: Path) -> None:
-    read_mapping(mapping.name, mapping.read_text("utf-8"))
+@pytest.mark.parametrize("path", sorted(DOCS.glob("examples/*/mapping.yaml")), ids=name_of)
+def test_example_mappings_load(path: Path) -> None:
+    mapping.read(path.name, path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

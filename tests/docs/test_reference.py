@@ -16,11 +16,10 @@ from typer.main import get_command
 
 from alerting.message import AlertView, ItemView
 from alerting.notifiers import webhook
-from collector.formats import tables as import_tables
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import loader, schema
+from milepost.catalog import loader, mapping, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -48,11 +47,18 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Source": schema.SourceSpec,
     },
     "events.md": {"The event": contract.Event, "Its data": contract.Data, "A link": contract.Link},
-    "import-mapping.md": {"The file": import_tables.TableMapping, "An event rule": import_tables.EventRule},
+    "mappings.md": {
+        "Mapping": mapping.MappingSpec,
+        "Event rule": mapping.EventRule,
+        "Choice": mapping.Choice,
+        "Link": mapping.LinkRule,
+        "Ignore rule": mapping.IgnoreRule,
+        "Table": mapping.TableForm,
+    },
     "webhooks.md": {"Payload": webhook.Payload, "Data": webhook.Data, "Alert": AlertView, "Item": ItemView},
 }
 NOT_WRITTEN = {("catalog.md", "Model", "name")}  # the key of the mapping is the name
-TABLES_WITH_DEFAULTS = ("catalog.md", "import-mapping.md")
+TABLES_WITH_DEFAULTS = ("catalog.md", "mappings.md")
 
 
 def fields(page: str, heading: str) -> dict[str, msgspec.structs.FieldInfo]:

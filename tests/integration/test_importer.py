@@ -25,6 +25,7 @@ EXAMPLE = ROOT / "docs" / "examples" / "scms"
 
 MAPPING = """
 source: /import/test
+table: {}
 id: Nr
 date_forms: ["%d.%m.%Y"]
 no_value: ["-"]
@@ -55,7 +56,7 @@ def test_rows_become_events_and_a_missing_date_is_no_event(engine: sa.Engine, tm
         ("A2", "received", "edi"),
     ]
     assert refused is not None
-    assert 'line 5: Placed: "soon" is no date' in refused.reason
+    assert 'line 5: events[0].time: "soon" is no date' in refused.reason
     assert b"A4" in refused.body
 
 
