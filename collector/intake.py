@@ -19,14 +19,13 @@ from collector.metrics import Metrics
 from collector.problems import TooSlow
 from collector.rates import Buckets
 from collector.refusals import Gate
-from milepost import settings
+from milepost import auth, settings
 from milepost.auth import ApiKey, allows
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
 from milepost.errors import (
     MalformedBody,
     NotAllowed,
-    NotAuthenticated,
     Overloaded,
     RateLimited,
     TooLarge,
@@ -222,9 +221,5 @@ class _Body:
 
 def _presented(headers: Headers) -> str:
     """The key that came with a request, as text. Raises NotAuthenticated."""
-    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        return value.decode("latin-1")
-    if b"x-api-key" in headers:
-        return headers[b"x-api-key"].decode("latin-1")
-    raise NotAuthenticated("send the header `Authorization: Bearer mp_…` with a key that may send events")
+    given = (headers.get(name) for name in (b"authorization", b"x-api-key"))
+    return auth.presented(*(value.decode("latin-1") if value is not None else None for value in given))

@@ -20,9 +20,7 @@ from milepost.auth import ApiKey
 from milepost.errors import NotAuthenticated, Overloaded, Transient
 from milepost.guard import Guard
 
-_NO_SECRET: Final = auth.hash_secret("")
 _MAX_ID: Final = 64
-_REFUSED: Final = "this key is not known, has expired or was revoked"
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ class KeyRing:
 
         Raises NotAuthenticated, RateLimited after too many of those, or Transient when it can't be told now.
         """
-        self._guard.admit(client, presented[len(auth.PREFIX) + 1 :].partition("_")[0], now)
+        self._guard.admit(client, auth.id_of(presented), now)
         try:
             return await self._authenticate(presented, now)
         except NotAuthenticated:
@@ -69,13 +67,13 @@ class KeyRing:
     async def _authenticate(self, presented: str, now: datetime) -> ApiKey:
         key_id, secret = auth.split_key(presented)
         if len(key_id) > _MAX_ID or not (key_id.isascii() and key_id.isalnum()):
-            raise NotAuthenticated(_REFUSED)
+            raise NotAuthenticated(auth.REFUSED)
         known = self._known.get(key_id)
         key = known.key if known is not None and now < known.until else await self._look_up(key_id, now)
         # an unknown key takes the same work as a wrong secret
-        matches = auth.verify_secret(secret, key.secret_hash if key is not None else _NO_SECRET)
+        matches = auth.verify_secret(secret, key.secret_hash if key is not None else auth.NO_SECRET)
         if key is None or not matches or not key.usable(now):
-            raise NotAuthenticated(_REFUSED)
+            raise NotAuthenticated(auth.REFUSED)
         self._used[key_id] = now
         return key
 

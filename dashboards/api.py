@@ -18,7 +18,7 @@ from dashboards.queries import journeys as many
 from dashboards.queries import search
 from dashboards.queries import sources as source_queries
 from dashboards.queries.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
-from dashboards.session import COOKIE, Person, same_origin
+from dashboards.session import Person, same_origin
 from milepost.errors import NotAllowed, NotAuthenticated, NotFound
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
@@ -40,15 +40,16 @@ def reader(context: Context) -> Callable[[Request], Person]:
     """A dependency: who asks, by API key or session cookie. Raises NotAuthenticated or NotAllowed."""
 
     def who(request: Request) -> Person:
-        header = request.headers.get("authorization")
-        if header:
-            return context.sessions.key_holder(header)
-        person = context.sessions.person(request.cookies.get(COOKIE))
-        if person is None:
+        if "authorization" in request.headers or "x-api-key" in request.headers:
+            person = context.sessions.key_holder(request.headers, request.client.host if request.client else None)
+            person.require("read")
+            return person
+        known = context.sessions.person(request.cookies)
+        if known is None:
             raise NotAuthenticated("send an API key with scope read (Authorization: Bearer mp_…), or log in")
         if request.method not in ("GET", "HEAD") and not same_origin(request.headers, context.settings.public_url):
             raise NotAllowed("this request comes from another site")
-        return person
+        return known
 
     return who
 

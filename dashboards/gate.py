@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.problems import problem_of
-from dashboards.session import COOKIE, Person, Sessions, current_person, same_origin
+from dashboards.session import Person, Sessions, current_person, same_origin
 from dashboards.static import Compressed
 from milepost.errors import Transient
 
@@ -53,7 +53,7 @@ class Gate:
     async def _with_person(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = HTTPConnection(scope)
         try:
-            found = await anyio.to_thread.run_sync(partial(self._sessions.person, request.cookies.get(COOKIE)))
+            found = await anyio.to_thread.run_sync(partial(self._sessions.person, request.cookies))
         except Transient as error:
             await problem_of(error)(scope, receive, send)
             return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
-from collections import deque
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import escape
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -15,32 +16,18 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from dashboards.context import Context
 from dashboards.gate import content_policy
 from dashboards.problems import ProblemRoute
-from dashboards.session import COOKIE, same_origin
+from dashboards.session import same_origin
+from dashboards.tries import Tries
 from milepost.decisions import access
 
-TRIES: Final = 10
-TRY_WINDOW: Final = timedelta(minutes=5)
-MAX_TRIES: Final = 10_000
+HASHING: Final = 2
+"""Passwords checked at once: each takes 64 MiB and all of a core for a moment."""
+HASHING_SECONDS: Final = 5
+"""How long a log-in waits for its turn."""
 _WRONG: Final = "Name or password is wrong."
 _OLD_LINK: Final = "This link was used already, or is too old. Ask for a new one: milepost login-link NAME"
 
-
-class Tries:
-    """Failed log-ins by name, so that passwords can't be guessed at speed. Bounded, in this process only."""
-
-    def __init__(self) -> None:
-        self._failed: deque[tuple[datetime, str]] = deque(maxlen=MAX_TRIES)
-        self._lock = threading.Lock()
-
-    def too_many(self, name: str, now: datetime) -> bool:
-        with self._lock:
-            while self._failed and self._failed[0][0] < now - TRY_WINDOW:
-                self._failed.popleft()
-            return sum(1 for _, who in self._failed if who == name) >= TRIES
-
-    def failed(self, name: str, now: datetime) -> None:
-        with self._lock:
-            self._failed.append((now, name))
+_log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -49,25 +36,54 @@ class Desk:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tries = Tries()
+        self._hashing = threading.BoundedSemaphore(HASHING)
 
-    def by_token(self, token: str, to: str) -> Response:
+    def by_token(self, request: Request, token: str, to: str) -> Response:
+        now, address = self._context.clock(), _address(request)
+        nobody = f"link {address}"
+        if wait := self._tries.wait(nobody, address, now):
+            return _busy(to, wait)
         with self._context.engine.begin() as connection:
-            user = access.redeem_login(connection, token, now=self._context.clock())
-        return self._let_in(user.name, to) if user else page(to, _OLD_LINK, 401)
-
-    def by_password(self, name: str, password: str, to: str) -> Response:
-        now = self._context.clock()
-        if self._tries.too_many(name, now):
-            return page(to, "Too many tries; wait five minutes.", 429)
-        with self._context.engine.connect() as connection:
-            user = access.check_login(connection, name, password)
+            user = access.redeem_login(connection, token, now=now)
         if user is None:
-            self._tries.failed(name, now)
-            return page(to, _WRONG, 401)
+            self._tries.failed(nobody, address, now)
+            return page(to, _OLD_LINK, 401)
         return self._let_in(user.name, to)
 
+    def by_password(self, request: Request, name: str, password: str, to: str) -> Response:
+        now, address = self._context.clock(), _address(request)
+        if wait := self._tries.wait(name, address, now):
+            return _busy(to, wait)
+        if not self._hashing.acquire(timeout=HASHING_SECONDS):
+            return _busy(to, HASHING_SECONDS)
+        try:
+            with self._context.engine.begin() as connection:
+                user = access.check_login(connection, name, password, now=now)
+        finally:
+            self._hashing.release()
+        if user is None:
+            self._failed(name, address, now)
+            return page(to, _WRONG, 401)
+        self._tries.passed(name, address)
+        return self._let_in(user.name, to)
+
+    def _failed(self, name: str, address: str | None, now: datetime) -> None:
+        self._tries.failed(name, address, now)
+        _log.info("a log-in failed, from %s", address)
+        if self._tries.wait(name, address, now):
+            with self._context.engine.begin() as connection:
+                access.note_blocked_login(connection, name, address, now=now)
+
+    def log_out(self, request: Request) -> Response:
+        response = RedirectResponse("/login", 303, {"Clear-Site-Data": '"cache"'})
+        if self.is_ours(request):
+            sessions = self._context.sessions
+            sessions.end(request.cookies)
+            response.delete_cookie(sessions.cookie, path="/", secure=sessions.secure, httponly=True, samesite="lax")
+        return response
+
     def is_in(self, request: Request) -> bool:
-        return self._context.sessions.person(request.cookies.get(COOKIE)) is not None
+        return self._context.sessions.person(request.cookies) is not None
 
     def is_ours(self, request: Request) -> bool:
         return same_origin(request.headers, self._context.settings.public_url)
@@ -75,7 +91,7 @@ class Desk:
     def _let_in(self, name: str, to: str) -> Response:
         sessions = self._context.sessions
         response = RedirectResponse(local_path(to), 303)
-        response.set_cookie(COOKIE, sessions.issue(name), **sessions.cookie_options())
+        response.set_cookie(sessions.cookie, sessions.issue(name), **sessions.cookie_options())
         return response
 
 
@@ -87,7 +103,7 @@ def make_login(context: Context) -> APIRouter:
     @router.get("/login")
     def form(request: Request, token: str | None = None, next: str = "/") -> Response:
         if token:
-            return desk.by_token(token, next)
+            return desk.by_token(request, token, next)
         return RedirectResponse(local_path(next), 303) if desk.is_in(request) else page(next)
 
     @router.post("/login")
@@ -99,16 +115,23 @@ def make_login(context: Context) -> APIRouter:
     ) -> Response:
         if not desk.is_ours(request):
             return page(next, "This form came from another site; try again here.", 403)
-        return desk.by_password(name.strip(), password, next)
+        return desk.by_password(request, name.strip(), password, next)
 
     @router.post("/logout")
     def logout(request: Request) -> Response:
-        response = RedirectResponse("/login", 303)
-        if desk.is_ours(request):
-            response.delete_cookie(COOKIE, path="/")
-        return response
+        return desk.log_out(request)
 
     return router
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+def _busy(to: str, wait: float) -> Response:
+    response = page(to, "Too many tries; wait a few minutes.", 429)
+    response.headers["Retry-After"] = str(math.ceil(wait))
+    return response
 
 
 def local_path(target: str) -> str:

@@ -17,19 +17,21 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from milepost.errors import NotAuthenticated, Permanent
 
 Role = Literal["viewer", "operator", "analyst", "admin"]
-Scope = Literal["send", "read"]
+Scope = Literal["send", "read", "quarantine"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 PREFIX: Final = "mp"
 MIN_PASSWORD: Final = 10
+REFUSED: Final = "this key is not known, has expired or was revoked"
+"""The one answer to a key that doesn't count, whatever is wrong with it."""
 
 _hasher: Final = PasswordHasher()
 # verified when the user is unknown, so that both cases take the same time
 _nobody: Final = _hasher.hash(secrets.token_urlsafe(16))
 _rights: Final[dict[Role, frozenset[str]]] = {
     "viewer": frozenset({"read"}),
-    "operator": frozenset({"read", "act"}),
+    "operator": frozenset({"read", "act", "quarantine"}),
     "analyst": frozenset({"read", "export"}),
-    "admin": frozenset({"read", "act", "export", "administer"}),
+    "admin": frozenset({"read", "act", "quarantine", "export", "administer"}),
 }
 
 
@@ -78,6 +80,21 @@ def make_key() -> NewKey:
     return NewKey(key_id, hash_secret(secret), f"{PREFIX}_{key_id}_{secret}")
 
 
+def presented(authorization: str | None, api_key: str | None) -> str:
+    """The key in a request's headers Authorization and X-Api-Key. Raises NotAuthenticated."""
+    scheme, _, value = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if api_key is not None:
+        return api_key.strip()
+    raise NotAuthenticated("send the header `Authorization: Bearer mp_…` with an API key")
+
+
+def id_of(key: str) -> str:
+    """The id in the text of a key, whatever the text is worth."""
+    return key.removeprefix(f"{PREFIX}_").partition("_")[0]
+
+
 def split_key(text: str) -> tuple[str, str]:
     """(key_id, secret) of a key as it was shown. Raises NotAuthenticated."""
     parts = text.strip().split("_")
@@ -93,6 +110,10 @@ def hash_secret(secret: str) -> bytes:
 
 def verify_secret(secret: str, secret_hash: bytes) -> bool:
     return hmac.compare_digest(hash_secret(secret), secret_hash)
+
+
+NO_SECRET: Final = hash_secret("")
+"""Compared with where there is no key: the same work, and never right, as `split_key` refuses an empty secret."""
 
 
 def hash_password(password: str) -> str:
@@ -118,7 +139,7 @@ def make_token() -> tuple[str, bytes]:
 
 
 def may(role: str, right: str) -> bool:
-    """Whether a role has a right: read, act, export, administer."""
+    """Whether a role has a right: read, act, quarantine, export, administer."""
     return right in _rights.get(role, frozenset())  # type: ignore[call-overload]
 
 

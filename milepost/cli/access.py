@@ -17,6 +17,7 @@ from milepost.errors import Permanent
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from milepost.auth import NewKey
     from milepost.settings import Settings
 
 keys = typer.Typer(help="API keys of the systems that send or read.", no_args_is_help=True)
@@ -63,7 +64,7 @@ def create_key(
     type_: Annotated[
         list[str] | None, typer.Option("--type", help="An event type that it may send (default: all). Repeatable.")
     ] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="send (default) or read. Repeatable.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="send (default), read or quarantine. Repeatable.")] = None,
     expires: Annotated[str | None, typer.Option(help="For how long it is valid: 90d, 12h. Default: for ever.")] = None,
 ) -> None:
     """Make a key and print it. This is the only time that it is shown."""
@@ -83,8 +84,30 @@ def create_key(
             actor=actor(),
             now=now,
         )
+    _show(new, name)
+
+
+def _show(new: NewKey, name: str) -> None:
     notes.print(f"Key {new.key_id} of {name}. It is shown this once:", markup=False, highlight=False)
     out.print(new.text, markup=False, highlight=False, soft_wrap=True)
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The id that `keys list` shows.")],
+    overlap: Annotated[str, typer.Option(help="For how long the old one still works: 24h, 7d, 0s.")] = "24h",
+    expires: Annotated[str | None, typer.Option(help="For how long the new one is valid. Default: for ever.")] = None,
+) -> None:
+    """Make a key with the same rights, print it, and let the old one end."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        old = access.find_key(connection, key_id)
+        expires_at = now + length(expires) if expires else None
+        new = access.rotate_key(
+            connection, key_id, overlap=length(overlap), expires_at=expires_at, actor=actor(), now=now
+        )
+    _show(new, old.name if old is not None else key_id)
 
 
 @keys.command("list")
@@ -105,10 +128,11 @@ def list_keys(
             ", ".join(record.key.types),
             "revoked" if record.key.revoked_at else record.key.expires_at,
             record.last_used_at,
+            record.successor,
         )
         for record in found
     )
-    columns = ("id", "name", "scopes", "sources", "types", "valid until", "last used")
+    columns = ("id", "name", "scopes", "sources", "types", "valid until", "last used", "successor")
     table(*columns, rows=rows, empty="There are no keys: milepost keys create NAME --source SOURCE")
 
 
@@ -144,7 +168,7 @@ def add_user(
 
 @users.command("password")
 def set_password(name: Annotated[str, typer.Argument(help="Whose password.")]) -> None:
-    """Set another password."""
+    """Set another password. Their sessions end within seconds."""
     from milepost.decisions import access
 
     chosen = _ask_password()
@@ -176,6 +200,29 @@ def disable_user(name: Annotated[str, typer.Argument(help="Whom to let in no mor
     with transaction() as (connection, now, _):
         access.disable_user(connection, name, actor=actor(), now=now)
     notes.print(f"{name} is disabled.", markup=False, highlight=False)
+
+
+@users.command("enable")
+def enable_user(name: Annotated[str, typer.Argument(help="Whom to let in again.")]) -> None:
+    """Let somebody in again who was disabled."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        access.enable_user(connection, name, actor=actor(), now=now)
+    notes.print(f"{name} may log in again.", markup=False, highlight=False)
+
+
+@users.command("role")
+def set_role(
+    name: Annotated[str, typer.Argument(help="Whose role.")],
+    role: Annotated[str, typer.Argument(help="viewer, operator, analyst or admin.")],
+) -> None:
+    """Give somebody another role. Their sessions end within seconds."""
+    from milepost.decisions import access
+
+    with transaction() as (connection, now, _):
+        access.set_role(connection, name, role, actor=actor(), now=now)
+    notes.print(f"{name} is {role} now, and has to log in again.", markup=False, highlight=False)
 
 
 def login_link(

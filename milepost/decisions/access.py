@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from milepost.auth import (
     verify_password,
 )
 from milepost.db.engine import lock_key
-from milepost.db.tables import api_keys, login_tokens, users
+from milepost.db.tables import api_keys, ended_sessions, login_tokens, users
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound, Permanent
 
@@ -45,6 +45,7 @@ class KeyRecord:
     created_at: datetime
     created_by: str
     last_used_at: datetime | None
+    successor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,38 @@ def revoke_key(connection: sa.Connection, key_id: str, *, actor: str, now: datet
         raise NotFound(f"there is no key {key_id}")
 
 
+def rotate_key(
+    connection: sa.Connection,
+    key_id: str,
+    *,
+    overlap: timedelta,
+    expires_at: datetime | None,
+    actor: str,
+    now: datetime,
+) -> NewKey:
+    """A new key with the same name and rights; the old one ends after `overlap`, unless it ends before.
+
+    Raises NotFound, or Conflict for a key that no longer works or has a successor already.
+    """
+    row = (
+        connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id).with_for_update()).mappings().first()
+    )
+    if row is None:
+        raise NotFound(f"there is no key {key_id}")
+    old = _key(row)
+    if not old.usable(now) or row["successor"] is not None:
+        why = f"was rotated already, to {row['successor']}" if row["successor"] else "has ended"
+        raise Conflict(f"the key {key_id} {why}; make a new one")
+    rights = {"name": old.name, "sources": old.sources, "types": old.types, "scopes": sorted(old.scopes)}
+    new = create_key(connection, **rights, expires_at=expires_at, actor=actor, now=now)
+    ends = min(now + overlap, old.expires_at or datetime.max.replace(tzinfo=UTC))
+    values = {"expires_at": ends, "successor": new.key_id}
+    connection.execute(sa.update(api_keys).where(api_keys.c.key_id == key_id).values(values))
+    detail = {"successor": new.key_id, "ends": ends}
+    audit.record(connection, actor=actor, action="key.rotated", target=key_id, now=now, detail=detail)
+    return new
+
+
 def find_key(connection: sa.Connection, key_id: str) -> ApiKey | None:
     """The key with this id, usable or not; its secret is still to be verified."""
     row = connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).mappings().one_or_none()
@@ -128,7 +161,8 @@ def key_ids(connection: sa.Connection) -> frozenset[str]:
 def list_keys(connection: sa.Connection) -> list[KeyRecord]:
     """All keys, the newest first."""
     rows = connection.execute(sa.select(api_keys).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id))
-    return [KeyRecord(_key(row), row["created_at"], row["created_by"], row["last_used_at"]) for row in rows.mappings()]
+    names = ("created_at", "created_by", "last_used_at", "successor")
+    return [KeyRecord(_key(row), *(row[name] for name in names)) for row in rows.mappings()]
 
 
 def _key(row: sa.RowMapping) -> ApiKey:
@@ -183,8 +217,7 @@ def create_user(
 ) -> User:
     """A new user; without a password only one-time links let them in. Raises Conflict, or Permanent."""
     _check_name("user", name)
-    if role not in ROLES:
-        raise Permanent(f"role: give one of {', '.join(ROLES)}")
+    _check_role(role)
     password_hash = hash_password(password) if password is not None else None
     if not _add_user(connection, name, password_hash, role, actor, now):
         raise Conflict(f"there is a user {name} already")
@@ -212,15 +245,36 @@ def _add_user(
 
 
 def set_password(connection: sa.Connection, name: str, password: str, *, actor: str, now: datetime) -> None:
-    """Give the user another password. Raises NotFound, or Permanent when it is too short."""
-    _change_user(connection, name, password_hash=hash_password(password))
+    """Give the user another password, and end their sessions. Raises NotFound, or Permanent when it is too short."""
+    _change_user(connection, name, password_hash=hash_password(password), sessions_from=now)
     audit.record(connection, actor=actor, action="user.password_set", target=name, now=now)
 
 
 def disable_user(connection: sa.Connection, name: str, *, actor: str, now: datetime) -> None:
-    """Let the user in no more. Raises NotFound."""
-    _change_user(connection, name, disabled_at=now)
+    """Let the user in no more, by session or link. Raises NotFound."""
+    _change_user(connection, name, disabled_at=now, sessions_from=now)
+    connection.execute(sa.delete(login_tokens).where(login_tokens.c.user_name == name))
     audit.record(connection, actor=actor, action="user.disabled", target=name, now=now)
+
+
+def enable_user(connection: sa.Connection, name: str, *, actor: str, now: datetime) -> None:
+    """Let the user in again; the sessions from before stay ended. Raises NotFound."""
+    _change_user(connection, name, disabled_at=None)
+    audit.record(connection, actor=actor, action="user.enabled", target=name, now=now)
+
+
+def set_role(connection: sa.Connection, name: str, role: str, *, actor: str, now: datetime) -> None:
+    """Give the user another role; they have to log in again. Raises NotFound, or Permanent for an unknown role."""
+    _check_role(role)
+    user = find_user(connection, name)
+    _change_user(connection, name, role=role, sessions_from=now)
+    detail = {"role": role, "before": user.role if user is not None else None}
+    audit.record(connection, actor=actor, action="user.role_set", target=name, now=now, detail=detail)
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise Permanent(f"role: give one of {', '.join(ROLES)}")
 
 
 def _change_user(connection: sa.Connection, name: str, **values: Any) -> None:
@@ -246,11 +300,39 @@ def _user(row: sa.RowMapping) -> User:
 # --- logging in -------------------------------------------------------------------------------------------------------
 
 
-def check_login(connection: sa.Connection, name: str, password: str) -> User | None:
+def check_login(connection: sa.Connection, name: str, password: str, *, now: datetime) -> User | None:
     """The user, if the password is right and the user not disabled. Takes the same time either way."""
     row = connection.execute(sa.select(users).where(users.c.name == name)).mappings().one_or_none()
     right = verify_password(password, row["password_hash"] if row is not None else None)
-    return _user(row) if right and row is not None and row["disabled_at"] is None else None
+    if not right or row is None or row["disabled_at"] is not None:
+        return None
+    audit.record(connection, actor=name, action="login.passed", target=name, now=now)
+    return _user(row)
+
+
+def note_blocked_login(connection: sa.Connection, name: str, address: str | None, *, now: datetime) -> None:
+    """Somebody failed to log in so often that they have to wait. To be called once for each wait, not for each try."""
+    detail = {"address": address}
+    audit.record(connection, actor=audit.SYSTEM, action="login.blocked", target=name, now=now, detail=detail)
+
+
+def end_session(connection: sa.Connection, session: bytes, name: str, *, expires_at: datetime, now: datetime) -> None:
+    """The session was logged out: whoever else has its cookie is out too."""
+    e = ended_sessions
+    connection.execute(sa.delete(e).where(e.c.expires_at < now))
+    row = {"session_hash": session, "expires_at": expires_at}
+    if connection.execute(insert(e).values(row).on_conflict_do_nothing()).rowcount:
+        audit.record(connection, actor=name, action="login.ended", target=name, now=now)
+
+
+def session_user(connection: sa.Connection, name: str, session: bytes, begun: datetime) -> User | None:
+    """The user of a session that began then; None when it was ended, by whatever way."""
+    ended = sa.exists().where(ended_sessions.c.session_hash == session)
+    u = users.c
+    query = sa.select(users).where(u.name == name, u.disabled_at.is_(None), ~ended)
+    query = query.where(sa.func.coalesce(u.sessions_from, begun) <= begun)
+    row = connection.execute(query).mappings().one_or_none()
+    return _user(row) if row is not None else None
 
 
 def issue_login(

@@ -28,6 +28,7 @@ FIRST: Final = bytes(32)
 """What stands in the first row for the hash of the one before."""
 _LOCK: Final = "milepost.audit"
 _READ_AT_ONCE: Final = 1000
+_LOST: Final = "no row has the hash that was given: rows at the end were removed, or all were written anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,8 @@ def check(chain: Iterable[Line], *, head: bytes | None = None) -> Verdict:
 
 
 def _judged(chain: Iterable[Line]) -> Iterator[tuple[Line, str | None]]:
-    number, last = 0, FIRST
-    for line in chain:
-        number += 1
+    last = FIRST
+    for number, line in enumerate(chain, 1):
         yield line, _problem(line, number, last)
         last = line.hash
 
@@ -163,4 +163,4 @@ def _problem(line: Line, number: int, last: bytes) -> str | None:
 
 
 def _line(row: sa.RowMapping) -> Line:
-    return Line(**{name: bytes(value) if isinstance(value, memoryview) else value for name, value in row.items()})
+    return Line(**row)

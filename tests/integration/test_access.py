@@ -146,19 +146,19 @@ def add_user(connection: sa.Connection, name: str = "ann", password: str | None 
 def test_a_user_logs_in_with_the_password_alone(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         add_user(connection)
-        found = access.check_login(connection, "ann", PASSWORD)
+        found = access.check_login(connection, "ann", PASSWORD, now=NOW)
         assert found == access.find_user(connection, "ann")
         assert found is not None
         assert found.role == "operator"
-        assert access.check_login(connection, "ann", PASSWORD + "x") is None
-        assert access.check_login(connection, "bob", PASSWORD) is None
+        assert access.check_login(connection, "ann", PASSWORD + "x", now=NOW) is None
+        assert access.check_login(connection, "bob", PASSWORD, now=NOW) is None
         assert PASSWORD not in str(connection.execute(sa.select(users)).all())
 
 
 def test_without_a_password_none_fits(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         add_user(connection, password=None)
-        assert access.check_login(connection, "ann", "") is None
+        assert access.check_login(connection, "ann", "", now=NOW) is None
 
 
 def test_a_disabled_user_is_out(engine: sa.Engine) -> None:
@@ -166,7 +166,7 @@ def test_a_disabled_user_is_out(engine: sa.Engine) -> None:
         add_user(connection)
         token = access.issue_login(connection, "ann", now=NOW)
         access.disable_user(connection, "ann", actor="root", now=NOW)
-        assert access.check_login(connection, "ann", PASSWORD) is None
+        assert access.check_login(connection, "ann", PASSWORD, now=NOW) is None
         assert access.redeem_login(connection, token, now=NOW) is None
         with pytest.raises(Conflict, match="disabled"):
             access.issue_login(connection, "ann", now=NOW)
@@ -176,8 +176,8 @@ def test_another_password_takes_the_place_of_the_first(engine: sa.Engine) -> Non
     with engine.begin() as connection:
         add_user(connection)
         access.set_password(connection, "ann", "another long one", actor="root", now=NOW)
-        assert access.check_login(connection, "ann", PASSWORD) is None
-        assert access.check_login(connection, "ann", "another long one") is not None
+        assert access.check_login(connection, "ann", PASSWORD, now=NOW) is None
+        assert access.check_login(connection, "ann", "another long one", now=NOW) is not None
 
 
 def test_names_are_unique_and_roles_known(engine: sa.Engine) -> None:

@@ -63,14 +63,14 @@ def test_a_duration_that_is_none() -> None:
 def test_a_user_with_a_piped_password_may_log_in(engine: sa.Engine) -> None:
     assert milepost("users", "add", "ann", "--role", "operator", typed="correct horse\n").exit_code == 0
     with engine.connect() as connection:
-        assert access.check_login(connection, "ann", "correct horse") is not None
+        assert access.check_login(connection, "ann", "correct horse", now=utc_now()) is not None
     assert milepost("users", "password", "ann", typed="another long one\n").exit_code == 0
     with engine.connect() as connection:
-        assert access.check_login(connection, "ann", "another long one") is not None
+        assert access.check_login(connection, "ann", "another long one", now=utc_now()) is not None
     assert "operator" in milepost("users", "list").stdout
     assert milepost("users", "disable", "ann").exit_code == 0
     with engine.connect() as connection:
-        assert access.check_login(connection, "ann", "another long one") is None
+        assert access.check_login(connection, "ann", "another long one", now=utc_now()) is None
 
 
 def test_a_short_password_adds_nobody(engine: sa.Engine) -> None:

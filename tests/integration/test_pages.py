@@ -14,8 +14,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from dashboards.login import TRIES, local_path
+from dashboards.login import local_path
 from dashboards.pages import PAGES
+from dashboards.tries import PER_PAIR
 from milepost.auth import split_key
 from milepost.clock import utc_now
 from milepost.db import tables as t
@@ -147,7 +148,7 @@ def test_the_public_address_is_our_own_site(served: Dashboard) -> None:
 
 
 def test_guessing_is_slowed_down(served: Dashboard) -> None:
-    for _ in range(TRIES):
+    for _ in range(PER_PAIR):
         served.login("Mallory", "a guess")
     assert served.login("Mallory", "a guess").status_code == 429
     with served.session("Vera"):
