@@ -161,12 +161,12 @@ class Writer:
     async def _commit(self, group: Sequence[_Work]) -> int:
         assert self._connection is not None, "_open comes first"
         entries = [entry for work in group for entry in work.entries]
-        refusals = [quarantine.row(refusal) for work in group for refusal in work.refusals]
+        refusals = [refusal for work in group for refusal in work.refusals]
         async with self._connection.cursor() as cursor:
             if entries:
                 await cursor.execute(log.APPEND_SQL, log.row(entries))
-            if refusals:
-                await cursor.executemany(quarantine.ADD_SQL, refusals)
+            for statement, rows in quarantine.statements(refusals):
+                await cursor.executemany(statement, rows)
         await self._connection.commit()
         return len(entries) + len(refusals)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,12 +18,16 @@ from msgspec import Raw, Struct
 from milepost import contract
 from milepost.contract import Entry, Event
 from milepost.errors import InvalidEvent, NotAllowed, Permanent, TooLarge
+from milepost.inbox.quarantine import Kind
 
 MAX_DEPTH: Final = 32
 """Nesting of one event; deeper JSON would exhaust the stack of one reader or another."""
 MAX_TEXT: Final = 500
 """Characters of an error that are shown: some quote what was sent."""
 MAX_ID: Final = 256
+STRICT: Final = "events"
+LENIENT: Final = "json"
+"""How the quarantine reads a single event again: as CloudEvents wants it, or with what may be left out completed."""
 
 _STARTS_WITH_VERSION: Final = b'{"specversion"'
 _BASE64_FIELD: Final = b'"data_base64"'
@@ -63,7 +67,8 @@ class Limits:
 class Rejection:
     """An event that does not enter the log. `index` counts from 0 in the request; `body` is whole, as it came.
 
-    `id` and `source` are what the body claims, None where it can't be read. `forbidden`: the sender lacks the right.
+    `id` and `source` are what the body claims, None where it can't be read. `way` tells how the quarantine reads the
+    body again, `context` what that needs beside it (milepost.inbox.quarantine.Refusal).
     """
 
     index: int
@@ -71,7 +76,14 @@ class Rejection:
     error: str
     body: bytes
     source: str | None
-    forbidden: bool = False
+    kind: Kind = "malformed"
+    way: str = "events"
+    context: Mapping[str, Any] | None = None
+
+    @property
+    def forbidden(self) -> bool:
+        """The sender lacks the right."""
+        return self.kind == "forbidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,7 @@ def validate(
             event, whole = _read(body, sender.default_source if lenient else None, lenient, limits.event_bytes)
             rights.check(event.source, event.type)
         except Permanent as error:
-            result.rejected.append(_rejection(index, body, error))
+            result.rejected.append(_rejection(index, body, error, LENIENT if lenient else STRICT))
             continue
         entries.append(
             Entry(contract.identity_of(event.source, event.id), contract.content_of(event), received_us, whole)
@@ -234,7 +246,7 @@ def json_value(text: bytes) -> Raw:
     return msgspec.json.decode(text, type=Raw)
 
 
-def _rejection(index: int, body: bytes, error: Permanent) -> Rejection:
+def _rejection(index: int, body: bytes, error: Permanent, way: str) -> Rejection:
     claims = _claims_of(body)
     return Rejection(
         index=index,
@@ -242,7 +254,8 @@ def _rejection(index: int, body: bytes, error: Permanent) -> Rejection:
         error=str(error)[:MAX_TEXT],
         body=body,
         source=_short(claims.source),
-        forbidden=isinstance(error, NotAllowed),
+        kind="forbidden" if isinstance(error, NotAllowed) else "malformed",
+        way=way,
     )
 
 

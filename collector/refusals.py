@@ -80,4 +80,4 @@ def _digest(key: Principal, reason: str, body: bytes) -> bytes:
 
 def _refusal(key: Principal, item: Rejection, now: datetime) -> Refusal:
     source = item.source or key.default_source or ""
-    return Refusal(now, source, "refused", item.error, item.id, item.body, key.name)
+    return Refusal(now, source, item.kind, item.error, item.id, item.body, key.name, item.way, item.context, key.key_id)

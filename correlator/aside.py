@@ -44,11 +44,11 @@ def halves(batch: TouchBatch) -> list[TouchBatch]:
     if sum(map(len, kinds)) < 2:
         return []
     if len(kinds) > 1:
-        rest = TouchBatch(names, [], touches, again) if relations else TouchBatch(names, [], [], again)
+        rest = TouchBatch(names, [], touches if relations else [], again, batch.quiet)
         return [TouchBatch(names, relations, [] if relations else touches), rest]
     middle = (len(kinds[0]) + 1) // 2
     return [
-        TouchBatch(names, relations[part], touches[part], again[part])
+        TouchBatch(names, relations[part], touches[part], again[part], batch.quiet)
         for part in (slice(None, middle), slice(middle, None))
     ]
 
@@ -58,9 +58,9 @@ def _refusal(connection: sa.Connection, batch: TouchBatch, error: str, now: date
     reason = f"recorded, but its journey can't be put together: {error}"
     causes: list[Touch | Relation] = [*batch.touches, *batch.relations]
     if not causes:
-        return Refusal(now, "", "failed", f"object {batch.again}: {reason}", None, b"", None)
+        return Refusal(now, "", "failed", f"object {batch.again}: {reason}", None, b"", None, "touch")
     cause = causes[0]
     received_at = from_us(cause.received_us)
     its = (events.c.event_no == cause.event_no) & (events.c.received_at == received_at)
     body = connection.scalar(sa.select(sa.cast(events.c.body, sa.Text)).where(its)) or ""
-    return Refusal(received_at, cause.source, "failed", reason, cause.event_id, body.encode(), None)
+    return Refusal(received_at, cause.source, "failed", reason, cause.event_id, body.encode(), None, "touch")

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from milepost.clock import to_us
 from milepost.db import tables as t
+from milepost.inbox import quarantine
 from milepost.journeystate import (
     AttributeGroup,
     JourneyFacts,
@@ -115,8 +116,8 @@ def seed(connection: sa.Connection, now: datetime, journeys: int = 300, chance: 
     _sources(made)
     _volume(made)
     _anomalies(made)
-    _quarantine(made)
     made.write(connection)
+    quarantine.add(connection, _refusals(now))
 
 
 @dataclass
@@ -407,15 +408,16 @@ def _anomalies(made: Seed) -> None:
     )  # fmt: skip
 
 
-def _quarantine(made: Seed) -> None:
+def _refusals(now: datetime) -> list[quarantine.Refusal]:
+    refusals = []
     for number in range(37):
-        kind = ("refused", "refused", "conflict")[number % 3]
+        kind: quarantine.Kind = "conflict" if number % 3 == 2 else "malformed"
         reason = {
-            "refused": "data.keys: an event needs at least one key or a correlationid",
+            "malformed": "data.keys: an event needs at least one key or a correlationid",
             "conflict": "the same source and id came before with other content; the first one stands",
         }[kind]
         body = {"specversion": "1.0", "id": f"bad-{number}", "source": "/wms/north", "type": "picking.packed"}
-        made.add(
-            t.quarantine, received_at=made.now - timedelta(minutes=11 * number), source="/wms/north", kind=kind,
-            reason=reason, event_id=f"bad-{number}", body=json.dumps(body).encode(), sender="wms north",
-        )  # fmt: skip
+        at = now - timedelta(minutes=11 * number)
+        text = json.dumps(body).encode()
+        refusals.append(quarantine.Refusal(at, "/wms/north", kind, reason, f"bad-{number}", text, "wms north"))
+    return refusals

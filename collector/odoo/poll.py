@@ -249,7 +249,7 @@ class Poller:
 
     def _refusal(self, item: ingest.Rejection, now: datetime) -> quarantine.Refusal:
         source = self._options.odoo_source
-        return quarantine.Refusal(now, source, "refused", item.error, item.id, item.body, "odoo poller")
+        return quarantine.Refusal(now, source, item.kind, item.error, item.id, item.body, "odoo poller")
 
     def _record(self, now: datetime, error: str | None, *, failed: bool) -> None:
         """Note that Odoo was polled. A problem with a part is an error too, but no failure."""

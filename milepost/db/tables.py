@@ -98,6 +98,8 @@ events = table(
     required("flags", Integer),  # milepost.journeystate.Flag
     required("body", JSON),  # the CloudEvent as it was sent
     Index("events_event_no_idx", "event_no"),
+    # few, so that it costs nothing: what came with a time in the future (journeystate.Flag.CLOCK_SKEW)
+    Index("events_skewed_idx", "event_no", postgresql_where=text("(flags & 2) <> 0")),
     info={"partition_by": "received_at", "order_by": "event_no"},
 )
 
@@ -151,16 +153,71 @@ quarantine = table(
     "quarantine",
     "milepost.inbox.quarantine",
     Column("quarantine_id", BigInteger, Identity(always=True), primary_key=True),
-    required("received_at", TIME),
+    required("group_id", BigInteger),  # quarantine_groups: the same source, kind and rule
+    required("received_at", TIME),  # when it came first: a replay keeps it
     required("source", Text),
-    required("kind", Text),  # refused | conflict | failed
+    required("kind", Text),  # malformed | forbidden | mapping | conflict | failed
+    required("way", Text),  # how the body is read again: events, json, recorder, touch, hook:<source> …
     required("reason", Text),
     optional("event_id", Text),
-    required("body", LargeBinary),  # whole, as it came
+    required("body", LargeBinary),  # whole, as it came; never changed
+    optional("context", JSONB),  # what the way needs beside the body
     optional("sender", Text),  # name of the key
+    optional("key_id", Text),  # whose rights a replay has
     required("state", Text, server_default=text("'open'")),  # open | replayed | discarded
-    Index("quarantine_source_received_at_idx", "source", "received_at"),
+    optional("acted_at", TIME),  # the last replay or discard
+    optional("acted_by", Text),
+    optional("outcome", Text),  # of the last replay: accepted | duplicate | conflict | refused
+    optional("note", Text),  # why it was discarded, or why the last replay did not pass
+    Index("quarantine_group_id_idx", "group_id", "state", "quarantine_id"),
+    Index("quarantine_source_idx", "source", "quarantine_id"),
     Index("quarantine_open_idx", "quarantine_id", postgresql_where=text("state = 'open'")),
+    Index("quarantine_closed_idx", "acted_at", postgresql_where=text("state <> 'open'")),
+)
+
+quarantine_revisions = table(
+    "input",
+    "quarantine_revisions",
+    "milepost.inbox.quarantine",
+    required("quarantine_id", BigInteger),
+    required("revision", Integer),  # from 1; the last one is what a replay reads
+    required("at", TIME),
+    required("actor", Text),
+    required("body", LargeBinary),
+    PrimaryKeyConstraint("quarantine_id", "revision"),
+)
+
+quarantine_groups = table(
+    "input",
+    "quarantine_groups",
+    "milepost.inbox.quarantine",
+    Column("group_id", BigInteger, Identity(always=True), primary_key=True),
+    required("source", Text),
+    required("kind", Text),
+    required("rule", Text),  # the reason without its values
+    required("first_at", TIME),
+    required("last_at", TIME),
+    required("open", BigInteger),  # rows of the quarantine by state
+    required("replayed", BigInteger),
+    required("discarded", BigInteger),
+    required("repeated", BigInteger),  # refused and counted, but not kept: the same again within the hour,
+    required("unkept", BigInteger),  # over the key's allowance,
+    required("thinned", BigInteger),  # and taken out for want of room
+    UniqueConstraint("source", "kind", "rule"),
+    Index("quarantine_groups_last_at_idx", "last_at", "group_id"),
+    Index("quarantine_groups_open_idx", "last_at", "group_id", postgresql_where=text("open > 0")),
+    postgresql_with={"fillfactor": 80},
+)
+
+quarantine_hours = table(
+    "input",
+    "quarantine_hours",
+    "milepost.inbox.quarantine",
+    required("group_id", BigInteger),
+    required("hour", TIME),  # of reception
+    required("refused", BigInteger),  # kept or not
+    PrimaryKeyConstraint("group_id", "hour"),
+    Index("quarantine_hours_hour_idx", "hour"),
 )
 
 pollers = table(

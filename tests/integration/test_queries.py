@@ -235,7 +235,7 @@ def test_sources_have_rate_lag_and_refusals(connection: sa.Connection) -> None:
 def test_the_quarantine_comes_in_pages(connection: sa.Connection, source: str | None) -> None:
     found, cursor = [], None
     while True:
-        page = sources.quarantine_page(connection, source=source, kind="refused", limit=10, cursor=cursor)
+        page = sources.quarantine_page(connection, source=source, kind="malformed", limit=10, cursor=cursor)
         found += page.items
         cursor = page.next_cursor
         if cursor is None:

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from milepost.db import tables as t
+from milepost.inbox import quarantine
 from milepost.journeystate import JourneyFacts, encode_facts
 from tests.dashboard import Dashboard, dashboard
 from tests.databases import Databases
@@ -257,8 +258,7 @@ def test_the_quarantine_keeps_events_whole(served: Dashboard) -> None:
     assert len(found) == 12
     assert found[0]["body"].startswith("{")
     with served.engine.begin() as connection:
-        values = {"received_at": NOW, "source": "bytes", "kind": "refused", "reason": "no", "body": b"\xff\x00"}
-        connection.execute(sa.insert(t.quarantine), values)
+        quarantine.add(connection, [quarantine.Refusal(NOW, "bytes", "malformed", "no", None, b"\xff\x00", None)])
     (odd,) = everything(served, "/v1/quarantine", source="bytes")
     assert odd["body_base64"] == "/wA="
 

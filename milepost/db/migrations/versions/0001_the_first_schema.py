@@ -313,6 +313,14 @@ def upgrade() -> None:
     )
     timescale.spread(op.get_bind(), "input", "events", "received_at", "event_no")
     op.create_index("events_event_no_idx", "events", ["event_no"], unique=False, schema="input")
+    op.create_index(
+        "events_skewed_idx",
+        "events",
+        ["event_no"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("(flags & 2) <> 0"),
+    )
     op.create_table(
         "identity_generations",
         sa.Column("generation", sa.Integer(), autoincrement=False, nullable=False),
@@ -355,16 +363,35 @@ def upgrade() -> None:
     op.create_table(
         "quarantine",
         sa.Column("quarantine_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("group_id", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("way", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("context", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("sender", sa.Text(), nullable=True),
+        sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), server_default=sa.text("'open'"), nullable=False),
+        sa.Column("acted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("acted_by", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("quarantine_id", name=op.f("quarantine_pkey")),
         schema="input",
+    )
+    op.create_index(
+        "quarantine_closed_idx",
+        "quarantine",
+        ["acted_at"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("state <> 'open'"),
+    )
+    op.create_index(
+        "quarantine_group_id_idx", "quarantine", ["group_id", "state", "quarantine_id"], unique=False, schema="input"
     )
     op.create_index(
         "quarantine_open_idx",
@@ -374,8 +401,55 @@ def upgrade() -> None:
         schema="input",
         postgresql_where=sa.text("state = 'open'"),
     )
+    op.create_index("quarantine_source_idx", "quarantine", ["source", "quarantine_id"], unique=False, schema="input")
+    op.create_table(
+        "quarantine_groups",
+        sa.Column("group_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("open", sa.BigInteger(), nullable=False),
+        sa.Column("replayed", sa.BigInteger(), nullable=False),
+        sa.Column("discarded", sa.BigInteger(), nullable=False),
+        sa.Column("repeated", sa.BigInteger(), nullable=False),
+        sa.Column("unkept", sa.BigInteger(), nullable=False),
+        sa.Column("thinned", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("group_id", name=op.f("quarantine_groups_pkey")),
+        sa.UniqueConstraint("source", "kind", "rule", name=op.f("quarantine_groups_source_kind_rule_key")),
+        schema="input",
+        postgresql_with={"fillfactor": 80},
+    )
     op.create_index(
-        "quarantine_source_received_at_idx", "quarantine", ["source", "received_at"], unique=False, schema="input"
+        "quarantine_groups_last_at_idx", "quarantine_groups", ["last_at", "group_id"], unique=False, schema="input"
+    )
+    op.create_index(
+        "quarantine_groups_open_idx",
+        "quarantine_groups",
+        ["last_at", "group_id"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("open > 0"),
+    )
+    op.create_table(
+        "quarantine_hours",
+        sa.Column("group_id", sa.BigInteger(), nullable=False),
+        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("group_id", "hour", name=op.f("quarantine_hours_pkey")),
+        schema="input",
+    )
+    op.create_index("quarantine_hours_hour_idx", "quarantine_hours", ["hour"], unique=False, schema="input")
+    op.create_table(
+        "quarantine_revisions",
+        sa.Column("quarantine_id", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("quarantine_id", "revision", name=op.f("quarantine_revisions_pkey")),
+        schema="input",
     )
     op.create_table(
         "source_minutes",
