@@ -1,32 +1,24 @@
 """Signed webhooks as Standard Webhooks 1.0.0 has them (github.com/standard-webhooks/standard-webhooks).
 
-Headers webhook-id, webhook-timestamp (seconds) and webhook-signature: `v1,` and the base64 of HMAC-SHA256 over
-`{id}.{timestamp}.{body}`, one for each secret, separated by a space. The body is
+The headers are those of milepost/signing.py. The body is
 `{"type": "alert.opened", "timestamp": …, "data": {"alert": …, "items": […], "items_left_out": n, "url": …}}`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from alerting.message import AlertView, ItemView, Message
 from alerting.notifiers import Delivery, http
+from milepost import signing
 from milepost.catalog.schema import Channel
 from milepost.errors import ConfigurationError
 from milepost.settings import Alerting
-
-PREFIX: Final = "whsec_"
-SECRET_BYTES: Final = range(24, 65)
 
 
 class Data(Struct, frozen=True):
@@ -62,32 +54,6 @@ def payload(message: Message) -> bytes:
     return msgspec.json.encode(body, order="deterministic")
 
 
-def secrets_of(value: str) -> list[bytes]:
-    """The keys of a secret variable: one, or several separated by spaces while they are rotated. Raises ValueError."""
-    keys = [_key(text) for text in value.split()]
-    if not keys:
-        raise ValueError("it is empty")
-    return keys
-
-
-def _key(text: str) -> bytes:
-    if not text.startswith(PREFIX):
-        raise ValueError(f"it does not begin with {PREFIX}")
-    try:
-        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"what follows {PREFIX} is not base64") from error
-    if len(key) not in SECRET_BYTES:
-        raise ValueError(f"it has {len(key)} bytes; {SECRET_BYTES.start} to {SECRET_BYTES.stop - 1} are needed")
-    return key
-
-
-def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of webhook-signature."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return " ".join(f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}" for key in keys)
-
-
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """A receiver of signed webhooks."""
@@ -104,7 +70,7 @@ class Webhook:
         if not channel.secret_env:
             raise ConfigurationError(f"{where}: secret_env names no variable; webhooks are always signed")
         try:
-            keys = secrets_of(environ.get(channel.secret_env, ""))
+            keys = signing.secrets_of(environ.get(channel.secret_env, ""))
         except ValueError as error:
             raise ConfigurationError(f"{where}: the secret in {channel.secret_env}: {error}") from error
         target = http.parse(channel.url or "")
@@ -119,7 +85,7 @@ class Webhook:
             "User-Agent": "Milepost",
             "webhook-id": delivery.message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self.keys, delivery.message_id, timestamp, body),
+            "webhook-signature": signing.sign(self.keys, delivery.message_id, timestamp, body),
         }
         response = http.post(self.target, headers, body, timeout=self.timeout, allow_private=self.allow_private)
         http.check(response, now=delivery.at)

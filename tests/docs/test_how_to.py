@@ -16,11 +16,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from alerting.notifiers.webhook import sign
 from milepost.clock import utc_now
 from milepost.db.tables import api_keys, audit, users
 from milepost.decisions import access, catalog
 from milepost.inbox import log
+from milepost.signing import sign
 from tests.databases import Databases
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 from tests.served import Served, collector

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from alerting import outbox, retry, send
-from alerting.notifiers import webhook
+from milepost import signing
 from milepost.catalog.schema import Channel, Duration, Route, Routing
 from milepost.db.tables import alerts, notifications
 from milepost.settings import Alerting
@@ -85,8 +85,8 @@ def test_two_hundred_breaches_of_one_warehouse_are_one_signed_message_and_one_en
     service.send_all()
     (request,) = receiver.got
     timestamp = int(request.headers["webhook-timestamp"])
-    keys = webhook.secrets_of(SECRET)
-    expected = webhook.sign(keys, request.headers["webhook-id"], timestamp, request.body)
+    keys = signing.secrets_of(SECRET)
+    expected = signing.sign(keys, request.headers["webhook-id"], timestamp, request.body)
     assert request.headers["webhook-signature"] == expected
     assert request.json["data"]["alert"]["items_open"] == 200
     service.run(*[over(number) for number in range(200)], after=MINUTE)

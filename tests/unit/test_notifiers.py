@@ -21,6 +21,7 @@ from alerting.explain import Totals
 from alerting.message import ItemView, Message
 from alerting.notifiers import Delivery, Notifier, address, email, email_body, http, webhook
 from alerting.signal import Signal
+from milepost import signing
 from milepost.catalog.schema import Channel
 from milepost.errors import ConfigurationError, Gone, MilepostError, Permanent, Transient, Unavailable
 from milepost.settings import Alerting
@@ -176,15 +177,15 @@ def test_a_certificate_that_the_operator_trusts(kind: str, certificate: Path, mo
 
 def test_the_published_signature_vector() -> None:
     """From the tests of the Standard Webhooks reference libraries."""
-    keys = webhook.secrets_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    signed = webhook.sign(keys, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    keys = signing.secrets_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signed = signing.sign(keys, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_two_secrets_sign_twice_while_they_are_rotated() -> None:
     other = "whsec_" + base64.b64encode(b"x" * 64).decode()
-    both = webhook.sign(webhook.secrets_of(f"{SECRET} {other}"), "msg", 1, b"{}")
-    assert both.split(" ") == [webhook.sign(webhook.secrets_of(one), "msg", 1, b"{}") for one in (SECRET, other)]
+    both = signing.sign(signing.secrets_of(f"{SECRET} {other}"), "msg", 1, b"{}")
+    assert both.split(" ") == [signing.sign(signing.secrets_of(one), "msg", 1, b"{}") for one in (SECRET, other)]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_the_request_is_signed_and_says_it_all() -> None:
     assert request.headers["host"] == f"127.0.0.1:{receiver.port}"
     assert request.headers["webhook-id"] == "msg_first"
     assert request.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
-    expected = webhook.sign(webhook.secrets_of(SECRET), "msg_first", int(NOW.timestamp()), request.body)
+    expected = signing.sign(signing.secrets_of(SECRET), "msg_first", int(NOW.timestamp()), request.body)
     assert request.headers["webhook-signature"] == expected
     body = request.json
     assert (body["type"], body["timestamp"]) == ("alert.opened", "2026-11-20T10:00:00Z")

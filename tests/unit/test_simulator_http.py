@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from alerting.notifiers.webhook import secrets_of, sign
 from milepost.errors import Permanent
+from milepost.signing import secrets_of, sign
 from simulator import demo, receiver
 from simulator.receiver import Notice
 from simulator.sender import Sender
