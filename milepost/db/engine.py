@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -183,6 +183,8 @@ def leader(engine: sa.Engine, name: str) -> Iterator[bool]:
             yield leads
         finally:
             if leads:
+                with suppress(Transient, sa.exc.SQLAlchemyError):
+                    advisory_unlock(connection, name)
                 # Closing the session gives the lock back even where the server no longer answers.
                 connection.invalidate()
 

@@ -223,12 +223,24 @@ quarantine_hours = table(
 pollers = table(
     "input",
     "pollers",
-    "collector.odoo.poll",
+    "collector.odoo.store",
     Column("name", Text, primary_key=True),
     required("cursor", JSONB),
+    optional("backfill", JSONB),  # how far history was read, beside the cursor of what is new
     required("polled_at", TIME),
     optional("error", Text),
     optional("failing_since", TIME),
+)
+
+polled_records = table(
+    "input",
+    "polled_records",
+    "collector.odoo.store",
+    required("poller", Text),
+    required("model", Text),
+    required("record_id", BigInteger),
+    required("told", JSONB),  # what was last told of it: subject, key, state
+    PrimaryKeyConstraint("poller", "model", "record_id"),
 )
 
 # --- input: people, keys, catalog, decisions --------------------------------------------------------------------------

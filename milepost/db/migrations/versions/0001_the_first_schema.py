@@ -351,9 +351,19 @@ def upgrade() -> None:
         schema="input",
     )
     op.create_table(
+        "polled_records",
+        sa.Column("poller", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("record_id", sa.BigInteger(), nullable=False),
+        sa.Column("told", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("poller", "model", "record_id", name=op.f("polled_records_pkey")),
+        schema="input",
+    )
+    op.create_table(
         "pollers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("cursor", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("backfill", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("polled_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
