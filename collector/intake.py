@@ -13,7 +13,7 @@ from starlette.types import Receive
 from collector import encoding
 from collector.catalogs import CurrentCatalog
 from collector.commit import Writer
-from collector.ingest import Accepted, Limits, Principal, validate
+from collector.ingest import Accepted, Limits, Principal, Rejection, validate
 from collector.keys import KeyRing
 from collector.metrics import Metrics
 from collector.problems import TooSlow
@@ -111,15 +111,26 @@ class Intake:
             body.release()
 
     async def take(
-        self, bodies: Sequence[bytes], key: Principal, *, lenient: bool = False, now: datetime | None = None
+        self,
+        bodies: Sequence[bytes],
+        key: Principal,
+        *,
+        lenient: bool = False,
+        now: datetime | None = None,
+        unread: Sequence[Rejection] = (),
     ) -> Accepted:
         """Judge structured JSON events and keep them, accepted and refused ones in one commit.
 
-        Returns when they are on stable storage. `lenient`: see `collector.ingest.validate`. Raises Transient.
+        Returns when they are on stable storage. `lenient`: see `collector.ingest.validate`. `unread`: what came beside
+        them and could not be made into events; as its sender is told that it was taken, it is kept, or Overloaded is
+        raised. Raises Transient.
         """
         now = now or self.clock()
+        if unread:
+            self._gate.check(key, now)
         self._rates.take(key.key_id, len(bodies) or 1, now)
         verdict = validate(bodies, received_us=to_us(now), sender=key, lenient=lenient, limits=self._event_limits)
+        verdict.rejected[:0] = unread
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict

@@ -17,6 +17,7 @@ from typing import Final
 from collector.ingest import Principal, Rejection
 from collector.metrics import Metrics
 from collector.rates import Buckets
+from milepost.errors import Overloaded
 from milepost.inbox.quarantine import Refusal
 
 BURST_BYTES: Final = 32 * 1024 * 1024
@@ -41,6 +42,13 @@ class Gate:
 
     def admit(self, key: Principal, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
         return [_refusal(key, item, now) for item in rejected if self._admits(key, item, now)]
+
+    def check(self, key: Principal, now: datetime) -> None:
+        """Raises Overloaded when `admit` would keep nothing more of this sender."""
+        wait = self._allowance.wait(key.key_id, now)
+        if wait:
+            self._metrics.over_allowance.inc()
+            raise Overloaded("more was refused than quarantine keeps; it is taken again when there is room", wait)
 
     def forget(self, refusals: Sequence[Refusal], key: Principal) -> None:
         """They were not committed after all: the retry is no repetition."""
