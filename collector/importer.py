@@ -169,7 +169,10 @@ def _commit(engine: sa.Engine, sender: Importer, batch: Unit, clock: Clock, repo
         log.append(connection, verdict.entries)
         quarantine.add(
             connection,
-            [quarantine.Refusal(now, source, "refused", item.error, item.id, item.body, "import") for item in refused],
+            [
+                quarantine.Refusal(now, source, item.kind, item.error, item.id, item.body, "import", item.way)
+                for item in refused
+            ],
         )
     report.accepted += len(verdict.entries)
     report.refused += len(refused)

@@ -6,7 +6,7 @@ primary key slows down with its size; hot and sealed tables keep the pace.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -57,6 +57,15 @@ def claim(connection: sa.Connection, contents: Mapping[bytes, int]) -> Seen:
     new = frozenset(inserted.scalars())
     old = [identity for identity in contents if identity not in new]
     return Seen(new, _stored(connection, [hot, *sealed], old) if old else {})
+
+
+def look_up(connection: sa.Connection, identities: Collection[bytes]) -> Mapping[bytes, int]:
+    """The content of those that are stored. What still lies in the event log is not."""
+    if not identities:
+        return {}
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    hot, sealed = _generations(connection)
+    return _stored(connection, [hot, *sealed], list(identities))
 
 
 def _stored(connection: sa.Connection, numbers: list[int], identities: list[bytes]) -> dict[bytes, int]:

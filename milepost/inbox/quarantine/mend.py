@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from milepost.db.tables import quarantine, quarantine_groups, quarantine_revisions
 from milepost.decisions import audit
@@ -113,8 +114,8 @@ def _held(row: sa.RowMapping, bodies: Mapping[int, bytes]) -> Held:
 def _edited(connection: sa.Connection, ids: Sequence[int]) -> dict[int, bytes]:
     """The last revision of those that have one."""
     r = quarantine_revisions.c
-    query = sa.select(r.quarantine_id, r.body).distinct(r.quarantine_id).where(r.quarantine_id.in_(ids))
-    query = query.order_by(r.quarantine_id, r.revision.desc())
+    query = sa.select(r.quarantine_id, r.body).where(r.quarantine_id.in_(ids))
+    query = query.ext(distinct_on(r.quarantine_id)).order_by(r.quarantine_id, r.revision.desc())
     return {row.quarantine_id: row.body for row in connection.execute(query)} if ids else {}
 
 
@@ -185,6 +186,7 @@ def settle(
     pairs: Sequence[tuple[Held, Verdict]],
     *,
     target: str,
+    vouched: bool,
     actor: str,
     now: datetime,
 ) -> None:
@@ -197,6 +199,7 @@ def settle(
     connection.execute(update.values(acted_at=now, acted_by=actor, **values), rows)
     _move(connection, Counter(held.group_id for held, verdict in pairs if verdict.outcome in PASSED), "replayed")
     detail: dict[str, Any] = dict(Counter(verdict.outcome for _, verdict in pairs))
+    detail |= {"vouched": True} if vouched else {}
     audit.record(connection, actor=actor, action="quarantine.replayed", target=target, now=now, detail=detail)
 
 
