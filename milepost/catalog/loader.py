@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import mapping, schema
+from milepost.catalog import mapping, privacy, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -100,6 +100,7 @@ def _load(texts: Texts) -> Catalog:
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
+        privacy=_convert("sources.yaml", "privacy", docs["sources.yaml"].get("privacy", {}), privacy.Privacy),
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
     check(catalog)
@@ -179,6 +180,9 @@ def check(catalog: Catalog) -> None:
         seen.add(policy.name)
         _check_policy(policy, catalog)
     _check_routing(catalog.routing)
+    for name, source in catalog.sources.items():
+        if source.hook is not None:
+            _check_hook(f"sources.yaml: {name}: hook", name, source.hook, catalog)
 
 
 def _check_calendar(name: str, calendar: schema.CalendarSpec) -> None:
@@ -275,6 +279,23 @@ def _check_routing(routing: schema.Routing) -> None:
         for name in route.channels:
             if name not in names:
                 raise CatalogError(f"routes.yaml: routes[{index}]: channels: there is no channel {name}")
+
+
+def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog) -> None:
+    spec = catalog.mappings.get(hook.mapping)
+    if spec is None:
+        known = ", ".join(sorted(catalog.mappings))
+        raise CatalogError(f"{where}: mapping: there is no mapping {hook.mapping}; there are {known}")
+    if spec.source not in ("", source):
+        raise CatalogError(f"{where}: mapping: {hook.mapping} makes events of source {spec.source}")
+    if spec.table is not None:
+        raise CatalogError(f"{where}: mapping: {hook.mapping} reads rows of a table, and webhooks have none")
+    if hook.scheme != "key" and not hook.secret_env:
+        raise CatalogError(f"{where}: secret_env: name the variable that holds the secret")
+    if hook.scheme == "hmac" and not hook.header:
+        raise CatalogError(f"{where}: header: name the header that holds the signature")
+    if hook.scheme == "token" and bool(hook.header) == bool(hook.query):
+        raise CatalogError(f"{where}: header: name the header that holds the token, or the parameter (query)")
 
 
 def _policy_version(policy: Policy, catalog: Catalog) -> str:

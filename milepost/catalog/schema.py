@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from milepost.catalog.privacy import Privacy
 from milepost.catalog.mapping import MappingSpec
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
@@ -175,13 +176,39 @@ class Routing(Struct, frozen=True, forbid_unknown_fields=True):
     group_interval: Duration = Duration("5m")
 
 
+class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a source's webhooks are told from anybody's, and which mapping makes events of them.
+
+    standard: Standard Webhooks. hmac: HMAC-SHA256 of the body in `header`; shopify, woocommerce, github, easypost and
+    aftership are hmac with the header that those send. token: a secret in `header`, or in the parameter `query` of the
+    address where a sender can set no header. key: an API key. `secret_env` names the variables that hold the secret,
+    several while it is rotated, never the secret. `delivery`: the header with the id of a delivery, for payloads that
+    don't differ although they tell different things.
+    """
+
+    mapping: Ident
+    scheme: Literal["standard", "hmac", "token", "key", "shopify", "woocommerce", "github", "easypost", "aftership"]
+    secret_env: str | list[str] = []
+    header: str | None = None
+    query: str | None = None
+    encoding: Literal["base64", "hex"] = "hex"
+    prefix: str = ""
+    tolerance: Duration = Duration("5m")
+    delivery: str | None = None
+
+
 class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """A registered sender, for display and ownership. `rank`: a higher one's attributes win over later ones."""
+    """A registered sender, for display and ownership. `rank`: a higher one's attributes win over later ones.
+
+    `privacy`: what of its events is not to be stored.
+    """
 
     title: str = ""
     owner: str | None = None
     system: str = ""
     rank: int = 0
+    privacy: Privacy = Privacy()
+    hook: HookSpec | None = None
 
 
 class AnomalySpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,4 +241,6 @@ class Catalog(Struct, frozen=True):
     anomaly: AnomalySpec
     policy_versions: dict[str, str]
     """For each policy the hash of its canonical form with its calendar."""
+    privacy: Privacy = Privacy()
+    """What is not to be stored of any source's events."""
     mappings: dict[str, MappingSpec]

@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import loader, mapping, schema
+from milepost.catalog import loader, mapping, privacy, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -45,6 +45,8 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Channel": schema.Channel,
         "Route": schema.Route,
         "Source": schema.SourceSpec,
+        "Privacy": privacy.Privacy,
+        "Hook": schema.HookSpec,
     },
     "events.md": {"The event": contract.Event, "Its data": contract.Data, "A link": contract.Link},
     "mappings.md": {
