@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -236,7 +235,7 @@ def _inline_base64(body: bytes) -> bytes:
         if "data" in fields:
             raise InvalidEvent("data_base64: give data or data_base64, not both")
         fields["data"] = json_value(b64decode(msgspec.json.decode(encoded, type=str), validate=True))
-    except (msgspec.MsgspecError, Base64Error, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidEvent(f"data_base64: not base64 of a JSON value: {error}") from error
     return msgspec.json.encode(fields)
 
