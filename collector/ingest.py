@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Raw, Struct
 
+from collector import trace
 from milepost import contract
 from milepost.contract import Entry, Event
 from milepost.errors import InvalidEvent, NotAllowed, Permanent, TooLarge
@@ -30,6 +31,7 @@ LENIENT: Final = "json"
 
 _STARTS_WITH_VERSION: Final = b'{"specversion"'
 _BASE64_FIELD: Final = b'"data_base64"'
+_TRACE_FIELD: Final = b'"traceparent"'
 # possessive, and an unclosed string ends with the text: linear whatever is sent
 _strings: Final = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?')
 _TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
@@ -104,6 +106,12 @@ class _Stated(Struct):
     specversion: Any = None
 
 
+class _Traced(Struct):
+    """The extension attribute of CloudEvents' distributed tracing."""
+
+    traceparent: Any = None
+
+
 class _Claims(Struct):
     """What a refused body says of itself, whatever else is wrong with it."""
 
@@ -113,6 +121,7 @@ class _Claims(Struct):
 
 _stated: Final = msgspec.json.Decoder(_Stated)
 _claims: Final = msgspec.json.Decoder(_Claims)
+_traced: Final = msgspec.json.Decoder(_Traced)
 _fields: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -123,17 +132,22 @@ def validate(
     sender: Sender,
     lenient: bool = False,
     limits: Limits = Limits(),
+    correlation: str | None = None,
 ) -> Accepted:
     """Judge structured JSON events, each on its own.
 
     `received_us`: when they were received, microseconds. `lenient` lets specversion, id and source be missing: the id
     becomes a hash of the content, the source the sender's default one, and the stored body is completed with them.
+    `correlation`: the correlation id of events that have none, and no `traceparent` either. It is stored with the
+    event, but is no part of its content: who sends again has another trace.
     """
     result = Accepted()
     entries, rights = result.entries, _Rights(sender)
     for index, body in enumerate(bodies):
         try:
-            event, whole = _read(body, sender.default_source if lenient else None, lenient, limits.event_bytes)
+            event, whole = _read(
+                body, sender.default_source if lenient else None, lenient, limits.event_bytes, correlation
+            )
             rights.check(event.source, event.type)
         except Permanent as error:
             result.rejected.append(_rejection(index, body, error, LENIENT if lenient else STRICT))
@@ -160,17 +174,23 @@ class _Rights:
             raise NotAllowed(f'this key may not send "{event_type}" as source "{source}"')
 
 
-def _read(body: bytes, default_source: str | None, lenient: bool, max_bytes: int) -> tuple[Event, bytes]:
-    """The event, and its body as it is stored. Raises InvalidEvent or TooLarge."""
+def _read(
+    body: bytes, default_source: str | None, lenient: bool, max_bytes: int, correlation: str | None
+) -> tuple[Event, bytes]:
+    """The event as its sender means it, and its body as it is stored. Raises InvalidEvent or TooLarge."""
     if _BASE64_FIELD in body:
         body = _inline_base64(body)
     _check_shape(body, max_bytes)
-    event = contract.decode(body)
-    if event.id and event.source and _states_version(body):
-        return event, body
-    if not lenient:
-        raise InvalidEvent(_missing(event))
-    return _completed(event, body, default_source)
+    if _TRACE_FIELD in body:
+        correlation = _trace_of(body) or correlation
+    event = contract.decode(body, correlated=correlation is not None)
+    if event.correlationid is not None:
+        correlation = None
+    if not (event.id and event.source and _states_version(body)):
+        if not lenient:
+            raise InvalidEvent(_missing(event))
+        event, body = _completed(event, body, default_source, correlation)
+    return event, body if correlation is None else _correlated(body, correlation)
 
 
 def _check_shape(body: bytes, max_bytes: int) -> None:
@@ -209,16 +229,36 @@ def _missing(event: Event) -> str:
     return 'specversion: missing; send "1.0"'
 
 
-def _completed(event: Event, body: bytes, default_source: str | None) -> tuple[Event, bytes]:
+def _trace_of(body: bytes) -> str | None:
+    """The trace that an event says it belongs to."""
+    try:
+        stated = _traced.decode(body).traceparent
+    except (msgspec.MsgspecError, RecursionError):
+        return None  # whoever decodes the event says what is wrong with it
+    return trace.trace_id_of(stated) if isinstance(stated, str) else None
+
+
+def _correlated(body: bytes, correlation: str) -> bytes:
+    return msgspec.json.encode({**_fields.decode(body), "correlationid": correlation})
+
+
+def _completed(event: Event, body: bytes, default_source: str | None, correlation: str | None) -> tuple[Event, bytes]:
     """The event with the id, source and specversion that its sender left out."""
     source = event.source or default_source
     if not source:
         raise InvalidEvent("source: missing, and the key does not stand for exactly one source")
-    event_id = event.id or contract.made_up_id(event)
+    event_id = event.id or contract.made_up_id(_told_apart(event, correlation))
     first = {"specversion": event.specversion, "id": event_id, "source": source}
     # Raw values go through as they came: numbers keep their digits
     whole = msgspec.json.encode({**first, **_without(_fields.decode(body), first)})
     return msgspec.structs.replace(event, id=event_id, source=source), whole
+
+
+def _told_apart(event: Event, correlation: str | None) -> Event:
+    """What an id is made of: an event that names nothing is told from others of its kind by its correlation alone."""
+    if correlation is None or event.data.keys or event.data.links:
+        return event
+    return msgspec.structs.replace(event, correlationid=correlation)
 
 
 def _without(fields: dict[str, Raw], names: dict[str, str]) -> dict[str, Raw]:

@@ -118,19 +118,28 @@ class Intake:
         lenient: bool = False,
         now: datetime | None = None,
         unread: Sequence[Rejection] = (),
+        refused: Sequence[Rejection] = (),
+        correlation: str | None = None,
     ) -> Accepted:
         """Judge structured JSON events and keep them, accepted and refused ones in one commit.
 
-        Returns when they are on stable storage. `lenient`: see `collector.ingest.validate`. `unread`: what came beside
-        them and could not be made into events; as its sender is told that it was taken, it is kept, or Overloaded is
-        raised. Raises Transient.
+        Returns when they are on stable storage. `lenient` and `correlation`: see `collector.ingest.validate`.
+        `unread`: what came beside them and could not be made into events; as its sender is told that it was taken, it
+        is kept, or Overloaded is raised. `refused`: the same, where its sender is told. Raises Transient.
         """
         now = now or self.clock()
         if unread:
             self._gate.check(key, now)
         self._rates.take(key.key_id, len(bodies) or 1, now)
-        verdict = validate(bodies, received_us=to_us(now), sender=key, lenient=lenient, limits=self._event_limits)
-        verdict.rejected[:0] = unread
+        verdict = validate(
+            bodies,
+            received_us=to_us(now),
+            sender=key,
+            lenient=lenient,
+            limits=self._event_limits,
+            correlation=correlation,
+        )
+        verdict.rejected[:0] = [*unread, *refused]
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict

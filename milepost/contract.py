@@ -104,8 +104,8 @@ _decoder: Final = msgspec.json.Decoder(Event)
 _RESERVED: Final = "correlation"
 
 
-def decode(body: bytes) -> Event:
-    """Read one structured JSON event.
+def decode(body: bytes, *, correlated: bool = False) -> Event:
+    """Read one structured JSON event. `correlated`: something beside the event gives it a correlation id.
 
     Raises InvalidEvent, whose message names the path and the mend.
     """
@@ -117,11 +117,11 @@ def decode(body: bytes) -> Event:
         raise InvalidEvent(_plain(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent(f"not valid JSON in UTF-8: {error}") from error
-    check(event)
+    check(event, correlated=correlated)
     return event
 
 
-def check(event: Event) -> None:
+def check(event: Event, *, correlated: bool = False) -> None:
     """The rules of the contract that types can't say. Raises InvalidEvent."""
     if event.specversion != SPEC_VERSION:
         raise InvalidEvent(f'specversion: "{event.specversion}" is not supported; send "1.0"')
@@ -137,7 +137,7 @@ def check(event: Event) -> None:
     if count > MAX_KEYS:
         raise InvalidEvent(f"data.keys: {count} keys, at most {MAX_KEYS} are allowed; send several events")
     _refuse_reserved(event.data)
-    if not count and event.correlationid is None and not event.data.links:
+    if not (count or correlated or event.correlationid is not None or event.data.links):
         raise InvalidEvent("data.keys: an event needs at least one key or a correlationid")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from collector import trace
 from collector.intake import Disconnected
 from collector.metrics import Metrics
 from collector.problems import Answer
@@ -25,6 +26,11 @@ class Call:
     all_headers: Sequence[tuple[bytes, bytes]]
     parameters: Mapping[str, Any]
     client: str | None
+
+    @property
+    def correlation(self) -> str | None:
+        """The trace that the request belongs to: the correlation id of events that have none."""
+        return trace.of_request(self.headers, self.all_headers)
 
     @staticmethod
     def of(scope: Scope) -> Call:

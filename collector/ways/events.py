@@ -35,7 +35,7 @@ class Events:
         kind = format_of(content_type, call.all_headers)
         async with self._intake.body(call.headers, receive) as body:
             bodies = self._splitter.split(kind, body, content_type, call.all_headers)
-            verdict = await self._intake.take(bodies, key, lenient=kind.lenient)
+            verdict = await self._intake.take(bodies, key, lenient=kind.lenient, correlation=call.correlation)
         return _answer(verdict)
 
     def refuse(self, error: MilepostError) -> Answer:
