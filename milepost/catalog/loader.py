@@ -180,7 +180,9 @@ def check(catalog: Catalog) -> None:
         seen.add(policy.name)
         _check_policy(policy, catalog)
     _check_routing(catalog.routing)
+    privacy.check(catalog.privacy, "sources.yaml")
     for name, source in catalog.sources.items():
+        privacy.check(source.privacy, f"sources.yaml: {name}")
         if source.hook is not None:
             _check_hook(f"sources.yaml: {name}: hook", name, source.hook, catalog)
 

@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from milepost.catalog.privacy import Privacy
 from milepost.catalog.mapping import MappingSpec
+from milepost.catalog.privacy import Privacy
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -241,6 +241,6 @@ class Catalog(Struct, frozen=True):
     anomaly: AnomalySpec
     policy_versions: dict[str, str]
     """For each policy the hash of its canonical form with its calendar."""
+    mappings: dict[str, MappingSpec]
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
-    mappings: dict[str, MappingSpec]
