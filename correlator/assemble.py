@@ -7,7 +7,7 @@ above is put together anew from committed facts; the SLA engine is told in the s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -40,13 +40,18 @@ Changed = Callable[[sa.Connection, Catalog, Sequence[JourneyChange], datetime], 
 """Told of changed journeys, in the transaction that changes them."""
 
 Root = tuple[str, int]  # model name, root id
+Adopt = Callable[[Sequence[Root]], Mapping[Root, int]]
+"""The ids that journeys have elsewhere already; the others get new ones."""
 
 
 class Assembler:
     """The one consumer of touches. `step` does one transaction and tells whether it found work."""
 
-    def __init__(self, engine: sa.Engine, catalog_of: CatalogOf, clock: Clock, changed: Changed) -> None:
+    def __init__(
+        self, engine: sa.Engine, catalog_of: CatalogOf, clock: Clock, changed: Changed, adopt: Adopt | None = None
+    ) -> None:
         self._engine = engine
+        self._adopt = adopt
         self._catalog_of = catalog_of
         self._clock = clock
         self._changed = changed
@@ -61,6 +66,7 @@ class Assembler:
         """Drop the caches: after a failure they may be ahead of what is committed."""
         self._graph = Graph()
         self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
+        self._quiet: set[int] = set()
         self._low = 0
         self._steps = 0
 
@@ -146,6 +152,7 @@ class Assembler:
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
     ) -> None:
         dirty, related, learned = self._take_in(connection, compiled, batches)
+        self._quiet = {object_id for batch in batches if batch.quiet for object_id in batch.again}
         output = Output()
         roots = {
             (model.name, root): model
@@ -331,6 +338,7 @@ class Assembler:
                 members,
                 {node.id: node.state for node in nodes},
                 {node.id: node.type for node in nodes},
+                root.id in self._quiet,
             )
         )
 
@@ -339,8 +347,7 @@ class Assembler:
         new = [change for change in output.changes if change.journey_id < 0]
         if not new:
             return
-        ids = store.journey_ids(connection, len(new))
-        given = {change.journey_id: number for change, number in zip(new, ids, strict=True)}
+        given = self._ids_for(connection, new)
         for change in new:
             root = (change.model, change.root_id)
             change.journey_id = given[change.journey_id]
@@ -349,6 +356,15 @@ class Assembler:
             for index, row in enumerate(rows):
                 if row[0] < 0:
                     rows[index] = (given[row[0]], *row[1:])
+
+    def _ids_for(self, connection: sa.Connection, new: Sequence[JourneyChange]) -> dict[int, int]:
+        roots = [(change.model, change.root_id) for change in new]
+        known = self._adopt(roots) if self._adopt is not None else {}
+        ids = iter(store.journey_ids(connection, sum(root not in known for root in roots)))
+        return {
+            change.journey_id: known[root] if root in known else next(ids)
+            for change, root in zip(new, roots, strict=True)
+        }
 
     def _save(self, connection: sa.Connection, learned: set[Node], output: Output) -> None:
         store.save_states(connection, learned)

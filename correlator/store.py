@@ -15,6 +15,7 @@ from milepost.clock import from_us
 from milepost.contract import Entry, read
 from milepost.db import tables
 from milepost.db.engine import copy_rows
+from milepost.db.generation import LIVE
 from milepost.db.staging import as_wire, kinds_of, stage, wire_time
 from milepost.journeystate import Flag
 
@@ -26,8 +27,8 @@ _SKEWED: Final = Flag.CLOCK_SKEW.value
 _EVENT_COLUMNS: Final = [column.name for column in tables.events.columns]
 _OBJECT_COLUMNS: Final = ["object_id", "received_at", "event_no", "subject"]
 
-_RELATIONS: Final = sa.text(
-    "INSERT INTO derived.relations AS r SELECT * FROM proofs ORDER BY first_id, second_id, rel"
+_RELATIONS: Final = (
+    "INSERT INTO {schema}.relations AS r SELECT * FROM proofs ORDER BY first_id, second_id, rel"
     " ON CONFLICT (first_id, second_id, rel) DO UPDATE SET occurred_at = excluded.occurred_at,"
     " source = excluded.source, event_id = excluded.event_id, event_no = excluded.event_no,"
     " received_at = excluded.received_at"
@@ -102,7 +103,7 @@ def _event_row(item: Fact) -> tuple[Any, ...]:
     )
 
 
-def write_relations(connection: sa.Connection, relations: Sequence[Relation]) -> None:
+def write_relations(connection: sa.Connection, relations: Sequence[Relation], schema: str = LIVE) -> None:
     """Relations in the order of their key; the earlier proof by (time, source, id) stands."""
     if not relations:
         return
@@ -120,7 +121,7 @@ def write_relations(connection: sa.Connection, relations: Sequence[Relation]) ->
         for item in relations
     )
     stage(connection, "proofs", kinds_of(tables.relations), rows)
-    connection.execute(_RELATIONS)
+    connection.execute(sa.text(_RELATIONS.format(schema=schema)))
 
 
 def count(

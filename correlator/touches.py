@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import zstandard
 from msgspec import Struct
 
+from milepost.db.generation import LIVE
 from milepost.db.tables import touches
 from milepost.inbox import log
 from milepost.journeystate import Scalar
@@ -49,12 +50,16 @@ class Touch(Struct, array_like=True, gc=False):
 
 
 class TouchBatch(Struct, array_like=True, gc=False):
-    """`names` gives (type, namespace, key) of every id in the batch. `again` are objects to look at anew, no more."""
+    """`names` gives (type, namespace, key) of every id in the batch. `again` are objects to look at anew, no more.
+
+    `quiet`: what comes of it is no news to anybody.
+    """
 
     names: dict[int, tuple[str, str, str]]
     relations: list[Relation]
     touches: list[Touch]
     again: list[int] = []
+    quiet: bool = False
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -66,10 +71,11 @@ _CONSUME: Final = sa.text(
 )
 
 
-def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime) -> None:
+def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime, schema: str = LIVE) -> None:
     """Hand over a batch; `received_at` is the oldest receive time in it."""
     count = len(batch.touches) + len(batch.again)
-    connection.execute(touches.insert().values(received_at=received_at, touches=count, payload=pack(batch)))
+    row = touches.insert().values(received_at=received_at, touches=count, payload=pack(batch))
+    connection.execute(row, execution_options={"schema_translate_map": {LIVE: schema}})
 
 
 def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:

@@ -149,6 +149,7 @@ class JourneyChange:
 
     `state` is open, completed, cancelled or absorbed; `ended_us` is the business time of the latter two. `states`
     holds the state of every member object, for clocks that run per object. `types` gives each member's object type.
+    `quiet`: nobody is to be told of breaches that this brings to light.
     """
 
     journey_id: int
@@ -167,6 +168,7 @@ class JourneyChange:
     members: Sequence[Member]
     states: Mapping[int, ObjectState] = field(default_factory=dict)
     types: Mapping[int, str] = field(default_factory=dict)
+    quiet: bool = False
 
 
 _encode: Final = msgspec.msgpack.Encoder(decimal_format="string").encode

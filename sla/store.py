@@ -68,7 +68,7 @@ class Clocks:
         self._reported: set[tuple[str, str, str]] = set()
 
     def on_journeys_changed(
-        self, connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], *, now: datetime
+        self, connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime
     ) -> None:
         """Bring the clocks of changed journeys up to date, in the caller's transaction. Each journey comes once."""
         if not changes:
@@ -86,6 +86,8 @@ class Clocks:
             verdicts += evaluation.verdicts
             moved = transition.settle(change, evaluation.clocks, former, known, compiled, now_us)
             if moved is not None:
+                if change.quiet:
+                    transition.hush(moved, known, now_us)
                 found.append(moved)
         transition.take_over(found, now_us)
         write(connection, found)

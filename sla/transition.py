@@ -254,6 +254,19 @@ def _judged_by_other(former: RunningClock, compiled: Compiled) -> bool:
     return policy is None or policy.version != former.policy_version
 
 
+def hush(moved: Transition, known: Mapping[Key, RunningClock], now_us: int) -> None:
+    """Let nobody be told of what a rebuild brings to light: breaches that it finds are opened here and now."""
+    for clock in moved.running:
+        if known.get(key_of(clock)) is not clock and not clock.breached and clock.due_us <= now_us:
+            clock.warned = clock.breached = True
+            moved.openings.append(Opening(moved.change, clock))
+            moved.rows = [row for row in moved.rows if row[0] is not clock]
+            moved.rows.append((clock, open_state(clock)))
+            moved.gone = [key for key in moved.gone if key != key_of(clock)]
+    for opening in moved.openings:
+        opening.notify = False
+
+
 def take_over(found: Iterable[Transition], now_us: int) -> None:
     """A breach open when its journey is absorbed goes on in the journey that contains it, and nobody is told anew."""
     moved = list(found)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from milepost.cli import access, alerts, audit, catalog, database, history, services
+from milepost.cli import access, alerts, audit, catalog, database, history, rebuild, services
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError, MilepostError
 
@@ -40,6 +40,7 @@ contract_app = typer.Typer(help="The wire contract of events.", no_args_is_help=
 
 app.command("run")(services.run)
 app.command("demo")(services.demo)
+app.command("rebuild")(rebuild.rebuild)
 app.add_typer(database.app, name="db")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.users, name="users")

@@ -132,7 +132,14 @@ def _keeping(resources: Resources) -> list[Job]:
         if dropped:
             _log.info("retention: dropped %d partitions", dropped)
 
+    def leftovers() -> None:
+        from correlator.rebuild import clear_up
+
+        if clear_up(engine):
+            _log.warning("a rebuild ended half-way; what it left was taken away")
+
     return [
+        Job("rebuild leftovers", HOURLY, leftovers, first=SOON),
         Job("identities", HOURLY, roll_over, first=SOON),
         Job("partitions", HOURLY, partitions),
         Job("retention", DAILY, retention, first=3 * SOON),

@@ -6,15 +6,10 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from typing import Final, Literal, get_args
 
-import sqlalchemy as sa
-
-from milepost.catalog.schema import Catalog
 from milepost.errors import Unavailable
-from milepost.journeystate import JourneyChange
 from milepost.settings import Settings
 from milepost.supervisor import on_orphaned
 from milepost.wiring import logs
@@ -77,12 +72,8 @@ def _run_assemble(resources: Resources, stop: Stop, pulse: Pulse) -> None:
     from correlator.assemble import Assembler
     from sla.store import Clocks
 
-    clocks = Clocks()
-
-    def changed(connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime) -> None:
-        clocks.on_journeys_changed(connection, catalog, changes, now=now)
-
-    assembler = Assembler(resources.engine, resources.cache.active, resources.clock, changed)
+    hook = Clocks().on_journeys_changed
+    assembler = Assembler(resources.engine, resources.cache.active, resources.clock, hook)
 
     def lead(trouble: Trouble) -> None:
         loop(assembler.step, stop, lambda: pulse.beat(leads=True), trouble)

@@ -1,0 +1,309 @@
+"""Rebuild: everything derived, written anew from the stored events beside the live state, and swapped in.
+
+The live chain goes on. From the beginning on, recorders tell both generations (milepost/db/generation.py); this module
+replays the events stored before, puts their journeys together in the next generation, and, once it has caught up, holds
+the writers still for as long as the rest and the swap take. Clocks and breaches stay: journeys that came out otherwise
+are looked at again after the swap, and what that brings to light is recorded, and notified to nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from correlator import journeystore as store
+from correlator import touches
+from correlator.assemble import Assembler, CatalogOf, Changed, Root
+from correlator.derive import Done, Known, hand_over
+from correlator.facts import extract
+from correlator.model import Compiled
+from correlator.rows import gone
+from correlator.touches import TouchBatch
+from milepost.catalog.schema import Catalog
+from milepost.clock import Clock, to_us
+from milepost.contract import Entry
+from milepost.db import generation, tables
+from milepost.db.engine import leader
+from milepost.db.generation import LIVE, NEXT
+from milepost.decisions import audit
+from milepost.errors import Conflict
+from milepost.journeystate import JourneyChange
+
+CHUNK: Final = 16_000
+"""Events replayed in one transaction."""
+AHEAD: Final = 6
+"""Chunks that are replayed before the assembler takes them: the more touches meet in a step, the fewer its updates."""
+LOCK: Final = "milepost.rebuild"
+_HELD: Final = (tables.relations, tables.touches, tables.journeys, tables.running_clocks, tables.clocks)
+_KEPT: Final = (tables.running_clocks, tables.clocks, tables.baselines, tables.anomaly_models)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which stored events to replay; without anything all. Receive times, from `since` to before `until`."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    sources: Sequence[str] = ()
+
+    @property
+    def whole(self) -> bool:
+        return self == Selection()
+
+    def clauses(self) -> list[sa.ColumnElement[bool]]:
+        its, found = tables.events.c, []
+        if self.since is not None:
+            found.append(its.received_at >= self.since)
+        if self.until is not None:
+            found.append(its.received_at < self.until)
+        if self.sources:
+            found.append(its.source.in_(self.sources))
+        return found
+
+
+@dataclass(slots=True)
+class Report:
+    """What a rebuild did. Journeys by how they compare with the live ones; `examples` are (model, key) of each."""
+
+    events: int = 0
+    journeys: int = 0
+    new: int = 0
+    gone: int = 0
+    changed: int = 0
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it, of how much."""
+
+
+def _silent(_: str, __: int, ___: int) -> None: ...
+
+
+class Rebuild:
+    """One rebuild. `changed` is the SLA engine's hook, told of journeys that are no more; `actor` is for the audit."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        catalog_of: CatalogOf,
+        clock: Clock,
+        changed: Changed,
+        *,
+        actor: str = audit.SYSTEM,
+        progress: Progress = _silent,
+    ) -> None:
+        self._engine = engine
+        self._catalog_of = catalog_of
+        self._clock = clock
+        self._changed = changed
+        self._actor = actor
+        self._progress = progress
+        self._known = Known()
+        self._compiled: Compiled | None = None
+        self.report = Report()
+
+    def run(self, selection: Selection = Selection(), *, swap: bool = True) -> Report:
+        """Replay, compare, and swap. A selection of events, or `swap` false, compares only, and leaves all as it was.
+
+        Raises Conflict while another rebuild runs. Whatever ends it early, the live state is untouched.
+        """
+        with leader(self._engine, LOCK) as first:
+            if not first:
+                raise Conflict("a rebuild is running already")
+            self._whole = swap and selection.whole
+            url = self._engine.url.render_as_string(hide_password=False)
+            beside = generation.redirected(url, pool_size=1, application_name="milepost rebuild")
+            try:
+                self._replay(beside, selection)
+                if self._whole:
+                    self._swap()
+                else:
+                    self._compare_only(selection)
+            finally:
+                beside.dispose()
+                self._clear_up()
+        return self.report
+
+    # --- replay -------------------------------------------------------------------------------------------------------
+
+    def _replay(self, beside: sa.Engine, selection: Selection) -> None:
+        with self._engine.begin() as connection:
+            generation.begin(connection, told=self._whole)
+            last, total = _extent(connection, selection)
+        self._assembler = Assembler(beside, self._catalog_of, self._clock, _nothing, adopt=self._adopt)
+        after, chunks = 0, 0
+        while after < last:
+            with self._engine.begin() as connection:
+                after = self._chunk(connection, selection, after, last)
+            chunks += 1
+            if chunks % AHEAD == 0:
+                self._catch_up()
+            self._progress("replayed", self.report.events, total)
+        self._catch_up()
+
+    def _chunk(self, connection: sa.Connection, selection: Selection, after: int, last: int) -> int:
+        """Replay the next events after a number; returns the number to go on from."""
+        connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+        rows = connection.execute(_stored(selection, after, last)).all()
+        if not rows:
+            return last
+        compiled = self._current(connection)
+        facts = extract([Entry(b"", 0, to_us(row.received_at), row.body.encode()) for row in rows], compiled)
+        done = Done(self._known.resolve(connection, facts, self._clock()))
+        for item, row in zip(facts.items, rows, strict=True):
+            item.event_no = row.event_no
+        done.relations = self._known.news(facts)
+        hand_over(connection, facts, done.relations, [NEXT])
+        self._known.learn(done)
+        self.report.events += len(rows)
+        return int(rows[-1].event_no)
+
+    def _current(self, connection: sa.Connection) -> Compiled:
+        catalog = self._catalog_of(connection)
+        if self._compiled is None or self._compiled.version != catalog.version:
+            self._compiled = Compiled(catalog)
+        return self._compiled
+
+    def _catch_up(self) -> None:
+        while self._assembler.step():
+            continue
+
+    def _adopt(self, roots: Sequence[Root]) -> Mapping[Root, int]:
+        """A journey keeps the id that it has."""
+        its = tables.journeys.c
+        wanted = sa.select(its.model, its.root_id, its.journey_id).where(
+            its.root_id == sa.func.any(sa.cast(sorted({root for _, root in roots}), sa.ARRAY(sa.BigInteger)))
+        )
+        with self._engine.connect() as connection:
+            return {(row.model, row.root_id): row.journey_id for row in connection.execute(wanted)}
+
+    # --- compare and swap ---------------------------------------------------------------------------------------------
+
+    def _swap(self) -> None:
+        with self._engine.begin() as connection:
+            store.take_over(connection, LOCK)  # waits for the assembler's step, and is the last one of this generation
+            generation.hold(connection, _HELD)
+            self._catch_up()
+            self._progress("comparing", 0, 1)
+            _align(connection)
+            self._count(connection, Selection())
+            lost = [gone(*row) for row in _gone(connection)]
+            again = _differing(connection)
+            generation.swap(connection, _KEPT)
+            self._look_again(connection, again, lost)
+
+    def _look_again(self, connection: sa.Connection, again: Iterator[Sequence[int]], lost: list[JourneyChange]) -> None:
+        """After the swap: note it, and have the clocks of journeys that differ judged anew, quietly."""
+        now, report = self._clock(), self.report
+        detail = {"events": report.events, "journeys": report.journeys, "changed": report.changed}
+        audit.record(connection, actor=self._actor, action="rebuilt", target="journeys", now=now, detail=detail)
+        for portion in again:
+            touches.put(connection, TouchBatch({}, [], [], list(portion), quiet=True), now)
+        if lost:
+            self._changed(connection, self._catalog_of(connection), lost, now)
+
+    def _compare_only(self, selection: Selection) -> None:
+        with self._engine.connect() as connection:
+            self._count(connection, selection)
+
+    def _count(self, connection: sa.Connection, selection: Selection) -> None:
+        report = self.report
+        report.journeys = connection.scalar(sa.text(f"SELECT count(*) FROM {NEXT}.journeys")) or 0
+        kinds = {"new": _NEW, "changed": _CHANGED, **({"gone": _GONE} if selection.whole else {})}
+        for name, query in kinds.items():
+            count = connection.scalar(sa.text(f"SELECT count(*) FROM ({query}) AS found"))
+            setattr(report, name, count or 0)
+            rows = connection.execute(
+                sa.text(f"SELECT model, key FROM ({query}) AS found ORDER BY model, key LIMIT 10")
+            )
+            report.examples[name] = [(row.model, row.key) for row in rows]
+
+    def _clear_up(self) -> None:
+        """Take away what is not live: an unfinished next generation, or the former one."""
+        for schema in (generation.NEXT, generation.FORMER):
+            with self._engine.begin() as connection:
+                generation.drop(connection, schema)
+
+
+def clear_up(engine: sa.Engine) -> bool:
+    """Take away what a rebuild left that was killed. True when there was something."""
+    with leader(engine, LOCK) as first, engine.begin() as connection:
+        if not first or not generation.exists(connection):
+            return False
+        generation.drop(connection, NEXT)
+        return True
+
+
+def _nothing(connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime) -> None:
+    """The next generation has no clocks: they come over from the live one."""
+
+
+def _extent(connection: sa.Connection, selection: Selection) -> tuple[int, int]:
+    """The last number of the events stored now, and how many are to be replayed."""
+    its = tables.events.c
+    last = connection.scalar(sa.select(sa.func.max(its.event_no))) or 0
+    total = connection.scalar(sa.select(sa.func.count()).select_from(tables.events).where(*selection.clauses())) or 0
+    return last, total
+
+
+def _stored(selection: Selection, after: int, last: int) -> sa.Select[Any]:
+    its = tables.events.c
+    return (
+        sa.select(its.event_no, its.received_at, sa.cast(its.body, sa.Text).label("body"))
+        .where(its.event_no > after, its.event_no <= last, *selection.clauses())
+        .order_by(its.event_no)
+        .limit(CHUNK)
+    )
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+_BOTH: Final = f"{NEXT}.journeys AS n LEFT JOIN {LIVE}.journeys AS l ON l.model = n.model AND l.root_id = n.root_id"
+_COLUMNS: Final = [
+    column.name for column in tables.journeys.columns if column.name not in ("journey_id", "model", "root_id")
+]
+_NEW: Final = f"SELECT n.model, n.key FROM {_BOTH} WHERE l.journey_id IS NULL"
+_OTHER: Final = " OR ".join(f"n.{name} IS DISTINCT FROM l.{name}" for name in _COLUMNS)
+_CHANGED: Final = f"SELECT n.model, n.key FROM {_BOTH} WHERE l.journey_id IS NOT NULL AND ({_OTHER})"
+_GONE: Final = (
+    f"SELECT l.journey_id, l.model, l.root_id, l.key, l.started_at FROM {LIVE}.journeys AS l WHERE NOT EXISTS"
+    f" (SELECT FROM {NEXT}.journeys AS n WHERE n.model = l.model AND n.root_id = l.root_id)"
+)
+_DIFFERING: Final = sa.text(
+    f"SELECT n.root_id FROM {_BOTH} WHERE {_OTHER}"
+    f" UNION SELECT j.root_id FROM {NEXT}.object_states AS n"
+    f" LEFT JOIN {LIVE}.object_states AS l USING (object_id)"
+    f" JOIN {NEXT}.members AS m ON m.object_id = n.object_id"
+    f" JOIN {NEXT}.journeys AS j ON j.journey_id = m.journey_id"
+    " WHERE n.state IS DISTINCT FROM l.state"
+)
+_MOVED: Final = sa.text(
+    f"SELECT n.journey_id AS other, l.journey_id AS own FROM {NEXT}.journeys AS n"
+    f" JOIN {LIVE}.journeys AS l ON l.model = n.model AND l.root_id = n.root_id WHERE l.journey_id <> n.journey_id"
+)
+
+
+def _align(connection: sa.Connection) -> None:
+    """Journeys that both generations numbered at the same time keep the live number."""
+    moved = [{"other": row.other, "own": row.own} for row in connection.execute(_MOVED)]
+    for table in ("journeys", "members", "milestones") if moved else ():
+        connection.execute(sa.text(f"UPDATE {NEXT}.{table} SET journey_id = :own WHERE journey_id = :other"), moved)
+
+
+def _gone(connection: sa.Connection) -> list[tuple[int, str, int, str, int]]:
+    rows = connection.execute(sa.text(_GONE))
+    return [(row.journey_id, row.model, row.root_id, row.key, to_us(row.started_at)) for row in rows]
+
+
+def _differing(connection: sa.Connection) -> Iterator[Sequence[int]]:
+    """The roots of journeys that came out otherwise than they are live, in portions."""
+    roots = list(connection.scalars(_DIFFERING))
+    return (roots[start : start + store.PORTION] for start in range(0, len(roots), store.PORTION))

@@ -1,0 +1,151 @@
+"""A rebuild gives the same journeys, while events go on coming, and takes nothing away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from correlator.rebuild import Rebuild, Selection, clear_up
+from milepost.clock import utc_now
+from milepost.db import generation
+from milepost.db import tables as t
+from milepost.db.engine import leader
+from milepost.errors import Conflict
+from tests.chain import CATALOG, Chain, Wire, ignore
+
+
+def wires(first: int, count: int) -> list[Wire]:
+    """Orders, each with pickings and a shipment that it shares with the next one."""
+    found: list[Wire] = []
+    for number in range(first, first + count):
+        order, picking, shipment = f"S{number}", f"OUT/{number}", f"1Z{number // 2}"
+        keys = {"order": order, "picking": picking}
+        for step, (kind, named) in enumerate(
+            [
+                ("order.received", {"order": order, "customer_po": f"PO{number // 3}"}),
+                ("picking.created", keys),
+                ("picking.done", keys),
+                ("shipment.dispatched", {**keys, "shipment": shipment}),
+            ]
+        ):
+            found.append(
+                {
+                    "specversion": "1.0",
+                    "id": f"{order}-{step}",
+                    "source": "/wms",
+                    "type": kind,
+                    "time": f"2026-11-20T10:{step:02}:00Z",
+                    "data": {"keys": named, "attributes": {"partner": "acme", "channel": "web"}},
+                }
+            )
+    return found
+
+
+def contents(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """All that is derived, in an order that doesn't depend on how it was written."""
+    found = {}
+    with engine.connect() as connection:
+        for table in (t.journeys, t.members, t.milestones, t.relations, t.object_states):
+            rows = connection.execute(sa.select(table)).all()
+            found[table.name] = sorted((tuple(row) for row in rows), key=repr)
+    return found
+
+
+def rebuild(chain: Chain, **options: Any) -> Rebuild:
+    return Rebuild(chain.engine, lambda _: CATALOG, utc_now, ignore, **options)
+
+
+@pytest.fixture
+def chain(engine: sa.Engine) -> Chain:
+    made = Chain(engine)
+    made.send(*wires(0, 40))
+    made.settle()
+    return made
+
+
+def test_a_rebuild_writes_the_same_again(chain: Chain, engine: sa.Engine) -> None:
+    before = contents(engine)
+    report = rebuild(chain).run()
+    assert contents(engine) == before
+    assert (report.events, report.journeys) == (160, len(before["journeys"]))
+    assert (report.new, report.changed, report.gone) == (0, 0, 0)
+    chain.send(*wires(39, 3))  # one that is known, and two new ones
+    chain.settle()
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(t.journeys.c.root_type == "order")) == 42
+
+
+def test_events_that_come_meanwhile_are_in_it_once(chain: Chain, engine: sa.Engine) -> None:
+    def meanwhile(what: str, _: int, __: int) -> None:
+        if what == "replayed":
+            chain.send(*wires(30, 30))  # ten of them are repeats
+            chain.recorders[0].step()
+
+    rebuild(chain, progress=meanwhile).run()
+    chain.settle()
+    rebuilt = contents(engine)
+    rebuild(chain).run()
+    assert contents(engine) == rebuilt
+    with engine.connect() as connection:
+        states = connection.scalar(sa.select(sa.func.count()).where(t.journeys.c.root_type == "order"))
+    assert states == 60
+
+
+def test_what_is_wrong_is_put_right(chain: Chain, engine: sa.Engine) -> None:
+    right = contents(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(t.milestones))
+        connection.execute(sa.delete(t.relations).where(t.relations.c.first_id % 2 == 0))
+        lost = connection.scalars(sa.select(t.journeys.c.journey_id).order_by(t.journeys.c.key).limit(1)).one()
+        connection.execute(sa.delete(t.journeys).where(t.journeys.c.journey_id == lost))
+    report = rebuild(chain).run()
+    assert (report.new, report.gone) == (1, 0)
+    now = contents(engine)
+    assert len(now["milestones"]) == len(right["milestones"]) > 0
+    assert now["relations"] == right["relations"]
+
+
+def test_a_selection_is_compared_and_changes_nothing(chain: Chain, engine: sa.Engine) -> None:
+    before = contents(engine)
+    report = rebuild(chain).run(Selection(sources=["/wms"], since=utc_now() - timedelta(hours=1)))
+    assert (report.events, report.new, report.changed) == (160, 0, 0)
+    nothing = rebuild(chain).run(Selection(until=utc_now() - timedelta(hours=1)))
+    assert (nothing.events, nothing.journeys) == (0, 0)
+    assert contents(engine) == before
+    with engine.connect() as connection:
+        assert not generation.exists(connection)
+
+
+def test_one_at_a_time_and_what_a_kill_leaves_is_cleared(chain: Chain, engine: sa.Engine) -> None:
+    with leader(engine, "milepost.rebuild") as leads:
+        assert leads
+        with pytest.raises(Conflict):
+            rebuild(chain).run()
+    with engine.begin() as connection:
+        generation.begin(connection, told=True)
+    assert clear_up(engine)
+    assert not clear_up(engine)
+    chain.send(*wires(40, 1))
+    chain.settle()
+
+
+def test_several_recorders_tell_both(engine: sa.Engine) -> None:
+    chain = Chain(engine, recorders=3)
+
+    def meanwhile(what: str, _: int, __: int) -> None:
+        if what == "replayed":
+            chain.send(*wires(0, 10))
+            chain.send(*wires(10, 10))
+            for recorder in chain.recorders:
+                recorder.step()
+
+    chain.send(*wires(0, 5))
+    chain.settle()
+    rebuild(chain, progress=meanwhile).run()
+    chain.settle()
+    once = contents(engine)
+    rebuild(chain).run()
+    assert contents(engine) == once
