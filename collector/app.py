@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,10 +24,11 @@ from collector.commit import Writer
 from collector.health import Health, response_of
 from collector.intake import Intake
 from collector.keys import KeyRing
+from collector.masking import no_key
 from collector.metrics import Metrics
 from collector.problems import internal_error, problem
 from collector.store import Store
-from collector.ways import Endpoint, Way
+from collector.ways import Endpoint, Way, hooks
 from collector.ways.events import Events
 from milepost import settings
 from milepost.clock import Clock, utc_now
@@ -63,17 +65,19 @@ def make_app(
     store: Store,
     limits: settings.Ingest | None = None,
     clock: Clock = utc_now,
+    privacy_key: Callable[[], bytes] = no_key,
 ) -> FastAPI:
     """The app with /v1/events, /healthz, /readyz, /metrics and /openapi.json.
 
     `store` answers for keys and readiness; `database_url` is where the writer opens its own connection, in the lifespan
-    and again whenever it is lost: the app starts without a database, and answers 503 until there is one.
+    and again whenever it is lost: the app starts without a database, and answers 503 until there is one. `privacy_key`
+    gives what fields are hashed with.
     """
     limits = limits or settings.Ingest()
     metrics = Metrics()
     writer = Writer(database_url, metrics, queue_events=limits.queue_events, commit_events=limits.commit_events)
     keys, catalog = KeyRing(store), CurrentCatalog(store.catalog)
-    intake = Intake(limits, keys, writer, catalog, clock, metrics)
+    intake = Intake(limits, keys, writer, catalog, clock, metrics, privacy_key)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +98,10 @@ def make_app(
 
 def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
     """Every way in: its name in the metrics, path, methods, and who answers."""
-    return [("events", PATH, _METHODS, Events(intake))]
+    return [
+        ("events", PATH, _METHODS, Events(intake)),
+        ("hooks", hooks.PATH, _METHODS, hooks.Webhooks(intake, os.environ)),
+    ]
 
 
 @contextlib.asynccontextmanager

@@ -31,6 +31,12 @@ class CurrentCatalog:
             raise Unavailable("the catalog was not read yet; send the same again", retry_after=2)
         return self._known
 
+    async def known(self) -> Catalog:
+        """`current`, read now if it never was."""
+        if self._known is None:
+            await self._once()
+        return self.current()
+
     async def refresh(self) -> None:
         """Read it again and again."""
         while True:

@@ -5,6 +5,7 @@ Every way in goes through `validate`: HTTP requests, the Odoo poller, the import
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from collector import trace
+from collector.masking import Masks
 from milepost import contract
 from milepost.contract import Entry, Event
 from milepost.errors import InvalidEvent, NotAllowed, Permanent, TooLarge
@@ -133,13 +135,15 @@ def validate(
     lenient: bool = False,
     limits: Limits = Limits(),
     correlation: str | None = None,
+    masks: Masks | None = None,
 ) -> Accepted:
     """Judge structured JSON events, each on its own.
 
     `received_us`: when they were received, microseconds. `lenient` lets specversion, id and source be missing: the id
     becomes a hash of the content, the source the sender's default one, and the stored body is completed with them.
     `correlation`: the correlation id of events that have none, and no `traceparent` either. It is stored with the
-    event, but is no part of its content: who sends again has another trace.
+    event, but is no part of its content: who sends again has another trace. `masks`: what is not to be kept, of
+    accepted and refused events alike.
     """
     result = Accepted()
     entries, rights = result.entries, _Rights(sender)
@@ -150,12 +154,20 @@ def validate(
             )
             rights.check(event.source, event.type)
         except Permanent as error:
-            result.rejected.append(_rejection(index, body, error, LENIENT if lenient else STRICT))
+            item = _rejection(index, body, error, LENIENT if lenient else STRICT)
+            result.rejected.append(item if masks is None else without_secrets(item, masks, sender.default_source))
             continue
-        entries.append(
-            Entry(contract.identity_of(event.source, event.id), contract.content_of(event), received_us, whole)
-        )
+        content = contract.content_of(event)
+        if masks is not None:
+            whole = masks.event(event.source, whole)
+        entries.append(Entry(contract.identity_of(event.source, event.id), content, received_us, whole))
     return result
+
+
+def without_secrets(item: Rejection, masks: Masks, default_source: str | None) -> Rejection:
+    """What was refused as it may be kept: by the rules of the source that it claims, and of its sender's."""
+    sources = (item.source or default_source, default_source)
+    return dataclasses.replace(item, body=masks.refused(sources, item.body))
 
 
 class _Rights:

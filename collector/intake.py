@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -13,8 +13,9 @@ from starlette.types import Receive
 from collector import encoding
 from collector.catalogs import CurrentCatalog
 from collector.commit import Writer
-from collector.ingest import Accepted, Limits, Principal, Rejection, validate
+from collector.ingest import Accepted, Limits, Principal, Rejection, validate, without_secrets
 from collector.keys import KeyRing
+from collector.masking import Masks, no_key
 from collector.metrics import Metrics
 from collector.problems import TooSlow
 from collector.rates import Buckets
@@ -58,7 +59,10 @@ class Intake:
         catalog: CurrentCatalog,
         clock: Clock,
         metrics: Metrics,
+        privacy_key: Callable[[], bytes] = no_key,
     ) -> None:
+        self._privacy_key = privacy_key
+        self._masked: tuple[Catalog, Masks] | None = None
         self.limits = limits
         self.clock = clock
         self.metrics = metrics
@@ -127,6 +131,7 @@ class Intake:
         `unread`: what came beside them and could not be made into events; as its sender is told that it was taken, it
         is kept, or Overloaded is raised. `refused`: the same, where its sender is told. Raises Transient.
         """
+        masks = await self._masks()
         now = now or self.clock()
         if unread:
             self._gate.check(key, now)
@@ -138,11 +143,20 @@ class Intake:
             lenient=lenient,
             limits=self._event_limits,
             correlation=correlation,
+            masks=masks,
         )
-        verdict.rejected[:0] = [*unread, *refused]
+        beside = [*unread, *refused]
+        verdict.rejected[:0] = [without_secrets(one, masks, key.default_source) for one in beside] if masks else beside
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict
+
+    async def _masks(self) -> Masks | None:
+        """What is not to be kept, by the catalog in force. Without any catalog nothing is taken in."""
+        catalog = await self._catalog.known()
+        if self._masked is None or self._masked[0] is not catalog:
+            self._masked = catalog, Masks(catalog, self._privacy_key)
+        return self._masked[1] or None
 
     async def _keep(self, verdict: Accepted, key: Principal, now: datetime) -> None:
         refusals = self._gate.admit(key, verdict.rejected, now)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from msgspec import Raw
 from milepost.catalog.privacy import Act, Privacy
 from milepost.catalog.schema import Catalog
 from milepost.contract import Data, Event
+from milepost.errors import ConfigurationError
 
 MASKED: Final = "***"
 _HASHED: Final = re.compile(r"hmac-[0-9a-f]{32}")
@@ -76,8 +77,8 @@ class _Node:
 class Rules:
     """The rules of one source."""
 
-    def __init__(self, privacies: Iterable[Privacy], key: bytes) -> None:
-        self._key = key
+    def __init__(self, privacies: Sequence[Privacy], key: Callable[[], bytes]) -> None:
+        self._key = key() if any(privacy.hash for privacy in privacies) else b""
         self._root = _Node()
         self._drop_unknown = False
         names: set[str] = set()
@@ -184,9 +185,12 @@ class Rules:
 
 
 class Masks:
-    """The rules of all sources of a catalog; false where there are none. `key` is the installation's."""
+    """The rules of all sources of a catalog; false where there are none.
 
-    def __init__(self, catalog: Catalog, key: bytes) -> None:
+    `key` gives the installation's key, and is asked only where something is to be hashed.
+    """
+
+    def __init__(self, catalog: Catalog, key: Callable[[], bytes]) -> None:
         everywhere = [catalog.privacy] if _says(catalog.privacy) else []
         own = {name: [*everywhere, spec.privacy] for name, spec in catalog.sources.items() if _says(spec.privacy)}
         self._sources: Mapping[str, Rules] = {name: Rules(privacies, key) for name, privacies in own.items()}
@@ -203,11 +207,14 @@ class Masks:
         return body if rules is None else rules.event(body)
 
     def refused(self, sources: Iterable[str | None], body: bytes) -> bytes:
-        """A refused body as it may be kept. `sources`: whose it may be; None where that can't be told."""
-        asked = [source for source in sources if source != ""]
-        if any(source is None or source in self._sources for source in asked) and self._strictest is not None:
+        """A refused body as it may be kept. `sources`: whose it may be; none where that can't be told."""
+        if self._strictest is not None and any(not source or source in self._sources for source in sources):
             return self._strictest.refused(body)
         return body if self._others is None else self._others.refused(body)
+
+
+def no_key() -> bytes:
+    raise ConfigurationError("MILEPOST_PRIVACY_KEY: the catalog asks for hashes, and there is no key for them")
 
 
 def _says(privacy: Privacy) -> bool:

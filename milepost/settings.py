@@ -53,10 +53,14 @@ class Ingest(Struct, frozen=True):
     queue_events: Count = 50_000
     commit_events: Count = 5_000
     rate_per_key: Count = 200_000
+    privacy_key: str = ""
 
 
 class Odoo(Struct, frozen=True):
-    """The Odoo that is read. No `odoo_url`: no poller."""
+    """The Odoo that is read. No `odoo_url`: no poller.
+
+    `odoo_rate`: calls a second, at most. `odoo_backfill_hours`: "20:00-06:00 Europe/Berlin", empty for any time.
+    """
 
     odoo_url: str = ""
     odoo_database: str = ""
@@ -66,6 +70,11 @@ class Odoo(Struct, frozen=True):
     odoo_interval: Seconds = 15.0
     odoo_timeout: Seconds = 30.0
     odoo_page: Count = 500
+    odoo_rate: Seconds = 10.0
+    odoo_ca: str = ""
+    odoo_since: str = ""
+    odoo_backfill_hours: str = ""
+    odoo_stuck_minutes: Count = 30
 
 
 class Alerting(Struct, frozen=True):

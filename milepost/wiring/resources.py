@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ class Resources:
         """The catalog in force. Raises Transient while the database is away."""
         with self.engine.connect() as connection:
             return self.cache.active(connection)
+
+    def privacy_key(self) -> bytes:
+        """What fields are hashed with where the catalog asks for it. Raises ConfigurationError."""
+        given = self.settings.ingest.privacy_key or with_secret(self.settings).web.secret
+        return hmac.digest(given.encode(), b"milepost privacy", "sha256")
 
     def prepare(self) -> None:
         """Bring the database to this version's schema, with a catalog in force. Safe at any time, in any process."""

@@ -35,6 +35,7 @@ def collector_app(resources: Resources) -> FastAPI:
         store=DatabaseStore(resources.engine, resources.cache),
         limits=resources.settings.ingest,
         clock=resources.clock,
+        privacy_key=resources.privacy_key,
     )
 
 

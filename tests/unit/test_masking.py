@@ -12,7 +12,11 @@ from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.errors import CatalogError
 
-KEY = b"installation"
+
+def KEY() -> bytes:
+    return b"installation"
+
+
 SECRET = "Ann.Doe@example.org"
 
 
@@ -58,7 +62,7 @@ def test_equal_values_stay_equal_and_another_key_gives_others() -> None:
     assert data["attributes"]["customer_no"] == first != second
     again = {"specversion": "1.0", "data": data}
     assert passed(rules, again)["data"] == data, "what comes back from quarantine is not hashed again"
-    others = Masks(catalog(json.dumps({"sources": {"/shop": {"privacy": {"hash": paths}}}})), b"other")
+    others = Masks(catalog(json.dumps({"sources": {"/shop": {"privacy": {"hash": paths}}}})), lambda: b"other")
     assert passed(others, given)["data"]["keys"]["customer"][0] != first
 
 
@@ -131,7 +135,7 @@ def test_unknown_fields_go_if_asked() -> None:
 )
 def test_nothing_slips_through_with_a_refused_body(body: bytes) -> None:
     rules = masks(mask=["data.attributes.email"])
-    for sources in (["/shop"], [None], ["/other", "/shop"], ["", None]):
+    for sources in (["/shop"], [None], ["/other", "/shop"], [""]):
         kept = rules.refused(sources, body)
         assert SECRET.encode() not in kept
         assert SECRET.encode("utf-16")[2:] not in kept
