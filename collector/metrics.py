@@ -32,6 +32,9 @@ class Metrics:
         self.queue_events = self._gauge("queue_events", "Events that wait for their commit")
         self.held_bytes = self._gauge("held_bytes", "Bytes of request bodies in memory")
         self.database_up = self._gauge("database_up", "1 while the writer is connected")
+        self._hooks = self._counter(
+            "hook_calls", "Webhooks by source and outcome: accepted, ignored, unread, unauthentic", "source", "outcome"
+        )
         self._answered: dict[tuple[str, int], Counter] = {}
 
     def count_request(self, way: str, status: int) -> None:
@@ -39,6 +42,9 @@ class Metrics:
         if child is None:
             child = self._answered[way, status] = self._requests.labels(way, str(status))
         child.inc()
+
+    def count_hook(self, source: str, outcome: str) -> None:
+        self._hooks.labels(source, outcome).inc()
 
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""

@@ -54,34 +54,45 @@ def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) ->
     return " ".join(_signatures(keys, message_id, timestamp, body))
 
 
-def verify(
-    keys: Sequence[bytes],
-    *,
-    message_id: str,
-    timestamp: str,
-    signatures: str,
-    body: bytes,
-    now: datetime,
-    tolerance: timedelta = TOLERANCE,
-) -> None:
-    """Check the three headers of a Standard Webhook. Raises NotAuthenticated."""
-    for name, value in (("id", message_id), ("timestamp", timestamp), ("signature", signatures)):
-        if not value:
-            raise NotAuthenticated(f"the header webhook-{name} is missing")
-    if len(message_id) > MAX_ID:
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The three headers of a Standard Webhook, as they came; empty where one is missing."""
+
+    message_id: str
+    timestamp: str
+    signatures: str
+
+
+def require(given: Signed) -> None:
+    """Whether the headers are there at all. Raises NotAuthenticated."""
+    for name, value in (("id", given.message_id), ("timestamp", given.timestamp), ("signature", given.signatures)):
+        require_header(value, f"webhook-{name}")
+    if len(given.message_id) > MAX_ID:
         raise NotAuthenticated(f"webhook-id has more than {MAX_ID} characters")
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _MAX_DIGITS):
+
+
+def require_header(value: str, name: str) -> None:
+    """Raises NotAuthenticated."""
+    if not value:
+        raise NotAuthenticated(f"the header {name} is missing")
+
+
+def verify(
+    keys: Sequence[bytes], given: Signed, body: bytes, *, now: datetime, tolerance: timedelta = TOLERANCE
+) -> None:
+    """Check a Standard Webhook. Raises NotAuthenticated."""
+    require(given)
+    if not (given.timestamp.isascii() and given.timestamp.isdigit() and len(given.timestamp) <= _MAX_DIGITS):
         raise NotAuthenticated("webhook-timestamp is not a number of seconds")
-    seconds = int(timestamp)
+    seconds = int(given.timestamp)
     if abs(now.timestamp() - seconds) > tolerance.total_seconds():
         raise NotAuthenticated("webhook-timestamp is too old, or too far ahead; it may be a replay, or a wrong clock")
-    given = signatures.split()[:MAX_SIGNATURES]
-    if not _any_equal(given, _signatures(keys, message_id, seconds, body)):
+    if not _any_equal(given.signatures.split()[:MAX_SIGNATURES], _signatures(keys, given.message_id, seconds, body)):
         raise NotAuthenticated("webhook-signature does not match")
 
 
 def _signatures(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> list[str]:
-    signed = f"{message_id}.{timestamp}.".encode() + body
+    signed = f"{message_id}.{timestamp}.".encode(errors="surrogateescape") + body
     return [f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}" for key in keys]
 
 
@@ -99,8 +110,6 @@ class BodyHmac:
 
     def verify(self, keys: Sequence[bytes], header: str, body: bytes) -> None:
         """Raises NotAuthenticated."""
-        if not header:
-            raise NotAuthenticated("the signature's header is missing")
         given = self.prefix + header.removeprefix(self.prefix).lower() if self.encoding == "hex" else header
         if not _any_equal([given], [self.sign(key, body) for key in keys]):
             raise NotAuthenticated("the signature does not match")

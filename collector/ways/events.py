@@ -11,9 +11,9 @@ from starlette.types import Receive
 
 from collector.binding import Splitter, format_of
 from collector.ingest import Accepted, Rejection
-from collector.intake import Headers, Intake
+from collector.intake import Intake
 from collector.problems import Answer, from_error, problem
-from collector.ways import Call
+from collector.ways import Call, handshake
 from milepost.errors import MilepostError
 
 _ONE: Final = b'{"accepted":1,"rejected":[]}'
@@ -28,7 +28,7 @@ class Events:
 
     async def answer(self, call: Call, receive: Receive) -> Answer:
         if call.method == "OPTIONS":
-            return self._handshake(call.headers)
+            return handshake.answer(call.headers, self._intake.limits.rate_per_key)
         key = await self._intake.sender(call.headers, call.client)
         # everything that a header can tell is told before the body is read
         content_type = call.headers.get(b"content-type", b"").decode("latin-1")
@@ -40,21 +40,6 @@ class Events:
 
     def refuse(self, error: MilepostError) -> Answer:
         return from_error(error)
-
-    def _handshake(self, headers: Headers) -> Answer:
-        """The webhook validation of CloudEvents: whoever has a key may send, so every origin may."""
-        origin = headers.get(b"webhook-request-origin")
-        allow = [(b"allow", b"POST, OPTIONS")]
-        if origin is None:
-            return Answer(HTTPStatus.OK, b"", headers=allow)
-        rate = str(self._allowed_rate(headers.get(b"webhook-request-rate", b""))).encode()
-        granted = [(b"webhook-allowed-origin", origin), (b"webhook-allowed-rate", rate)]
-        return Answer(HTTPStatus.OK, b"", headers=[*allow, *granted])
-
-    def _allowed_rate(self, asked: bytes) -> int:
-        """Requests a minute: what was asked for, at most what a key may send."""
-        most = self._intake.limits.rate_per_key * 60
-        return min(int(asked), most) if asked.isdigit() and len(asked) < 16 and int(asked) else most
 
 
 def _answer(verdict: Accepted) -> Answer:
