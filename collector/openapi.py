@@ -1,6 +1,6 @@
-"""The description of POST /v1/events in OpenAPI: every way in with an example, and every answer.
+"""The description of the ways in in OpenAPI: every form with an example, and every answer.
 
-The route itself is plain ASGI, so FastAPI can't derive this.
+The routes themselves are plain ASGI, so FastAPI can't derive this.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
     components.setdefault("schemas", {}).update(_schemas())
     components.setdefault("securitySchemes", {}).update(_SECURITY)
     schema.setdefault("paths", {})["/v1/events"] = {"post": _post(limits), "options": _OPTIONS}
+    schema["paths"]["/v1/hooks/{source}"] = {
+        "post": _hook(limits),
+        "options": {**_OPTIONS, "operationId": "validate_hook", "parameters": [_SOURCE, *_OPTIONS["parameters"]]},
+    }
     return schema
 
 
@@ -62,6 +66,32 @@ def _post(limits: settings.Ingest) -> dict[str, Any]:
         "parameters": _PARAMETERS,
         "requestBody": {"required": True, "content": _content()},
         "responses": _responses(),
+    }
+
+
+def _hook(limits: settings.Ingest) -> dict[str, Any]:
+    kept = {"accepted": 0, "rejected": [], "quarantined": 'mapping shopify: events[0].type: "x" is not in the table'}
+    same = {status: answer for status, answer in _responses().items() if status not in ("400", "422")}
+    return {
+        "tags": ["send"],
+        "operationId": "receive_webhook",
+        "summary": "Receive a webhook",
+        "description": "Takes a payload as its sender makes it. sources.yaml of the catalog says how the source's calls"
+        " are signed, and which mapping makes events of them. An authentic payload is always taken: what gives no event"
+        f" is kept whole in quarantine, and `quarantined` says why. At most {limits.max_body_bytes} bytes.",
+        "security": [{}, {"bearer": []}, {"api_key": []}],
+        "parameters": [_SOURCE],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {}, "example": {"id": 1}}}},
+        "responses": {
+            **same,
+            "200": {"description": "A sender's test call that carries nothing"},
+            "202": {
+                "description": "Authentic, and on stable storage",
+                "content": {"application/json": {"schema": _ref("HookOutcome"), "example": kept}},
+            },
+            "401": _problem(401, "No signature, a wrong or an old one", "the signature does not match"),
+            "404": _problem(404, "No such source, or it takes no webhooks", 'no source "shop" takes webhooks'),
+        },
     }
 
 
@@ -156,6 +186,18 @@ _SCHEMAS: Final[dict[str, Any]] = {
         "required": ["accepted", "rejected"],
         "properties": {"accepted": {"type": "integer"}, "rejected": {"type": "array", "items": _ref("Rejected")}},
     },
+    "HookOutcome": {
+        "allOf": [
+            _ref("Outcome"),
+            {
+                "type": "object",
+                "properties": {
+                    "quarantined": {"type": "string", "description": "Why the payload is kept whole"},
+                    "ignored": {"type": "string", "description": "What the mapping says why it means nothing"},
+                },
+            },
+        ]
+    },
     "Problem": {
         "type": "object",
         "description": "RFC 9457; `accepted` and `rejected` where all events of a request were refused",
@@ -188,6 +230,13 @@ _PARAMETERS: Final = [
     _header("ce-type", "Binary mode: type", examples=["picking.packed"]),
     _header("ce-time", "Binary mode: when it happened", examples=["2026-11-20T10:02:11Z"]),
 ]
+_SOURCE: Final = {
+    "name": "source",
+    "in": "path",
+    "required": True,
+    "description": "A source of the catalog that has a hook",
+    "schema": {"type": "string"},
+}
 _OPTIONS: Final[dict[str, Any]] = {
     "tags": ["send"],
     "operationId": "validate_webhook",

@@ -46,6 +46,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Route": schema.Route,
         "Source": schema.SourceSpec,
         "Privacy": privacy.Privacy,
+        "Signal rule": schema.SignalRule,
         "Hook": schema.HookSpec,
     },
     "events.md": {"The event": contract.Event, "Its data": contract.Data, "A link": contract.Link},
@@ -172,7 +173,9 @@ def described() -> dict[str, Any]:
     app = web.web_app(Resources(settings, engine, CatalogCache(), utc_now))
     document: dict[str, Any] = app.openapi()
     plain = [route for route in app.routes if isinstance(route, Route)]
-    document["x-routes"] = {(method, route.path) for route in plain for method in route.methods or ()}
+    document["x-routes"] = {
+        (method, route.path.replace(":path}", "}")) for route in plain for method in route.methods or ()
+    }
     return document
 
 
