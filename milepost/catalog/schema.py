@@ -197,10 +197,29 @@ class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):
     delivery: str | None = None
 
 
+class SignalRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which spans and log records of a source are events, and what of their attributes counts.
+
+    `name`: of the span, or of the record's event; `*` stands for anything. `when`: attributes that must be there, each
+    with one of these values (`*` as in `name`). `keys` and `attributes` give the attributes' names as OpenTelemetry has
+    them. Without `type`: what matches is no event. `on_error`: the outcome of a span whose status is an error.
+    """
+
+    name: Annotated[str, Meta(min_length=1)] = "*"
+    signal: Literal["any", "span", "log"] = "any"
+    kind: Literal["internal", "server", "client", "producer", "consumer"] | None = None
+    when: dict[str, list[str]] = {}
+    type: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    time: Literal["end", "start"] = "end"
+    keys: dict[TypeName, str | list[str]] = {}
+    attributes: dict[str, str] = {}
+    on_error: Literal["failed", "rejected", "retried"] = "failed"
+
+
 class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A registered sender, for display and ownership. `rank`: a higher one's attributes win over later ones.
 
-    `privacy`: what of its events is not to be stored.
+    `privacy`: what of its events is not to be stored. `signals`: tried in order, the first that matches counts.
     """
 
     title: str = ""
@@ -209,6 +228,7 @@ class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
     rank: int = 0
     privacy: Privacy = Privacy()
     hook: HookSpec | None = None
+    signals: list[SignalRule] = []
 
 
 class AnomalySpec(Struct, frozen=True, forbid_unknown_fields=True):
