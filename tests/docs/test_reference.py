@@ -47,6 +47,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Source": schema.SourceSpec,
         "Privacy": privacy.Privacy,
         "Signal rule": schema.SignalRule,
+        "Signal rule": schema.SignalRule,
         "Hook": schema.HookSpec,
     },
     "events.md": {"The event": contract.Event, "Its data": contract.Data, "A link": contract.Link},
