@@ -1,0 +1,1 @@
+"""EDI documents, ANSI X12 and UN/EDIFACT, as events. Pure: bytes in, structured CloudEvents and refusals out."""
