@@ -51,6 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--open-orders", type=int, default=20_000, help="orders under way at once")
     parser.add_argument("--recorders", type=int, default=1)
+    parser.add_argument("--rebuild", action="store_true", help="rebuild everything derived afterwards, and time it")
     parser.add_argument("--small", action="store_true", help="20,000 events: does it run at all")
     options = parser.parse_args()
     if options.small:
@@ -74,6 +75,7 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         _drain(url)
         elapsed = monotonic() - start
         used = {name: spent - before[name] for name, spent in _cpu(watched, url).items()}
+        rebuilt = {"rebuilt_events_per_s": round(_rebuild(url, folder))} if options.rebuild else {}
     events_per_s = sent / elapsed
     return {
         "events_per_s": round(events_per_s),
@@ -88,7 +90,19 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         "recorders": options.recorders,
         "cpu_us_per_event": {name: round(spent / sent * 1_000_000, 1) for name, spent in used.items()},
         **_stored(url),
+        **rebuilt,
     }
+
+
+def _rebuild(url: str, folder: Path) -> float:
+    """Stored events a second that `milepost rebuild` takes, from its start to the swap, beside the live processes."""
+    own = {"MILEPOST_DATABASE_URL": url, "MILEPOST_DATA_DIR": str(folder / "data")}
+    start = monotonic()
+    subprocess.run([sys.executable, "-m", "milepost", "rebuild"], env=os.environ | own, check=True, timeout=PATIENCE)
+    elapsed = monotonic() - start
+    with psycopg.connect(libpq_url(url)) as connection:
+        row = connection.execute("SELECT count(*) FROM input.events").fetchone()
+    return (row[0] if row else 0) / elapsed
 
 
 def _cpu(watched: Sequence[tuple[str, int]], url: str) -> dict[str, float]:

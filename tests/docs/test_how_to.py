@@ -165,6 +165,16 @@ def test_deploy_on_a_database(database: str, tmp_path: Path) -> None:
     shell("\n".join(lines), tmp_path, {"MILEPOST_DATABASE_URL": database})
 
 
+def test_rebuild(database: str, tmp_path: Path) -> None:
+    replay, selected = blocks(HOW_TO / "rebuild.md", "sh database")
+    shell(replay.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+    done = shell(selected.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+    assert "compared, nothing was changed" in done.stderr
+    (tried,) = [block for block in blocks(HOW_TO / "rebuild.md", "sh") if "--catalog" in block.text]
+    (tmp_path / "my-catalog").mkdir()
+    shell(tried.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+
+
 def test_back_up_and_restore(server_dir: Path) -> None:
     server_dir.chmod(0o755)
     environment = {"MILEPOST_DATA_DIR": str(server_dir / "data")}

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from correlator.rebuild import Rebuild
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
-from milepost.db.tables import alerts, breaches, clocks, journeys, running_clocks, signals
+from milepost.db.tables import alerts, breaches, clocks, events, journeys, running_clocks, signals
 from milepost.journeystate import JourneyChange, decode_clocks
 from sla.job import check_due_once
 from sla.store import Clocks
@@ -486,3 +487,43 @@ def test_a_clock_without_a_journey_never_blocks_the_check(world: World) -> None:
         connection.execute(sa.delete(journeys))
     assert world.check(T + 9 * HOUR) == 0
     assert world.rows(running_clocks, "journey_id") == []
+
+
+# --- rebuild ----------------------------------------------------------------------------------------------------------
+
+
+def rebuild(world: World) -> None:
+    Rebuild(world.engine, lambda _: world.catalog, lambda: world.now, world._changed).run()
+    world.chain.settle()
+
+
+def test_a_rebuild_leaves_clocks_and_breaches_as_they_are(world: World) -> None:
+    world.tell("order.received", T)
+    world.check(T + 5 * HOUR)
+    before = (world.flags(), world.states(), world.ends(), world.signals())
+    rebuild(world)
+    assert (world.flags(), world.states(), world.ends(), world.signals()) == before
+    world.tell("order.confirmed", T + 3 * HOUR, T + 6 * HOUR)
+    assert world.states() == {"confirmed": "retracted"}
+    rebuild(world)
+    assert (world.states(), world.ends()) == ({"confirmed": "retracted"}, [("confirmed", "retracted")])
+
+
+def test_what_a_rebuild_brings_to_light_is_recorded_and_told_to_nobody(world: World) -> None:
+    world.tell("order.received", T)
+    with world.engine.begin() as connection:
+        connection.execute(sa.delete(journeys))
+        connection.execute(sa.delete(running_clocks))
+    world.now = T + 5 * HOUR
+    rebuild(world)
+    assert (world.states(), world.signals()) == ({"confirmed": "breached"}, ["quiet raise"])
+    assert world.check(T + 6 * HOUR) == 0
+
+
+def test_a_breach_of_a_journey_that_a_rebuild_does_not_find_is_ended(world: World) -> None:
+    world.tell("order.received", T)
+    world.check(T + 5 * HOUR)
+    with world.engine.begin() as connection:
+        connection.execute(sa.delete(events))
+    rebuild(world)
+    assert (world.ends(), world.rows(journeys, "key")) == ([("confirmed", "absorbed")], [])
