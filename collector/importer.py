@@ -18,7 +18,8 @@ import yaml
 
 from collector.formats import ocel
 from collector.formats.mapping import Mapping as EventMapping
-from collector.ingest import Rejection, validate
+from collector.ingest import Rejection, validate, without_secrets
+from collector.masking import Masks
 from milepost.catalog import mapping as mappings
 from milepost.clock import Clock, to_us
 from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
@@ -53,7 +54,9 @@ class Importer:
         return source == self.default_source
 
 
-def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, progress: Progress) -> Report:
+def import_csv(
+    engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, progress: Progress, masks: Masks | None = None
+) -> Report:
     """Import a table. Raises CatalogError (mapping), MalformedBody (file), NotFound."""
     mapping, form = read_mapping(mapping_path)
     lines = _text(path, form.encoding)
@@ -67,7 +70,7 @@ def import_csv(engine: sa.Engine, path: Path, mapping_path: Path, clock: Clock, 
         raise MalformedBody(f"{path.name}: line {table.line_num + 1}: {error}") from error
     report = Report(units=len(rows))
     made = _row_events(mapping, rows, report)
-    _send(engine, Importer(mapping.spec.source), made, clock, report, progress)
+    _send(engine, Importer(mapping.spec.source), made, clock, report, progress, masks)
     return report
 
 
@@ -101,7 +104,13 @@ def _row_events(mapping: EventMapping, rows: list[dict[str | Any, str | Any]], r
 
 
 def import_ocel(
-    engine: sa.Engine, path: Path, source: str, types: Mapping[str, str], clock: Clock, progress: Progress
+    engine: sa.Engine,
+    path: Path,
+    source: str,
+    types: Mapping[str, str],
+    clock: Clock,
+    progress: Progress,
+    masks: Masks | None = None,
 ) -> Report:
     """Import an OCEL 1.0 or 2.0 JSON log. `types` maps activities to event types. Raises MalformedBody, NotFound."""
     try:
@@ -116,7 +125,7 @@ def import_ocel(
         dateless=len(parsed.idle()),
     )
     units: Iterator[Unit] = ([event] for event in ocel.wire_events(parsed, source, types))
-    _send(engine, Importer(source), units, clock, report, progress)
+    _send(engine, Importer(source), units, clock, report, progress, masks)
     return report
 
 
@@ -144,6 +153,7 @@ def _send(
     clock: Clock,
     report: Report,
     progress: Progress,
+    masks: Masks | None,
 ) -> None:
     """A unit's events are committed together: half a row would be judged as if the rest were missing."""
     batch: Unit = []
@@ -151,20 +161,23 @@ def _send(
     for done, unit in enumerate(units, start=1):
         batch += unit
         if len(batch) >= BATCH:
-            _commit(engine, sender, batch, clock, report)
+            _commit(engine, sender, batch, clock, report, masks)
             batch = []
             progress(min(done, total), total)
-    _commit(engine, sender, batch, clock, report)
+    _commit(engine, sender, batch, clock, report, masks)
     progress(total, total)
 
 
-def _commit(engine: sa.Engine, sender: Importer, batch: Unit, clock: Clock, report: Report) -> None:
+def _commit(
+    engine: sa.Engine, sender: Importer, batch: Unit, clock: Clock, report: Report, masks: Masks | None
+) -> None:
     now = clock()
     unreadable = [item for item in batch if isinstance(item, Rejection)]
     bodies = [msgspec.json.encode(item) for item in batch if not isinstance(item, Rejection)]
-    verdict = validate(bodies, received_us=to_us(now), sender=sender)
-    refused = [*unreadable, *verdict.rejected]
     source = sender.default_source
+    verdict = validate(bodies, received_us=to_us(now), sender=sender, masks=masks)
+    unreadable = [without_secrets(item, masks, source) for item in unreadable] if masks else unreadable
+    refused = [*unreadable, *verdict.rejected]
     with engine.begin() as connection:
         log.append(connection, verdict.entries)
         quarantine.add(

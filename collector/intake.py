@@ -15,7 +15,7 @@ from collector.catalogs import CurrentCatalog
 from collector.commit import Writer
 from collector.ingest import Accepted, Limits, Principal, Rejection, validate, without_secrets
 from collector.keys import KeyRing
-from collector.masking import Masks, no_key
+from collector.masking import Masking, no_key
 from collector.metrics import Metrics
 from collector.problems import TooSlow
 from collector.rates import Buckets
@@ -61,8 +61,7 @@ class Intake:
         metrics: Metrics,
         privacy_key: Callable[[], bytes] = no_key,
     ) -> None:
-        self._privacy_key = privacy_key
-        self._masked: tuple[Catalog, Masks] | None = None
+        self._masking = Masking(privacy_key)
         self.limits = limits
         self.clock = clock
         self.metrics = metrics
@@ -131,7 +130,7 @@ class Intake:
         `unread`: what came beside them and could not be made into events; as its sender is told that it was taken, it
         is kept, or Overloaded is raised. `refused`: the same, where its sender is told. Raises Transient.
         """
-        masks = await self._masks()
+        masks = self._masking.of(await self._catalog.known())  # without any catalog nothing is taken in
         now = now or self.clock()
         if unread:
             self._gate.check(key, now)
@@ -150,13 +149,6 @@ class Intake:
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict
-
-    async def _masks(self) -> Masks | None:
-        """What is not to be kept, by the catalog in force. Without any catalog nothing is taken in."""
-        catalog = await self._catalog.known()
-        if self._masked is None or self._masked[0] is not catalog:
-            self._masked = catalog, Masks(catalog, self._privacy_key)
-        return self._masked[1] or None
 
     async def _keep(self, verdict: Accepted, key: Principal, now: datetime) -> None:
         refusals = self._gate.admit(key, verdict.rejected, now)

@@ -213,6 +213,20 @@ class Masks:
         return body if self._others is None else self._others.refused(body)
 
 
+class Masking:
+    """The masks of the catalog in force, made once for each."""
+
+    def __init__(self, key: Callable[[], bytes]) -> None:
+        self._key = key
+        self._made: tuple[Catalog, Masks] | None = None
+
+    def of(self, catalog: Catalog) -> Masks | None:
+        """None where nothing is to be left out. Raises ConfigurationError when there is no key for hashes."""
+        if self._made is None or self._made[0] is not catalog:
+            self._made = catalog, Masks(catalog, self._key)
+        return self._made[1] or None
+
+
 def no_key() -> bytes:
     raise ConfigurationError("MILEPOST_PRIVACY_KEY: the catalog asks for hashes, and there is no key for them")
 

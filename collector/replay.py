@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
+from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
 from milepost.contract import Entry
@@ -105,7 +106,9 @@ class Replayer:
         *,
         limits: Limits = _LIMITS,
         readers: Mapping[str, Reader] = READERS,
+        privacy_key: Callable[[], bytes] = no_key,
     ) -> None:
+        self._masking = Masking(privacy_key)
         self._engine = engine
         self._catalog_of = catalog_of
         self._clock = clock
@@ -197,7 +200,14 @@ class Replayer:
             judged.problem = str(error)
             return judged
         received_us = to_us(held.received_at)
-        verdict = validate(bodies, received_us=received_us, sender=rights, lenient=way == LENIENT, limits=self._limits)
+        verdict = validate(
+            bodies,
+            received_us=received_us,
+            sender=rights,
+            lenient=way == LENIENT,
+            limits=self._limits,
+            masks=self._masking.of(catalog),
+        )
         if verdict.rejected:
             judged.problem = verdict.rejected[0].error
         else:

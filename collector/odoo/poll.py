@@ -6,7 +6,7 @@ So a crash at any moment loses nothing and doubles nothing. Writes input.pollers
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy.dialects import postgresql
 
 from collector import ingest
+from collector.masking import Masks
 from collector.odoo import cursor as at
 from collector.odoo import mapping
 from collector.odoo.client import Client, Row
@@ -73,8 +74,15 @@ class Batch:
 class Poller:
     """Polls one Odoo. Keep it between polls: it remembers the connection and what Odoo said of its models."""
 
-    def __init__(self, engine: sa.Engine, options: settings.Odoo, clock: Clock) -> None:
-        """Raises ConfigurationError when the settings can't be used."""
+    def __init__(
+        self,
+        engine: sa.Engine,
+        options: settings.Odoo,
+        clock: Clock,
+        masks: Callable[[], Masks | None] = lambda: None,
+    ) -> None:
+        """`masks`: what is not to be kept. Raises ConfigurationError when the settings can't be used."""
+        self._masks = masks
         self._engine = engine
         self._options = options
         self._clock = clock
@@ -237,7 +245,8 @@ class Poller:
 
         Raises Conflict when another process has moved it.
         """
-        accepted = ingest.validate(mapping.encode(batch.events), received_us=to_us(now), sender=self._sender)
+        bodies = mapping.encode(batch.events)
+        accepted = ingest.validate(bodies, received_us=to_us(now), sender=self._sender, masks=self._masks())
         move = sa.update(pollers).where(self._mine, pollers.c.cursor == before)
         with self._engine.begin() as connection:
             moved = connection.execute(move.values(cursor=batch.cursor.stored(), polled_at=now))

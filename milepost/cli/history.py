@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from milepost.cli.access import actor
 from milepost.cli.output import notes
 
 if TYPE_CHECKING:
     from collector.importer import Report
+    from collector.masking import Masks
     from milepost.wiring.resources import Resources
 
 app = typer.Typer(
@@ -29,7 +31,9 @@ def import_csv(
     from collector import importer
 
     with _database() as resources, _progress(file.name) as progress:
-        report = importer.import_csv(resources.engine, file, mapping, resources.clock, progress)
+        masks = _masks(resources)
+        report = importer.import_csv(resources.engine, file, mapping, resources.clock, progress, masks)
+        _note(resources, file, report)
     _tell(report, "rows")
 
 
@@ -46,7 +50,9 @@ def import_ocel(
 
     known = importer.read_types(types) if types is not None else {}
     with _database() as resources, _progress(file.name) as progress:
-        report = importer.import_ocel(resources.engine, file, source, known, resources.clock, progress)
+        masks = _masks(resources)
+        report = importer.import_ocel(resources.engine, file, source, known, resources.clock, progress, masks)
+        _note(resources, file, report)
     _tell(report, "events")
 
 
@@ -57,6 +63,23 @@ def _database() -> Iterator[Resources]:
 
     with prepared(Settings.load(), "import") as resources:
         yield resources
+
+
+def _masks(resources: Resources) -> Masks | None:
+    from collector.masking import Masking
+
+    return Masking(resources.privacy_key).of(resources.catalog())
+
+
+def _note(resources: Resources, file: Path, report: Report) -> None:
+    """An import is an act for the audit."""
+    from milepost.decisions import audit
+
+    detail = {"accepted": report.accepted, "refused": report.refused}
+    with resources.engine.begin() as connection:
+        audit.record(
+            connection, actor=actor(), action="import.done", target=file.name, now=resources.clock(), detail=detail
+        )
 
 
 @contextmanager

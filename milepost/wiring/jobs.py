@@ -99,9 +99,11 @@ def _polling(resources: Resources) -> list[Job]:
     options = resources.settings.odoo
     if not options.odoo_url:
         return []
+    from collector.masking import Masking
     from collector.odoo.poll import Poller
 
-    poller = Poller(resources.engine, options, resources.clock)
+    masking = Masking(resources.privacy_key)
+    poller = Poller(resources.engine, options, resources.clock, lambda: masking.of(resources.catalog()))
 
     def poll() -> None:
         result = poller.step()
