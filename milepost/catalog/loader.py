@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import mapping, privacy, schema
+from milepost.catalog import edi, folder, mapping, privacy, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -100,6 +100,7 @@ def _load(texts: Texts) -> Catalog:
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
+        edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
         privacy=_convert("sources.yaml", "privacy", docs["sources.yaml"].get("privacy", {}), privacy.Privacy),
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
@@ -180,9 +181,12 @@ def check(catalog: Catalog) -> None:
         seen.add(policy.name)
         _check_policy(policy, catalog)
     _check_routing(catalog.routing)
+    edi.check(catalog.edi, "partners.yaml")
     privacy.check(catalog.privacy, "sources.yaml")
     for name, source in catalog.sources.items():
         privacy.check(source.privacy, f"sources.yaml: {name}")
+        if source.folder is not None:
+            folder.check(source.folder, catalog.mappings, f"sources.yaml: {name}: folder")
         if source.hook is not None:
             _check_hook(f"sources.yaml: {name}: hook", name, source.hook, catalog)
 

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from milepost.catalog.edi import Edi
+from milepost.catalog.folder import FolderSpec
 from milepost.catalog.mapping import MappingSpec
 from milepost.catalog.privacy import Privacy
 
@@ -228,6 +230,7 @@ class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
     rank: int = 0
     privacy: Privacy = Privacy()
     hook: HookSpec | None = None
+    folder: FolderSpec | None = None
     signals: list[SignalRule] = []
 
 
@@ -264,3 +267,4 @@ class Catalog(Struct, frozen=True):
     mappings: dict[str, MappingSpec]
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
+    edi: Edi = Edi()

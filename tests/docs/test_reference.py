@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import loader, mapping, privacy, schema
+from milepost.catalog import edi, folder, loader, mapping, privacy, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -49,6 +49,9 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Signal rule": schema.SignalRule,
         "Signal rule": schema.SignalRule,
         "Hook": schema.HookSpec,
+        "Folder": folder.FolderSpec,
+        "EDI addresses": edi.Edi,
+        "EDI partner": edi.EdiPartner,
     },
     "events.md": {"The event": contract.Event, "Its data": contract.Data, "A link": contract.Link},
     "mappings.md": {
