@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from milepost.cli import access, alerts, audit, catalog, database, history, rebuild, services
+from milepost.cli import access, alerts, audit, catalog, database, history, mapping, quarantine, rebuild, services
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError, MilepostError
 
@@ -47,7 +47,9 @@ app.add_typer(access.users, name="users")
 app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(contract_app, name="contract")
 
