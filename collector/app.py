@@ -26,17 +26,20 @@ from collector.intake import Intake
 from collector.keys import KeyRing
 from collector.masking import no_key
 from collector.metrics import Metrics
-from collector.problems import internal_error, problem
+from collector.problems import INTERNAL, problem
 from collector.store import Store
-from collector.ways import Endpoint, Way, hooks
+from collector.ways import Endpoint, Way, hooks, otlp
 from collector.ways.events import Events
 from milepost import settings
 from milepost.clock import Clock, utc_now
+from milepost.errors import MilepostError
 
 PATH: Final = "/v1/events"
 _FLUSH_SECONDS: Final = 30
 _DRAIN_SECONDS: Final = 20
 _METHODS: Final = ("POST", "OPTIONS")
+_ANY_METHOD: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""For protocols that have a shape of their own for 405."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ def make_app(
     app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.limits = limits
     for name, path, methods, way in _ways(intake):
-        endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_internal_error)
+        endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_failure_of(way))
         app.router.routes.append(Route(path, endpoint, methods=methods, include_in_schema=False))
         if path == PATH:
             app.events = endpoint
@@ -101,6 +104,7 @@ def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
     return [
         ("events", PATH, _METHODS, Events(intake)),
         ("hooks", hooks.PATH, _METHODS, hooks.Webhooks(intake, os.environ)),
+        *((f"otlp {kind.name}s", kind.path, _ANY_METHOD, otlp.Otlp(intake, kind)) for kind in otlp.KINDS),
     ]
 
 
@@ -149,8 +153,9 @@ def _add_health(app: FastAPI, health: Health) -> None:
         app.add_api_route(path, answer, methods=["GET"], summary=summary, tags=["operate"], response_class=Response)
 
 
-def _internal_error(_: Request, __: Exception) -> Response:
-    return response_of(internal_error())
+def _failure_of(way: Way) -> Callable[[Request, Exception], Response]:
+    """What a bug of ours is answered with, in the way's own shape."""
+    return lambda _, __: response_of(way.refuse(MilepostError(INTERNAL)))
 
 
 def _http_error(_: Request, error: Exception) -> Response:

@@ -35,6 +35,9 @@ class Metrics:
         self._hooks = self._counter(
             "hook_calls", "Webhooks by source and outcome: accepted, ignored, unread, unauthentic", "source", "outcome"
         )
+        self._ignored = self._counter(
+            "signals_ignored", "OpenTelemetry's signals that are no events, by kind: span, log", "signal"
+        )
         self._answered: dict[tuple[str, int], Counter] = {}
 
     def count_request(self, way: str, status: int) -> None:
@@ -42,6 +45,9 @@ class Metrics:
         if child is None:
             child = self._answered[way, status] = self._requests.labels(way, str(status))
         child.inc()
+
+    def count_ignored(self, signal: str, count: int) -> None:
+        self._ignored.labels(signal).inc(count)
 
     def count_hook(self, source: str, outcome: str) -> None:
         self._hooks.labels(source, outcome).inc()

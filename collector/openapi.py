@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from collector import openapi_otlp
 from collector.binding import Format
 from milepost import settings
 from milepost.contract import Event
@@ -46,13 +47,14 @@ _REJECTED: Final[dict[str, Any]] = {
 def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
     """`schema` (FastAPI's) with the events route in it."""
     components = schema.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_schemas())
+    components.setdefault("schemas", {}).update(_schemas() | openapi_otlp.SCHEMAS)
     components.setdefault("securitySchemes", {}).update(_SECURITY)
     schema.setdefault("paths", {})["/v1/events"] = {"post": _post(limits), "options": _OPTIONS}
     schema["paths"]["/v1/hooks/{source}"] = {
         "post": _hook(limits),
         "options": {**_OPTIONS, "operationId": "validate_hook", "parameters": [_SOURCE, *_OPTIONS["parameters"]]},
     }
+    schema["paths"].update(openapi_otlp.paths(limits))
     return schema
 
 

@@ -23,6 +23,7 @@ from milepost.errors import (
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+INTERNAL: Final = "an error inside Milepost; its log says more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def from_error(error: MilepostError) -> Answer:
 
 
 def internal_error() -> Answer:
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error inside Milepost; its log says more")
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL)
 
 
 def _headers(error: MilepostError) -> list[tuple[bytes, bytes]]:
