@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from collector import hooks
 from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
@@ -58,11 +59,15 @@ def _one(raw: Raw) -> list[bytes]:
     return [raw.body]
 
 
+def _webhook(raw: Raw) -> list[bytes]:
+    return hooks.read_again(raw.catalog, raw.detail, raw.body, raw.context)
+
+
 def _never(_: Raw) -> list[bytes]:
     raise InvalidEvent(_TOUCH_NOTE)
 
 
-READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never}
+READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook}
 """By the part of the way before the colon."""
 
 
