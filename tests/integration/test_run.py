@@ -55,6 +55,8 @@ class Service:
         self.environment = ours | {"MILEPOST_DATA_DIR": str(self.data), "MILEPOST_PORT": str(self.port)}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         self.start()
+        eventually(self.ready)
+        self.first_said = eventually(lambda: "to stop" in self.out.read_text() and self.out.read_text())
 
     def start(self) -> None:
         with self.log.open("a") as log, self.out.open("w") as out:
@@ -95,11 +97,14 @@ class Service:
         return answer.json() if answer.status_code == 200 else None
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    running = Service(tmp_path)
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Every test finds it ready, and leaves it so."""
+    running = Service(tmp_path_factory.mktemp("run"))
     try:
         yield running
+        assert running.stop() < 10
+        assert all(not alive(pid) for pid in running.pids().values())
     finally:
         running.http.close()
         running.process.terminate()
@@ -109,7 +114,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def test_an_event_becomes_a_journey_and_kills_are_survived(service: Service) -> None:
-    eventually(service.ready)
     sends, reads = service.key(), service.key("--scope", "read")
     assert service.send(sends, "S/1")
     journey = eventually(lambda: service.journey(reads, "S/1"))
@@ -117,11 +121,12 @@ def test_an_event_becomes_a_journey_and_kills_are_survived(service: Service) -> 
     assert journey["stage"] == "received"
     assert journey["clocks"]
 
-    for name, pid in service.pids().items():
+    before = service.pids()
+    for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda name=name, pid=pid: service.pids()[name] != pid)  # type: ignore[misc]
-        eventually(lambda name=name: service.send(sends, f"after-{name}"))  # type: ignore[misc]
-        eventually(lambda name=name: service.journey(reads, f"after-{name}"))  # type: ignore[misc]
+    eventually(lambda: all(service.pids()[name] != pid for name, pid in before.items()))
+    eventually(lambda: service.send(sends, "after-processes"))
+    eventually(lambda: service.journey(reads, "after-processes"))
 
     server = EmbeddedPostgres(service.data / "postgres")
     killed = server.server_pid()
@@ -131,12 +136,11 @@ def test_an_event_becomes_a_journey_and_kills_are_survived(service: Service) -> 
     eventually(lambda: service.send(sends, "after-database"))
     eventually(lambda: service.journey(reads, "after-database"))
 
-    assert service.stop() < 10
-    assert all(not alive(pid) for pid in service.pids().values())
-
 
 def test_the_first_start_shows_the_way_in_and_the_second_does_not(service: Service) -> None:
-    link = eventually(lambda: re.search(r"http://\S+/login\?token=\S+", service.out.read_text()))[0]
+    shown = re.search(r"http://\S+/login\?token=\S+", service.first_said)
+    assert shown
+    link = shown[0]
     with httpx.Client(timeout=10) as browser:
         answer = browser.get(link)
         assert answer.status_code == 303
@@ -154,7 +158,6 @@ def test_the_first_start_shows_the_way_in_and_the_second_does_not(service: Servi
 
 
 def test_a_second_one_on_the_same_data_is_refused(service: Service) -> None:
-    eventually(service.ready)
     result = service.type("run")
     assert result.returncode == 2
     assert f"already runs on {service.data.resolve()} (pid {service.process.pid})" in result.stderr
@@ -181,7 +184,6 @@ def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
 
 
 def test_children_end_with_a_supervisor_that_is_killed(service: Service) -> None:
-    eventually(service.ready)
     children = service.pids()
     service.process.kill()
     service.process.wait(30)
