@@ -28,7 +28,7 @@ from collector.masking import no_key
 from collector.metrics import Metrics
 from collector.problems import INTERNAL, problem
 from collector.store import Store
-from collector.ways import Endpoint, Way, hooks, otlp
+from collector.ways import Endpoint, Way, edi, hooks, otlp
 from collector.ways.events import Events
 from milepost import settings
 from milepost.clock import Clock, utc_now
@@ -104,6 +104,7 @@ def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
     return [
         ("events", PATH, _METHODS, Events(intake)),
         ("hooks", hooks.PATH, _METHODS, hooks.Webhooks(intake, os.environ)),
+        ("edi", edi.PATH, ("POST",), edi.Interchanges(intake)),
         *((f"otlp {kind.name}s", kind.path, _ANY_METHOD, otlp.Otlp(intake, kind)) for kind in otlp.KINDS),
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector import openapi_otlp
+from collector import openapi_edi, openapi_otlp
 from collector.binding import Format
 from milepost import settings
 from milepost.contract import Event
@@ -47,14 +47,14 @@ _REJECTED: Final[dict[str, Any]] = {
 def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
     """`schema` (FastAPI's) with the events route in it."""
     components = schema.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_schemas() | openapi_otlp.SCHEMAS)
+    components.setdefault("schemas", {}).update(_schemas() | openapi_edi.SCHEMAS | openapi_otlp.SCHEMAS)
     components.setdefault("securitySchemes", {}).update(_SECURITY)
     schema.setdefault("paths", {})["/v1/events"] = {"post": _post(limits), "options": _OPTIONS}
     schema["paths"]["/v1/hooks/{source}"] = {
         "post": _hook(limits),
         "options": {**_OPTIONS, "operationId": "validate_hook", "parameters": [_SOURCE, *_OPTIONS["parameters"]]},
     }
-    schema["paths"].update(openapi_otlp.paths(limits))
+    schema["paths"].update(openapi_otlp.paths(limits) | openapi_edi.paths(limits, _responses))
     return schema
 
 

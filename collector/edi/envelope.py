@@ -38,14 +38,19 @@ class Document:
     first_segment: int
     start: int
     end: int
+    group_header: str
 
 
 @dataclass(frozen=True, slots=True)
 class Interchange:
-    """A whole one, its envelope checked. `notes` are the segments between header and groups (TA1)."""
+    """A whole one, its envelope checked. `opening` is its header as it came, UNA included.
+
+    `notes` are the segments between header and groups (TA1).
+    """
 
     standard: Standard
     header: Header
+    opening: str
     syntax: Syntax
     start: int
     end: int
@@ -63,6 +68,15 @@ class Interchange:
     def segments(self, text: str, document: Document) -> list[Segment]:
         """The segments of a document, header and trailer included."""
         return list(scan(text, self.syntax, document.start, first=document.first_segment, stop=document.end))
+
+    def around(self, document: Document) -> tuple[str, str]:
+        """What makes an interchange of one document alone: the headers before it, the trailers after it."""
+        levels = LEVELS[self.standard]
+        closing = [[levels[0].closes], ["1"], [self.header.control]]
+        if not document.group_header:
+            return self.opening, self.syntax.join(closing)
+        group = self.syntax.join([[levels[1].closes], ["1"], [document.group_control]])
+        return self.opening + document.group_header, group + self.syntax.join(closing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +165,13 @@ class _Open:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads one interchange. `end` is the byte after the last segment that could be read."""
+    """Reads one interchange. `opened` is the byte after its header, `end` that after the last segment that was read."""
 
     standard: Standard
     text: str
     start: int
     end: int = 0
+    opened: int = 0
     closed: bool = False
     stack: list[_Open] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -168,7 +183,7 @@ class _Reader:
         header: Header | None = None
         for segment in scan(self.text, syntax, at):
             if header is None:
-                header = module.header_of(segment)
+                header, self.opened = module.header_of(segment), segment.end
             self._take(segment)
             self.end = segment.end
             if self.closed:
@@ -244,13 +259,15 @@ class _Reader:
         kind, control = module.document_of(opened.header)
         code, group_control, prepared = module.group_of(group)
         header = opened.header
+        around = "" if group is None else self.text[group.start : group.end]
         self.documents.append(
-            Document(kind, control, code, group_control, prepared, header.number, header.start, trailer.end)
+            Document(kind, control, code, group_control, prepared, header.number, header.start, trailer.end, around)
         )
 
     def _interchange(self, header: Header, syntax: Syntax) -> Interchange:
         documents, notes = tuple(self.documents), tuple(self.notes)
-        return Interchange(self.standard, header, syntax, self.start, self.end, documents, notes)
+        opening = self.text[self.start : self.opened]
+        return Interchange(self.standard, header, opening, syntax, self.start, self.end, documents, notes)
 
     def _unfinished(self) -> str:
         last = self.stack[-1] if self.stack else None

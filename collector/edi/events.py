@@ -6,7 +6,7 @@ and a control number that is used again for something else is a conflict: each d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -20,10 +20,12 @@ from collector.edi.facts import Fact, Reading
 from collector.edi.parties import Parties, Roles
 from collector.ingest import Rejection
 from milepost.catalog.edi import Edi
-from milepost.errors import MalformedBody
+from milepost.errors import InvalidEvent, MalformedBody
 
 _READERS: Final = {"x12": x12_documents.READERS, "edifact": edifact_documents.READERS}
 MAX_ID: Final = 256
+WAY: Final = "edi"
+"""How quarantine knows what came this way."""
 Wire = dict[str, Any]
 
 
@@ -69,8 +71,10 @@ class Reader:
         text = data.decode("latin-1")
         for index, found in enumerate(interchanges(text, final=final), start=first):
             if isinstance(found, Broken):
-                whole = data[found.start : found.end]
-                yield Read(found.start, found.end, refused=[self._refused(index, None, found.reason, whole)])
+                refused = Rejection(
+                    index, None, found.reason, data[found.start : found.end], self._source, "malformed", WAY
+                )
+                yield Read(found.start, found.end, refused=[refused])
             else:
                 yield self._interchange(index, found, text)
 
@@ -85,8 +89,8 @@ class Reader:
             told = self._document(interchange, document, text, roles, writer)
             read.documents.append(told)
             if told.fault is not None:
-                whole = text[document.start : document.end].encode("latin-1")
-                read.refused.append(self._refused(index, writer.id_of(document), told.fault, whole))
+                event_id = writer.id_of(document)
+                read.refused.append(self._unread(index, event_id, told.fault, interchange, document, text))
         return read
 
     def _document(self, interchange: Interchange, document: Document, text: str, roles: Roles, writer: _Writer) -> Told:
@@ -97,29 +101,43 @@ class Reader:
             roles,
             None if made is None else made.replace(tzinfo=roles.zone),
         )
-        facts, fault = _facts(interchange, reading)
+        try:
+            facts = _facts(interchange, reading)
+        except MalformedBody as error:
+            return Told(document.type, document.control, document.first_segment, [], str(error))
         digest = blake2b(text[document.start : document.end].encode("latin-1"), digest_size=8).hexdigest()
         events = writer.events(writer.id_of(document), facts, reading, digest)
-        return Told(document.type, document.control, document.first_segment, events, fault)
+        return Told(document.type, document.control, document.first_segment, events)
 
-    def _refused(self, index: int, event_id: str | None, reason: str, whole: bytes) -> Rejection:
-        return Rejection(index, event_id, reason, whole, self._source, way="edi")
+    def _unread(
+        self, index: int, event_id: str, fault: str, interchange: Interchange, document: Document, text: str
+    ) -> Rejection:
+        """A document that is not understood, with what makes an interchange of it alone."""
+        body = text[document.start : document.end].encode("latin-1")
+        context = {"around": list(interchange.around(document))}
+        return Rejection(index, event_id, fault, body, self._source, "malformed", WAY, context)
 
 
-def _facts(interchange: Interchange, reading: Reading) -> tuple[list[Fact], str | None]:
-    """What a document says, and what could not be understood of it. The document itself is told in any case."""
+def read_again(edi: Edi, source: str, body: bytes, context: Mapping[str, Any]) -> list[bytes]:
+    """The events of what lies in quarantine: all of it, or InvalidEvent."""
+    before, after = context.get("around", ("", ""))
+    data = before.encode("latin-1") + body + after.encode("latin-1")
+    found = list(Reader(edi, source).read(data))
+    for read in found:
+        if read.refused:
+            raise InvalidEvent(read.refused[0].error)
+    return encode([event for read in found for event in read.events])
+
+
+def _facts(interchange: Interchange, reading: Reading) -> list[Fact]:
+    """What a document says. Of a type that is not known it is only told that it was sent or received."""
     kind = reading.document.type
-    try:
-        if kind in ladder.ACKNOWLEDGEMENTS:
-            return ladder.of_document(interchange, reading), None
-        reader = _READERS[interchange.standard].get(kind)
-        facts, fault = reader(reading) if reader is not None else [], None
-    except MalformedBody as error:
-        if kind in ladder.ACKNOWLEDGEMENTS:
-            return [], str(error)
-        facts, fault = [], str(error)
+    if kind in ladder.ACKNOWLEDGEMENTS:
+        return ladder.of_document(interchange, reading)
+    reader = _READERS[interchange.standard].get(kind)
+    facts = [] if reader is None else reader(reading)
     keys = ladder.document_keys(interchange, reading.document, reading.roles)
-    return [ladder.passed_on(reading, keys, facts), *facts, *ladder.replied(reading, facts)], fault
+    return [ladder.passed_on(reading, keys, facts), *facts, *ladder.replied(reading, facts)]
 
 
 class _Writer:
