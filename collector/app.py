@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -27,17 +28,19 @@ from collector.keys import KeyRing
 from collector.masking import no_key
 from collector.metrics import Metrics
 from collector.problems import INTERNAL, problem
+from collector.spool import Spool
 from collector.store import Store
 from collector.ways import Endpoint, Way, edi, hooks, otlp
 from collector.ways.events import Events
 from milepost import settings
-from milepost.clock import Clock, utc_now
+from milepost.clock import Clock, Steady, utc_now
 from milepost.errors import MilepostError
 
 PATH: Final = "/v1/events"
 _FLUSH_SECONDS: Final = 30
 _DRAIN_SECONDS: Final = 20
 _METHODS: Final = ("POST", "OPTIONS")
+_OPERATE: Final = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 _ANY_METHOD: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """For protocols that have a shape of their own for 405."""
 
@@ -52,8 +55,10 @@ class CollectorApp(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] in _METHODS:
             await self.events(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] in _OPERATE:
+            scope = {**scope, "method": "GET"}  # the server leaves the body out
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """FastAPI's description with the events route in it."""
@@ -68,18 +73,28 @@ def make_app(
     store: Store,
     limits: settings.Ingest | None = None,
     clock: Clock = utc_now,
+    spool_dir: Path | None = None,
     privacy_key: Callable[[], bytes] = no_key,
 ) -> FastAPI:
     """The app with /v1/events, /healthz, /readyz, /metrics and /openapi.json.
 
     `store` answers for keys and readiness; `database_url` is where the writer opens its own connection, in the lifespan
     and again whenever it is lost: the app starts without a database, and answers 503 until there is one. `privacy_key`
-    gives what fields are hashed with.
+    gives what fields are hashed with. `spool_dir`: where events are kept while the database is away, nowhere if None.
     """
     limits = limits or settings.Ingest()
     metrics = Metrics()
-    writer = Writer(database_url, metrics, queue_events=limits.queue_events, commit_events=limits.commit_events)
-    keys, catalog = KeyRing(store), CurrentCatalog(store.catalog)
+    clock = Steady(clock)
+    spool = Spool(spool_dir, limits.spool_bytes) if spool_dir is not None else None
+    writer = Writer(
+        database_url,
+        metrics,
+        queue_events=limits.queue_events,
+        commit_events=limits.commit_events,
+        clock=clock,
+        spool=spool,
+    )
+    keys, catalog = KeyRing(store, away=lambda: writer.away), CurrentCatalog(store.catalog)
     intake = Intake(limits, keys, writer, catalog, clock, metrics, privacy_key)
 
     @contextlib.asynccontextmanager
@@ -111,6 +126,8 @@ def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
 
 @contextlib.asynccontextmanager
 async def _running(writer: Writer, keys: KeyRing, catalog: CurrentCatalog) -> AsyncIterator[None]:
+    if writer.spool is not None:
+        writer.spool.open()
     writing = asyncio.create_task(writer.run(), name="writer")
     beside = [
         asyncio.create_task(_flush_forever(keys), name="key use"),
@@ -125,6 +142,8 @@ async def _running(writer: Writer, keys: KeyRing, catalog: CurrentCatalog) -> As
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await keys.flush()
+        if writer.spool is not None:
+            writer.spool.close()
 
 
 async def _finish(writing: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""The gate before the pages: nobody passes without a session, and pages may load nothing from elsewhere."""
+"""The gate before pages and read API: nobody sees a page without a session, and every answer says what it may load."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboards.problems import problem_of
+from dashboards.problems import bounded, problem_of
 from dashboards.session import Person, Sessions, current_person, same_origin
 from dashboards.static import Compressed
-from milepost.errors import Transient
+from milepost.errors import TooLarge, Transient
 
 OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """What has an authorisation of its own, or needs none."""
 STATIC: Final = ("/assets/", "/_dash-component-suites/", "/_favicon.ico")
+CALLBACK_BYTES: Final = 8 * 1024 * 1024
+"""What a page may send with one callback: grids send their rows."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+_DATA_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+_HSTS: Final = "max-age=31536000"
 
 
 class Gate:
@@ -39,12 +46,20 @@ class Gate:
         self._sessions = sessions
         self._public_url = public_url
         self._policy = content_policy(scripts)
+        self._headers = _HEADERS | ({"Strict-Transport-Security": _HSTS} if sessions.secure else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # the pages need none
-        elif scope["type"] != "http" or scope["path"].startswith(OPEN):
+            return
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        # what GET answers without its body; the server leaves it out. Not where asking changes something.
+        if scope["method"] == "HEAD" and not scope["path"].startswith("/login"):
+            scope = {**scope, "method": "GET"}
+        if scope["path"].startswith(OPEN):
+            await self._app(scope, receive, self._guarded(send))
         elif scope["path"].startswith(STATIC):
             await self._static(scope, receive, self._guarded(send))
         else:
@@ -63,18 +78,22 @@ class Gate:
             return
         token = current_person.set(found)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, bounded(receive, CALLBACK_BYTES), send)
+        except TooLarge as error:
+            await problem_of(error)(scope, receive, send)
         finally:
             current_person.reset(token)
 
     def _refuse(self, request: HTTPConnection, found: Person | None) -> Response | None:
         path, method = request.scope["path"], request.scope.get("method")
-        if method not in ("GET", "HEAD") and not same_origin(request.headers, self._public_url):
+        if method != "GET" and not same_origin(request.headers, self._public_url):
             return PlainTextResponse("this request comes from another site", 403)
+        if found is None and (path.startswith(("/_dash-", "/_reload-hash")) or method != "GET"):
+            return PlainTextResponse("your session has ended; log in again", 401)
+        if int(request.headers.get("content-length") or 0) > CALLBACK_BYTES:
+            return PlainTextResponse("too large", 413)
         if found is not None:
             return None
-        if path.startswith(("/_dash-", "/_reload-hash")) or method != "GET":
-            return PlainTextResponse("your session has ended; log in again", 401)
         here = path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(here, safe='')}" if here != "/" else "/login", 303)
 
@@ -82,10 +101,14 @@ class Gate:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                if headers.get("content-type", "").startswith("text/html"):
-                    headers["Content-Security-Policy"] = self._policy
+                headers.update(self._headers)
+                kind = headers.get("content-type", "")
+                if kind.startswith("text/html"):
+                    headers.setdefault("Content-Security-Policy", self._policy)
                     headers["Cache-Control"] = "no-store"
+                elif "json" in kind:
+                    headers.setdefault("Content-Security-Policy", _DATA_POLICY)
+                    headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         return guarded
@@ -96,5 +119,5 @@ def content_policy(scripts: tuple[str, ...]) -> str:
     allowed = " ".join(("'self'", *scripts))
     return (
         f"default-src 'self'; script-src {allowed}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
-        " font-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+        " font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )

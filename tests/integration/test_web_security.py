@@ -1,0 +1,267 @@
+"""Headers, cookies, sessions and limits of the web side, as a browser and as somebody hostile see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from dashboards import login, session, tries
+from dashboards.session import COOKIE
+from milepost.clock import utc_now
+from milepost.decisions import access, audit
+from tests.dashboard import PASSWORD, Dashboard, dashboard
+from tests.databases import Databases
+
+
+class Later:
+    """A clock that can be put forward."""
+
+    def __init__(self) -> None:
+        self.by = timedelta(0)
+
+    def __call__(self) -> Any:
+        return utc_now() + self.by
+
+
+LATER = Later()
+
+
+@pytest.fixture(scope="module")
+def served(databases: Databases) -> Iterator[Dashboard]:
+    with databases.fresh() as url, dashboard(url, clock=LATER, with_collector=True) as running:
+        yield running
+
+
+@pytest.fixture
+def later(served: Dashboard) -> Later:
+    """The clock, past all windows that earlier tests filled."""
+    LATER.by += timedelta(minutes=6)
+    return LATER
+
+
+@pytest.fixture
+def somebody(served: Dashboard, request: pytest.FixtureRequest) -> str:
+    """A user of the test's own."""
+    name = request.node.name
+    with begin(served) as connection:
+        access.create_user(connection, name=name, password=PASSWORD, role="operator", actor="test", now=LATER())
+    return name
+
+
+def begin(served: Dashboard) -> Any:
+    return served.engine.begin()
+
+
+def out(client: httpx.Client) -> bool:
+    return client.get("/").status_code == 303
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_answer_is_guarded(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        answers = [
+            client.get(path)
+            for path in (
+                "/",
+                "/login?next=//evil.example",
+                "/v1/journeys",
+                "/v1/nothing",
+                "/assets/base.css",
+                "/healthz",
+            )
+        ]
+    answers.append(served.client.get("/"))
+    for answer in answers:
+        where = str(answer.url)
+        assert answer.headers["x-content-type-options"] == "nosniff", where
+        assert answer.headers["x-frame-options"] == "DENY", where
+        assert answer.headers["referrer-policy"] == "same-origin", where
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin", where
+        assert "camera=()" in answer.headers["permissions-policy"], where
+        assert "server" not in answer.headers, where
+        kind = answer.headers.get("content-type", "")
+        if kind.startswith("text/html") or "json" in kind:
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], where
+            assert answer.headers["cache-control"] == "no-store", where
+
+
+def test_scripts_and_objects_come_from_nowhere_else(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        policy = dict(part.split(" ", 1) for part in client.get("/").headers["content-security-policy"].split("; "))
+    assert "'unsafe-inline'" not in policy["script-src"]
+    assert "'unsafe-eval'" not in policy["script-src"]
+    assert policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["form-action"] == "'self'"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/v1/sources"])
+def test_head_is_get_without_its_body(served: Dashboard, path: str) -> None:
+    headers = {"x-api-key": served.keys["read"]}
+    head, get = served.client.head(path, headers=headers), served.client.get(path, headers=headers)
+    assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
+    assert head.content == b""
+
+
+def test_asking_for_the_head_of_a_link_does_not_use_it_up(served: Dashboard) -> None:
+    with begin(served) as connection:
+        token = access.issue_login(connection, "Vera", now=LATER())
+    served.client.head("/login", params={"token": token})
+    assert served.client.get("/login", params={"token": token}).status_code == 303
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_may_come_in_either_header(served: Dashboard) -> None:
+    key = served.keys["read"]
+    for headers in ({"x-api-key": key}, {"authorization": f"Bearer {key}"}, {"authorization": f"bearer  {key}"}):
+        assert served.client.get("/v1/sources", headers=headers).status_code == 200
+    assert served.client.get("/v1/sources", headers={"x-api-key": served.keys["send"]}).status_code == 403
+    basic = {"authorization": "Basic abc", "x-api-key": key}
+    assert served.client.get("/v1/sources", headers=basic).status_code == 200, "a proxy's own log-in is no obstacle"
+
+
+def test_a_key_given_with_a_session_counts_alone(served: Dashboard) -> None:
+    with served.session("Ada") as client:
+        assert client.get("/v1/sources", headers={"x-api-key": served.keys["revoked"]}).status_code == 401
+
+
+def test_guessing_keys_ends_in_429_and_real_keys_go_on(served: Dashboard, later: Later) -> None:
+    def guess(number: int) -> httpx.Response:
+        return served.client.get("/v1/sources", headers={"x-api-key": f"mp_{number:016x}_{'0' * 64}"})
+
+    answers = [guess(number) for number in range(101)]
+    assert [answer.status_code for answer in answers] == [401] * 100 + [429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert served.get("/v1/sources").status_code == 200
+    later.by += timedelta(minutes=1, seconds=1)
+    assert guess(1).status_code == 401
+
+
+def test_a_wrong_secret_and_an_unknown_key_are_told_alike(served: Dashboard) -> None:
+    key_id = served.keys["read"].split("_")[1]
+    known = served.client.get("/v1/sources", headers={"x-api-key": f"mp_{key_id}_{'0' * 64}"})
+    unknown = served.client.get("/v1/sources", headers={"x-api-key": f"mp_{'0' * 16}_{'0' * 64}"})
+    revoked = served.get("/v1/sources", key="revoked")
+    assert known.content == unknown.content == revoked.content
+    assert known.status_code == unknown.status_code == revoked.status_code == 401
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_logging_in_makes_a_new_session_whatever_cookie_was_there(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        before = client.cookies[COOKIE]
+        client.post("/login", data={"name": "Vera", "password": PASSWORD})
+        assert client.cookies[COOKIE] != before
+
+
+def test_logging_out_ends_the_session_for_every_copy_of_the_cookie(served: Dashboard) -> None:
+    with served.session("Vera") as client, served.session("Vera") as elsewhere:
+        stolen = client.cookies[COOKIE]
+        assert client.post("/logout").status_code == 303
+        with httpx.Client(base_url=served.url, cookies={COOKIE: stolen}) as thief:
+            assert out(thief)
+        assert not out(elsewhere), "another session of the same user goes on"
+
+
+def change(served: Dashboard, name: str, what: str, now: Any) -> None:
+    with begin(served) as connection:
+        if what == "role":
+            access.set_role(connection, name, "viewer", actor="test", now=now)
+        elif what == "password":
+            access.set_password(connection, name, "another long one", actor="test", now=now)
+        else:
+            access.disable_user(connection, name, actor="test", now=now)
+        if what == "disabled and enabled":
+            access.enable_user(connection, name, actor="test", now=now)
+
+
+@pytest.mark.parametrize("what", ["role", "password", "disabled", "disabled and enabled"])
+def test_a_change_of_the_user_ends_the_sessions_within_seconds(
+    served: Dashboard, later: Later, somebody: str, what: str
+) -> None:
+    with served.session(somebody) as client, served.session("Vera") as another:
+        assert not out(client)
+        change(served, somebody, what, later())
+        later.by += timedelta(seconds=6)
+        assert out(client)
+        assert not out(another)
+
+
+def test_behind_tls_the_cookie_is_bound_to_the_host(database: str) -> None:
+    with dashboard(database, MILEPOST_SECURE_COOKIES="true") as served:
+        answer = served.login("Vera")
+        cookie = answer.headers["set-cookie"].lower()
+        assert cookie.startswith(f"__host-{COOKIE}=")
+        assert {"secure", "httponly", "path=/", "samesite=lax"} <= set(cookie.split("; "))
+        assert "domain" not in cookie
+        assert "max-age=" in answer.headers["strict-transport-security"]
+
+
+# --- logging in -------------------------------------------------------------------------------------------------------
+
+
+def test_guessing_a_password_waits_and_is_in_the_audit_once(served: Dashboard, later: Later, somebody: str) -> None:
+    codes = [served.login(somebody, f"guess {number}").status_code for number in range(tries.PER_PAIR + 3)]
+    assert codes == [401] * tries.PER_PAIR + [429] * 3
+    refused = served.login(somebody)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 300
+    assert served.login("Otto").status_code == 303, "others go on"
+    with served.engine.connect() as connection:
+        (blocked,) = audit.lines(connection, action="login.blocked")
+    assert (blocked.target, blocked.detail) == (somebody, {"address": "127.0.0.1"})
+    later.by += timedelta(minutes=5, seconds=1)
+    assert served.login(somebody).status_code == 303
+
+
+def test_a_link_lets_in_who_must_wait(served: Dashboard, later: Later, somebody: str) -> None:
+    for number in range(tries.PER_PAIR):
+        served.login(somebody, f"guess {number}")
+    with begin(served) as connection:
+        token = access.issue_login(connection, somebody, now=LATER())
+    assert served.client.get("/login", params={"token": token}).status_code == 303
+
+
+def test_log_ins_and_log_outs_are_audited(served: Dashboard, later: Later, somebody: str) -> None:
+    with served.session(somebody) as client:
+        client.post("/logout")
+    with served.engine.connect() as connection:
+        lines = [(line.action, line.actor) for line in audit.lines(connection, actor=somebody)]
+    assert lines == [("login.passed", somebody), ("login.ended", somebody)]
+
+
+def test_passwords_are_checked_few_at_a_time() -> None:
+    """Each takes 64 MiB: a flood of log-ins must not take the memory."""
+    assert login.HASHING <= 4
+    assert session.COOKIE == "milepost_session"
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/login", "/v1/alerts/1/resolve"])
+@pytest.mark.parametrize("announced", [True, False])
+def test_nobody_sends_more_than_a_log_in_may_weigh(served: Dashboard, path: str, announced: bool) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"x=" + b"y" * 65_534
+
+    kind = "application/x-www-form-urlencoded" if path == "/login" else "application/json"
+    body: Any = b"".join(chunks()) if announced else chunks()
+    answer = served.client.post(path, content=body, headers={"content-type": kind})
+    assert answer.status_code == 413
+
+
+def test_a_callback_is_bounded_too(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        answer = client.post("/_dash-update-component", content=b" " * (9 * 1024 * 1024))
+    assert answer.status_code == 413
