@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
-from dashboards import shapes
+from dashboards import mending, shapes
+from dashboards.answers import Cursor, Limit, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
 from dashboards.queries import alerts as alert_queries
@@ -17,26 +16,23 @@ from dashboards.queries import journey as one
 from dashboards.queries import journeys as many
 from dashboards.queries import search
 from dashboards.queries import sources as source_queries
-from dashboards.queries.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
+from dashboards.queries.paging import DEFAULT_LIMIT
 from dashboards.session import Person, same_origin
 from milepost.errors import NotAllowed, NotAuthenticated, NotFound
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
-Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")]
-Text = Annotated[str | None, Query(max_length=256)]
-
 
 def make_router(context: Context) -> APIRouter:
-    """The routes under /v1 that read, and the two acts on alerts."""
+    """The routes under /v1 that read, and what people do with alerts and the quarantine."""
     router = APIRouter(prefix="/v1", route_class=ProblemRoute)
     who = reader(context)
     _add_journeys(router, context, who)
     _add_alerts(router, context, who)
     _add_sources(router, context, who)
+    mending.add(router, context, who)
     return router
 
 
-def reader(context: Context) -> Callable[[Request], Person]:
+def reader(context: Context) -> Who:
     """A dependency: who asks, by API key or session cookie. Raises NotAuthenticated or NotAllowed."""
 
     def who(request: Request) -> Person:
@@ -54,15 +50,7 @@ def reader(context: Context) -> Callable[[Request], Person]:
     return who
 
 
-def answer(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
-
-
-def answer_page(page: Page[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
-    return answer({"items": [shape(item) for item in page.items], "next_cursor": page.next_cursor})
-
-
-def _add_journeys(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
     @router.get("/journeys", tags=["read"], summary="List journeys", dependencies=[Depends(who)])
     def journeys(
         kind: Annotated[str | None, Query(max_length=64, description="Name of a journey model")] = None,
@@ -106,7 +94,7 @@ def pick(found: list[one.Head], kind: str, key: str) -> one.Head:
     return found[0]
 
 
-def _add_alerts(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
     @router.get("/alerts", tags=["read"], summary="List alerts", dependencies=[Depends(who)])
     def alerts(
         state: Annotated[Literal["open", "firing", "acknowledged", "resolved"] | None, Query()] = None,
@@ -149,23 +137,9 @@ def _add_alerts(router: APIRouter, context: Context, who: Callable[[Request], Pe
         return Response(status_code=202)
 
 
-def _add_sources(router: APIRouter, context: Context, who: Callable[[Request], Person]) -> None:
+def _add_sources(router: APIRouter, context: Context, who: Who) -> None:
     @router.get("/sources", tags=["read"], summary="List sources", dependencies=[Depends(who)])
     def sources() -> Response:
         with context.engine.connect() as connection:
             found = source_queries.source_list(connection, context.catalog(), context.clock())
         return answer({"items": [shapes.source(row) for row in found], "next_cursor": None})
-
-    @router.get("/quarantine", tags=["read"], summary="List refused events", dependencies=[Depends(who)])
-    def quarantine(
-        source: Text = None,
-        kind: Annotated[Literal["refused", "conflict", "failed"] | None, Query()] = None,
-        state: Annotated[Literal["open", "replayed", "discarded"] | None, Query()] = None,
-        limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
-    ) -> Response:
-        with context.engine.connect() as connection:
-            page = source_queries.quarantine_page(
-                connection, source=source, kind=kind, state=state, limit=limit, cursor=cursor
-            )
-        return answer_page(page, shapes.refused)

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from dashboards import routing
 from dashboards.api import make_router
 from dashboards.components.shell import shell
-from dashboards.context import CatalogProvider, Context
+from dashboards.context import CatalogProvider, Context, Replays
 from dashboards.gate import Gate
 from dashboards.login import make_login
 from dashboards.pages import PAGES
@@ -52,14 +52,20 @@ _INDEX: Final = """<!DOCTYPE html>
 
 
 def mount(
-    app: FastAPI, *, engine: sa.Engine, settings: Settings, catalog: CatalogProvider, clock: Clock = utc_now
+    app: FastAPI,
+    *,
+    engine: sa.Engine,
+    settings: Settings,
+    catalog: CatalogProvider,
+    replays: Replays,
+    clock: Clock = utc_now,
 ) -> None:
     """Add the read API under /v1, the log-in, and the pages under / to `app`.
 
     Call it after all other routes are there. Raises ConfigurationError without a secret.
     """
     sessions = Sessions(engine, settings.web, clock)
-    context = Context(engine, settings, catalog, clock, sessions)
+    context = Context(engine, settings, catalog, clock, sessions, replays)
     app.include_router(make_router(context))
     app.include_router(make_login(context))
     app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import sqlalchemy as sa
 
 from dashboards.session import Sessions
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
+from milepost.inbox.quarantine.mend import Report, Verdict, Wanted
 from milepost.settings import Settings
+
+
+class Replays(Protocol):
+    """Replays rows of the quarantine: collector.replay, which stands beside this component, not below it."""
+
+    def one(self, quarantine_id: int, *, actor: str, vouch: bool = False, new_id: bool = False) -> Verdict: ...
+
+    def many(
+        self, wanted: Wanted, *, actor: str, vouch: bool = False, dry_run: bool = False, limit: int = 20_000
+    ) -> Report: ...
+
 
 CatalogProvider = Callable[[], Catalog]
 """Gives the active catalog; cheap to call."""
@@ -23,3 +36,4 @@ class Context:
     catalog: CatalogProvider
     clock: Clock
     sessions: Sessions
+    replays: Replays

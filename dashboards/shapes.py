@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
 from dashboards.queries import journey as one
 from dashboards.queries.alerts import Alert
 from dashboards.queries.journeys import Row
-from dashboards.queries.sources import Refused, Source
+from dashboards.queries.quarantine import Detail, Group, Skewed
+from dashboards.queries.quarantine import Row as QuarantineRow
+from dashboards.queries.sources import Source
 from milepost.catalog.schema import Catalog
+from milepost.inbox.quarantine.mend import Outcome, Report, Verdict
 
 
 def journey_row(row: Row) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def alert_detail(
 
 def source(row: Source) -> dict[str, Any]:
     names = ("source", "title", "system", "owner", "first_received_at", "last_received_at", "last_occurred_at")
-    counts = ("events", "duplicates", "conflicts", "skewed", "refused")
+    counts = ("events", "duplicates", "conflicts", "skewed", "refused", "quarantined", "unkept")
     return {
         **{name: getattr(row, name) for name in (*names, *counts)},
         "rate_per_minute": round(row.rate, 2),
@@ -123,12 +126,47 @@ def source(row: Source) -> dict[str, Any]:
     }
 
 
-def refused(row: Refused) -> dict[str, Any]:
-    """The body as text; as base64 where it is no UTF-8."""
-    values = {"id": row.quarantine_id}
-    names = ("received_at", "source", "kind", "reason", "event_id", "sender", "state")
+def quarantine_group(group: Group) -> dict[str, Any]:
+    values = asdict(group)
+    return {"group": values.pop("group_id"), **values}
+
+
+def quarantine_row(row: QuarantineRow) -> dict[str, Any]:
+    values = asdict(row)
+    return {"id": values.pop("quarantine_id"), "group": values.pop("group_id"), **values}
+
+
+def quarantine_detail(found: Detail) -> dict[str, Any]:
+    """`stands`: for a conflict, the event that is stored."""
+    revisions = [
+        {"revision": one.revision, "at": one.at, "actor": one.actor, **_body(one.body)} for one in found.revisions
+    ]
+    more = {"context": found.context, "revisions": revisions, "stands": found.stands}
+    return {**quarantine_row(found.row), **_body(found.body), **more}
+
+
+def _body(body: bytes) -> dict[str, str]:
+    """As text; as base64 where it is no UTF-8."""
     try:
-        body = {"body": row.body.decode()}
+        return {"body": body.decode()}
     except UnicodeDecodeError:
-        body = {"body_base64": base64.b64encode(row.body).decode()}
-    return {**values, **{name: getattr(row, name) for name in names}, **body}
+        return {"body_base64": base64.b64encode(body).decode()}
+
+
+def quarantine_verdict(verdict: Verdict) -> dict[str, Any]:
+    values = asdict(verdict)
+    return {"id": values.pop("quarantine_id"), **values, "events": list(verdict.events)}
+
+
+def quarantine_report(report: Report) -> dict[str, Any]:
+    outcomes = {name: report.outcomes[name] for name in get_args(Outcome)}
+    notes = [{"note": note, "rows": rows} for note, rows in report.notes.most_common()]
+    return {**outcomes, "notes": notes, "more": report.more}
+
+
+def skewed(row: Skewed) -> dict[str, Any]:
+    ahead = (row.claimed_at - row.received_at).total_seconds() if row.claimed_at else None
+    return {
+        "id": row.event_id, "source": row.source, "type": row.type, "received_at": row.received_at,
+        "claimed_at": row.claimed_at, "ahead_seconds": ahead,
+    }  # fmt: skip

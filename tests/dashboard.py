@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from collector.app import make_app
+from collector.replay import Replayer
 from collector.store import DatabaseStore
 from dashboards.app import mount
 from milepost.catalog import loader
@@ -29,7 +30,7 @@ CATALOG = loader.load(loader.default_texts())
 
 @dataclass
 class Dashboard:
-    """A running dashboard. `keys`: read, send, revoked."""
+    """A running dashboard. `keys`: read, send, revoked, mend."""
 
     url: str
     engine: sa.Engine
@@ -54,13 +55,20 @@ class Dashboard:
 
 @contextmanager
 def dashboard(
-    database: str, *, catalog: Catalog = CATALOG, clock: Clock = utc_now, with_collector: bool = False
+    database: str,
+    *,
+    catalog: Catalog = CATALOG,
+    clock: Clock = utc_now,
+    with_collector: bool = False,
+    **environ: str,
 ) -> Iterator[Dashboard]:
-    """The read API and the pages on `database`, together with the collector if wanted."""
+    """The read API and the pages on `database`, with the collector if wanted. `environ`: more settings."""
     engine = make_engine(database, application_name="test dashboard")
     app = _collector(database, engine, clock) if with_collector else FastAPI(docs_url=None, redoc_url=None)
-    settings = Settings.load({"MILEPOST_SECRET": "s" * 32, "MILEPOST_PUBLIC_URL": "https://milepost.example"})
-    mount(app, engine=engine, settings=settings, catalog=lambda: catalog, clock=clock)
+    base = {"MILEPOST_SECRET": "s" * 32, "MILEPOST_PUBLIC_URL": "https://milepost.example"}
+    settings = Settings.load(base | environ)
+    replays = Replayer(engine, lambda _: catalog, clock)
+    mount(app, engine=engine, settings=settings, catalog=lambda: catalog, replays=replays, clock=clock)
     keys = _people_and_keys(engine)
     with running(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield Dashboard(url, engine, client, keys)
@@ -77,7 +85,12 @@ def _people_and_keys(engine: sa.Engine) -> dict[str, str]:
     with engine.begin() as connection:
         for name, role in PEOPLE.items():
             access.create_user(connection, name=name, password=PASSWORD, role=role, actor="test", now=now)
-        for name, scopes in (("read", ["read"]), ("send", ["send"]), ("revoked", ["read"])):
+        for name, scopes in (
+            ("read", ["read"]),
+            ("send", ["send"]),
+            ("revoked", ["read"]),
+            ("mend", ["read", "quarantine"]),
+        ):
             made = access.create_key(
                 connection, name=name, sources=["*"], types=["*"], scopes=scopes, expires_at=None, actor="test", now=now
             )

@@ -26,7 +26,9 @@ _STATES: Final[Mapping[str, Tone]] = {
     "open": "info", "completed": "ok", "cancelled": "muted", "firing": "bad", "acknowledged": "warn",
     "resolved": "ok", "met": "ok", "missed": "bad", "breached": "bad", "late_known": "bad", "warned": "warn",
     "running": "info", "stopped": "muted", "retracted": "muted", "absorbed": "muted", "sent": "ok", "pending": "info",
-    "sending": "info", "parked": "bad", "dropped": "muted", "refused": "bad", "conflict": "warn", "failed": "bad",
+    "sending": "info", "parked": "bad", "dropped": "muted",
+    "malformed": "bad", "forbidden": "bad", "mapping": "warn", "conflict": "warn", "failed": "bad",
+    "replayed": "ok", "discarded": "muted",
     "critical": "bad", "warning": "warn", "info": "info", "rejected": "bad", "retried": "warn", "ok": "ok",
 }  # fmt: skip
 _NAMES: Final = {"late_known": "Late when received", "missed": "Missed", "warned": "At risk", "retracted": "Taken back"}

@@ -9,9 +9,11 @@ from dashboards.pages.anomalies import Anomalies, Anomaly
 from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
 from dashboards.pages.overview import Overview
-from dashboards.pages.sources import Quarantine, Sources
+from dashboards.pages.quarantine import Quarantine, Quarantined, QuarantineGroup
+from dashboards.pages.sources import Sources
 from dashboards.view import Page
 
 PAGES: Final[tuple[Page, ...]] = (
     Overview(), Journeys(), Journey(), Alerts(), Alert(), Anomalies(), Anomaly(), Sources(), Quarantine(),
+    QuarantineGroup(), Quarantined(),
 )  # fmt: skip

@@ -1,8 +1,7 @@
-"""Sources: who sends, how fresh it is, and what was refused; and the quarantine with what was refused, whole."""
+"""Sources: who sends, how fresh it is, and what was refused."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,8 +10,6 @@ import dash_mantine_components as dmc
 from dash import html
 
 from dashboards import words
-from dashboards.components import filters
-from dashboards.components.icons import icon
 from dashboards.components.parts import (
     Tone,
     ago,
@@ -22,24 +19,21 @@ from dashboards.components.parts import (
     link,
     list_href,
     live,
-    pager,
-    state_badge,
     table,
 )
 from dashboards.context import Context
 from dashboards.queries import sources as queries
-from dashboards.queries.paging import DEFAULT_LIMIT, Page
 from dashboards.view import View
-from milepost.errors import Permanent
 
 _NOTE: Final = (
     "The curve is the last hour; rate and lag are of the last ten minutes."
     " Lag is from when it happened to when it was received."
+    " Clock ahead: events that claim a time over five minutes in the future; they count as of their reception."
 )
 QUIET: Final = timedelta(minutes=15)
 SILENT: Final = timedelta(hours=2)
-_KINDS: Final = (("refused", "Refused"), ("conflict", "Conflict"), ("failed", "Failed later"))
-_STATES: Final = (("open", "Open"), ("replayed", "Replayed"), ("discarded", "Discarded"), ("any", "All"))
+_FEW: Final = 3
+"""Kinds of refusal that are told one by one."""
 
 
 class Sources:
@@ -72,16 +66,13 @@ class Sources:
 
 
 def _head() -> html.Div:
-    names = ("Source", "Latest event", "Events a minute", "Lag", "Events", "Duplicates", "Conflicts", "Quarantine")
+    names = ("Source", "Latest event", "Events a minute", "Lag", "Events", "Duplicates", "Clock ahead", "Quarantine")
     return html.Div([html.Span(name) for name in names], className="mp-source mp-source-head")
 
 
 def _row(source: queries.Source, now: datetime) -> html.Div:
     text, tone = _freshness(source.last_occurred_at, now)
     below = (source.source if source.title else "", source.owner or "")
-    refused = link(
-        words.count(source.refused), list_href("/quarantine", source=source.source), className="mp-flag mp-bad"
-    )
     return html.Div(
         [
             html.Div(
@@ -96,8 +87,8 @@ def _row(source: queries.Source, now: datetime) -> html.Div:
             _cell("Lag", _lag(source), "mp-two"),
             _cell("Events", words.count(source.events)),
             _cell("Duplicates", _share(source.duplicates, source.events)),
-            _cell("Conflicts", words.count(source.conflicts)),
-            _cell("Quarantine", refused if source.refused else html.Span("0", className="mp-dim")),
+            _cell("Clock ahead", _share(source.skewed, source.events)),
+            _cell("Quarantine", _quarantined(source), "mp-two"),
         ],
         className="mp-source",
     )  # fmt: skip
@@ -140,6 +131,20 @@ def _share(part: int, whole: int) -> Any:
     return [words.count(part), html.Span(share, className="mp-dim mp-small")]
 
 
+def _quarantined(source: queries.Source) -> Any:
+    """What is open, by kind; and what was refused and only counted."""
+    if not source.refused and not source.unkept:
+        return html.Span("0", className="mp-dim")
+    by_count = sorted(source.quarantined.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{words.count(number)} {kind}" for kind, number in by_count[:_FEW])
+    lost = f"{words.count(source.unkept)} not kept" if source.unkept else ""
+    href = list_href("/quarantine", source=source.source)
+    return [
+        link(words.count(source.refused), href, className="mp-flag mp-bad") if source.refused else None,
+        html.Span(", ".join(part for part in (told, lost) if part), className="mp-dim mp-small"),
+    ]
+
+
 def _poller_card(pollers: Sequence[Mapping[str, Any]]) -> Any:
     """Connections that Milepost polls; only those that fail need attention."""
     failing = [poller for poller in pollers if poller["error"]]
@@ -155,91 +160,3 @@ def _poller_card(pollers: Sequence[Mapping[str, Any]]) -> Any:
         title="Connections that fail",
         className="mp-block",
     )
-
-
-class Quarantine:
-    name = "quarantine"
-    pattern = r"/quarantine/?"
-
-    def title(self, view: View) -> str:  # noqa: ARG002
-        return "Quarantine"
-
-    def frame(self, context: Context, view: View) -> Any:
-        with context.engine.connect() as connection:
-            counts = queries.refusals(connection)
-        options = [(name, f"{name} ({words.count(number)})") for name, number in sorted(counts.items())]
-        return filters.bar(
-            [filters.segments(view, "state", _STATES, "open")],
-            [filters.select(view, "source", "Source", options), filters.select(view, "kind", "Kind", _KINDS)],
-        )
-
-    def body(self, context: Context, view: View) -> Any:
-        state = view.one_of("state", dict(_STATES), "open")
-        with context.engine.connect() as connection:
-
-            def page(cursor: str | None) -> Page[queries.Refused]:
-                return queries.quarantine_page(
-                    connection,
-                    source=view.get("source") or None,
-                    kind=view.one_of("kind", dict(_KINDS)) or None,
-                    state=None if state == "any" else state,
-                    limit=DEFAULT_LIMIT,
-                    cursor=cursor,
-                )
-
-            try:
-                found = page(view.get("cursor") or None)
-            except Permanent:  # a cursor from an old link: begin anew
-                found = page(None)
-        if not found.items:
-            return empty(
-                "Nothing is in quarantine",
-                "Events that are refused, or contradict what is stored, are kept here whole.",
-                name="quarantine",
-                action=link("Show all", "/quarantine?state=any") if state != "any" else None,
-            )
-        return [
-            live("refusals", [_refused(row) for row in found.items], "mp-card mp-refusals"),
-            live(
-                "pager",
-                pager(
-                    view.href(cursor=None) if view.get("cursor") else None,
-                    view.href(cursor=found.next_cursor) if found.next_cursor else None,
-                    words.many(len(found.items), "event"),
-                ),
-            ),
-        ]
-
-
-def _refused(row: queries.Refused) -> html.Details:
-    return html.Details(
-        [
-            html.Summary(
-                [
-                    icon("right", 13),
-                    html.Div([html.B(row.reason), html.Span(row.event_id or "no id", className="mp-dim mp-small")]),
-                    html.Span(row.source, className="mp-refused-source"),
-                    state_badge(row.kind if row.state == "open" else row.state),
-                    ago(row.received_at),
-                ]
-            ),
-            html.Div(
-                [
-                    html.P(f"Sent with the key “{row.sender}”", className="mp-dim mp-small") if row.sender else None,
-                    html.Pre(_readable(row.body)),
-                ],
-                className="mp-event-body",
-            ),
-        ],
-        className="mp-event mp-refused",
-        id=f"refused-{row.quarantine_id}",
-    )
-
-
-def _readable(body: bytes) -> str:
-    """Indented when it is JSON, else as it came."""
-    text = body.decode("utf-8", "replace")
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
-        return text

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from dashboards.queries.paging import Page, bounded, id_order, time_order
+from dashboards.queries.quarantine import counts
 from milepost.catalog.schema import Catalog
-from milepost.db.tables import pollers, quarantine, source_minutes, source_stats
+from milepost.db.tables import pollers, source_minutes, source_stats
 
 WINDOW: Final = timedelta(hours=1)
 """What the curve of a source shows."""
@@ -19,17 +19,12 @@ HISTORY_US: Final = 86_400_000_000
 """A minute whose events are older than this on average brought history in: it says nothing of how fresh a source is."""
 NOW: Final = timedelta(minutes=10)
 """What rate and lag are taken over."""
-MAX_OPEN: Final = 20_000
-"""Open refusals are counted up to here: the page must stay fast when a sender goes wild."""
-_q = quarantine.c
-_BY_ID: Final = id_order(_q.quarantine_id)
-_BY_TIME: Final = time_order(_q.received_at, _q.quarantine_id, descending=True)
 
 
 @dataclass(slots=True)
 class Source:
     """A sender. `minutes` holds (minute, events) of WINDOW; events and lag (receive time less event time, in seconds)
-    of the window are those of NOW."""
+    of the window are those of NOW. `quarantined`: what is open, by kind; `unkept`: refusals that were only counted."""
 
     source: str
     title: str = ""
@@ -42,11 +37,17 @@ class Source:
     duplicates: int = 0
     conflicts: int = 0
     skewed: int = 0
-    refused: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    unkept: int = 0
     window_events: int = 0
     lag_mean: float | None = None
     lag_max: float | None = None
     minutes: list[tuple[datetime, int]] = field(default_factory=list)
+
+    @property
+    def refused(self) -> int:
+        """Open in quarantine."""
+        return sum(self.quarantined.values())
 
     @property
     def rate(self) -> float:
@@ -64,8 +65,9 @@ def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> l
         for name, value in row.items():
             setattr(one, name, value)
     _add_window(connection, found, now)
-    for name, count in refusals(connection).items():
-        found.setdefault(name, Source(name)).refused = count
+    for name, kept in counts(connection).items():
+        one = found.setdefault(name, Source(name))
+        one.quarantined, one.unkept = kept.open, kept.unkept
     return sorted(found.values(), key=lambda one: one.source)
 
 
@@ -88,52 +90,8 @@ def _add_window(connection: sa.Connection, found: dict[str, Source], now: dateti
         one.lag_mean = total / one.window_events / 1e6 if one.window_events else None
 
 
-def refusals(connection: sa.Connection) -> dict[str, int]:
-    """Open refusals by source, among the last MAX_OPEN."""
-    latest = sa.select(_q.source).where(_q.state == "open").order_by(_q.quarantine_id.desc()).limit(MAX_OPEN).subquery()
-    statement = sa.select(latest.c.source, sa.func.count()).group_by(latest.c.source)
-    return {row[0]: row[1] for row in connection.execute(statement)}
-
-
 def poller_list(connection: sa.Connection) -> list[dict[str, Any]]:
     """The connections that Milepost polls, with their last error."""
     p = pollers.c
     statement = sa.select(p.name, p.polled_at, p.error, p.failing_since).order_by(p.name)
     return [dict(row) for row in connection.execute(statement).mappings()]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An event in quarantine; `body` is whole, as it came."""
-
-    quarantine_id: int
-    received_at: datetime
-    source: str
-    kind: str
-    reason: str
-    event_id: str | None
-    body: bytes
-    sender: str | None
-    state: str
-
-
-def quarantine_page(
-    connection: sa.Connection,
-    *,
-    source: str | None = None,
-    kind: str | None = None,
-    state: str | None = None,
-    limit: int = 50,
-    cursor: str | None = None,
-) -> Page[Refused]:
-    """The latest first. Raises Permanent for a bad cursor."""
-    order = _BY_TIME if source else _BY_ID
-    wanted = [order.after(cursor)]
-    for column, value in ((_q.source, source), (_q.kind, kind), (_q.state, state)):
-        if value:
-            wanted.append(column == value)
-    limit = bounded(limit)
-    columns = (_q[name] for name in Refused.__dataclass_fields__)
-    rows = connection.execute(sa.select(*columns).where(*wanted).order_by(*order.by()).limit(limit + 1)).mappings()
-    found = [Refused(**row) for row in rows]
-    return order.page(found, limit, lambda row: (row.received_at if source else row.quarantine_id, row.quarantine_id))

@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from collector.app import make_app
 from collector.health import Health
+from collector.ingest import Limits
 from collector.metrics import Metrics
+from collector.replay import Replayer
 from collector.server import server_config
 from collector.store import DatabaseStore
 from milepost.db.engine import libpq_url
@@ -35,6 +37,7 @@ def collector_app(resources: Resources) -> FastAPI:
         store=DatabaseStore(resources.engine, resources.cache),
         limits=resources.settings.ingest,
         clock=resources.clock,
+        spool_dir=resources.settings.spool_dir,
         privacy_key=resources.privacy_key,
     )
 
@@ -52,7 +55,22 @@ def dashboards_app(resources: Resources) -> FastAPI:
 def _mount_pages(app: FastAPI, resources: Resources) -> None:
     from dashboards.app import mount  # Dash and plotly are slow to load, and a collector needs neither
 
-    mount(app, engine=resources.engine, settings=resources.settings, catalog=resources.catalog, clock=resources.clock)
+    mount(
+        app,
+        engine=resources.engine,
+        settings=resources.settings,
+        catalog=resources.catalog,
+        replays=replayer(resources),
+        clock=resources.clock,
+    )
+
+
+def replayer(resources: Resources) -> Replayer:
+    """What replays from the quarantine, for pages, programs and commands."""
+    limits = Limits(event_bytes=resources.settings.ingest.max_event_bytes)
+    return Replayer(
+        resources.engine, resources.cache.active, resources.clock, limits=limits, privacy_key=resources.privacy_key
+    )
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -29,7 +29,7 @@ from tests.seed import seed
 ADDRESSES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
     "alert": "/alerts/1", "anomalies": "/anomalies", "anomaly": "/anomalies/1", "sources": "/sources",
-    "quarantine": "/quarantine",
+    "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 

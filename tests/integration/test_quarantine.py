@@ -240,13 +240,13 @@ def test_a_raw_payload_is_read_again_by_its_way(desk: Desk) -> None:
             raise InvalidEvent("mapping shop: no id")
         return [body(int(raw.body)), body(int(raw.body) + 1)]
 
-    replayer = Replayer(desk.engine, lambda _: CATALOG, lambda: NOW, readers={**READERS, "hook": shop})
+    replayer = Replayer(desk.engine, lambda _: CATALOG, lambda: NOW, readers={**READERS, "test": shop})
     context = {"topic": "orders/create"}
-    good, bad = desk.put(b"7", b"broken", kind="mapping", way="hook:shop", context=context)
+    good, bad = desk.put(b"7", b"broken", kind="mapping", way="test:shop", context=context)
     verdict = replayer.one(good, actor="Otto")
     assert (verdict.outcome, verdict.events) == ("accepted", ["e7", "e8"])
     assert replayer.one(bad, actor="Otto").note == "mapping shop: no id"
-    assert one(desk, bad) == ("refused", "nothing here reads what came by hook:shop")
+    assert one(desk, bad) == ("refused", "nothing here reads what came by test:shop")
     assert desk.logged() == [("e7", FIRST), ("e8", FIRST)]
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from dashboards.queries import alerts, anomalies, journey, journeys, overview, search, sources
+from dashboards.queries import alerts, anomalies, journey, journeys, overview, quarantine, search, sources
 from dashboards.queries.journeys import Filter
 from milepost.catalog import loader
 from milepost.db import tables as t
@@ -235,7 +235,7 @@ def test_sources_have_rate_lag_and_refusals(connection: sa.Connection) -> None:
 def test_the_quarantine_comes_in_pages(connection: sa.Connection, source: str | None) -> None:
     found, cursor = [], None
     while True:
-        page = sources.quarantine_page(connection, source=source, kind="malformed", limit=10, cursor=cursor)
+        page = quarantine.row_page(connection, source=source, kind="malformed", limit=10, cursor=cursor)
         found += page.items
         cursor = page.next_cursor
         if cursor is None:

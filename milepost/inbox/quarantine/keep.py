@@ -25,9 +25,7 @@ MAX_NAME: Final = 256
 MAX_RULE: Final = 200
 _NUL: Final = "\x00"
 # a word in quotes is a value, unless an apostrophe stands in a word
-_values: Final = re.compile(
-    r""""[^"]*"?|(?<!\w)'[^']*'(?!\w)|\b[0-9a-fA-F]{16,}\b|(?<![A-Za-z_])\d[\d.,:TZ+-]*(?<![.,:])"""
-)
+_values: Final = re.compile(r""""[^"]*"?|(?<!\w)'[^']*'(?!\w)|\b[0-9a-fA-F]{16,}\b|(?<!\w)\d[\d.,:TZ+-]*(?<![.,:])""")
 
 _COLUMNS: Final = (
     "received_at", "source", "kind", "way", "reason", "event_id", "body", "context", "sender", "key_id",

@@ -26,7 +26,7 @@ Outcome = Literal["accepted", "duplicate", "conflict", "refused"]
 with its source and id is stored. refused: as before, or for another reason."""
 PASSED: Final[frozenset[Outcome]] = frozenset({"accepted", "duplicate"})
 """What closes a row; after the others it stays open."""
-MAX_REVISION_BYTES: Final = 1024 * 1024
+MAX_REVISION_BYTES: Final = 16 * 1024 * 1024
 MAX_REASON: Final = 500
 
 
@@ -169,8 +169,9 @@ def discard(
         raise Permanent("say why it is discarded")
     q = quarantine.c
     rows = sa.select(q.quarantine_id).where(q.state == "open", wanted.condition())
-    chosen = rows.order_by(q.quarantine_id).limit(limit).with_for_update()
-    close = sa.update(quarantine).where(q.quarantine_id.in_(chosen), q.state == "open")
+    chosen = connection.scalars(rows.order_by(q.quarantine_id).limit(limit).with_for_update()).all()
+    ids = sa.cast(chosen, sa.ARRAY(sa.BigInteger))
+    close = sa.update(quarantine).where(q.quarantine_id == sa.func.any(ids))
     values = {"state": "discarded", "acted_at": now, "acted_by": actor, "note": storable(reason), "outcome": None}
     groups = Counter(connection.scalars(close.values(**values).returning(q.group_id)))
     if not groups:

@@ -1,0 +1,163 @@
+"""A refused body as people read, compare and edit it. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from milepost.errors import InvalidEvent
+
+MAX_DIFFERENCES: Final = 100
+MAX_VALUE: Final = 200
+_ABSENT: Final = "–"
+_place: Final = re.compile(r"^(?:line \d+: )?([A-Za-z_][\w.\[\]-]*?)(?:\[\.\.\.\])?: ")
+_byte: Final = re.compile(r"\bbyte (\d+)\b")
+_segment: Final = re.compile(r"\bsegment (\d+)\b")
+_FORBIDDEN: Final = "this key may not send"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a body. `marked`: here is what it was refused for; `column`: from where on, where that is known."""
+
+    text: str
+    marked: bool = False
+    column: int | None = None
+
+
+def readable(body: bytes) -> str:
+    """Indented when it is JSON, a line for each segment when it is EDI, else as it came. Values keep their digits."""
+    try:
+        return msgspec.json.format(body, indent=2).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _segments(body.decode("utf-8", "replace"))
+
+
+def _segments(text: str) -> str:
+    """X12 states its terminator at the end of its first segment, which has a fixed length; EDIFACT in UNA."""
+    if text.startswith("ISA") and len(text) > 105:
+        end = text[105]
+    elif text.startswith(("UNA", "UNB")):
+        end = text[8] if text.startswith("UNA") and len(text) > 8 else "'"
+    else:
+        return text
+    return text if end in "\r\n" else re.sub(re.escape(end) + r"[\r\n]*", lambda _: end + "\n", text).rstrip("\n")
+
+
+def marked(body: bytes, reason: str) -> list[Line]:
+    """The readable body by lines, with those marked that the reason names."""
+    text = readable(body)
+    lines = text.split("\n")
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _marked_text(body, lines, reason)
+    paths = list(_paths(lines))
+    chosen = _named(paths, reason)
+    return [Line(line, path in chosen) for line, path in zip(lines, paths, strict=True)]
+
+
+def _marked_text(body: bytes, lines: list[str], reason: str) -> list[Line]:
+    row = column = -1
+    if found := _byte.search(reason):
+        before = body[: int(found[1])].decode("utf-8", "replace")
+        row, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+    elif found := _segment.search(reason):
+        row = int(found[1]) - 1
+    return [
+        Line(line, number == row, column if number == row and column >= 0 else None)
+        for number, line in enumerate(lines)
+    ]
+
+
+def _named(paths: list[str | None], reason: str) -> set[str]:
+    """The paths that a reason speaks of; for what is missing, the nearest one that it would be in."""
+    if reason.startswith(_FORBIDDEN):
+        return {"source", "type"}
+    found = _place.match(reason)
+    path = found[1] if found else ""
+    if path and "." not in path and path not in paths:
+        return set()
+    while path and path not in paths:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return {path} if path else set()
+
+
+def _paths(lines: list[str]) -> Iterator[str | None]:
+    """The path of the value that begins on each line of indented JSON, like data.links[0].rel; None for an end."""
+    opened: list[tuple[str, Iterator[int] | None]] = []
+    for line in lines:
+        rest = line.strip()
+        if rest[:1] in ("}", "]"):
+            opened.pop()
+            yield None
+            continue
+        path = ""
+        if opened:
+            prefix, index = opened[-1]
+            if index is not None:
+                path = f"{prefix}[{next(index)}]"
+            else:
+                name, end = json.JSONDecoder().raw_decode(rest)
+                path, rest = f"{prefix}.{name}" if prefix else name, rest[end:]
+        yield path
+        if rest.endswith(("{", "[")):
+            opened.append((path, iter(range(len(lines))) if rest.endswith("[") else None))
+
+
+def differences(stored: Mapping[str, Any], body: bytes) -> list[tuple[str, str, str]]:
+    """(path, stored value, value of `body`) where the two differ, at most MAX_DIFFERENCES."""
+    try:
+        other = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    one, two = dict(_leaves(stored, "")), dict(_leaves(other, ""))
+    paths = sorted(path for path in one.keys() | two.keys() if one.get(path) != two.get(path))
+    return [(path, one.get(path, _ABSENT), two.get(path, _ABSENT)) for path in paths[:MAX_DIFFERENCES]]
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+    else:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        yield path, text if len(text) <= MAX_VALUE else text[:MAX_VALUE] + "…"
+
+
+def changed(body: bytes, changes: Mapping[str, str]) -> bytes:
+    """The body with values set: {data.keys.order: S00001}. A path that ends with a colon takes JSON: {data.links:: []}.
+
+    Raises InvalidEvent for a body that is no JSON object, or a path that leads through something else.
+    """
+    try:
+        whole = json.loads(body)
+    except ValueError as error:
+        raise InvalidEvent(f"this body is no JSON, so no value of it can be set: {error}") from error
+    for path, text in changes.items():
+        _set(whole, path.removesuffix(":"), _value(path, text))
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _value(path: str, text: str) -> Any:
+    if not path.endswith(":"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidEvent(f"{path}={text}: this is no JSON: {error}") from error
+
+
+def _set(whole: Any, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place = whole
+    for name in parents:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise InvalidEvent(f"{path}: this does not lead through objects")
+    place[last] = value
