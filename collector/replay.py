@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from collector import hooks
+from collector.edi import events as edi
 from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
@@ -63,11 +64,15 @@ def _webhook(raw: Raw) -> list[bytes]:
     return hooks.read_again(raw.catalog, raw.detail, raw.body, raw.context)
 
 
+def _edi(raw: Raw) -> list[bytes]:
+    return edi.read_again(raw.catalog.edi, raw.source, raw.body, raw.context)
+
+
 def _never(_: Raw) -> list[bytes]:
     raise InvalidEvent(_TOUCH_NOTE)
 
 
-READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook}
+READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook, edi.WAY: _edi}
 """By the part of the way before the colon."""
 
 
