@@ -327,6 +327,21 @@ audit = table(
     Index("audit_at_idx", "at"),
 )
 
+decisions = table(
+    "input",
+    "decisions",
+    "milepost.decisions.correlation",
+    # what people decided about who belongs to whom; rows are only ever added, one that was taken back has a row after it
+    Column("decision_id", BigInteger, Identity(always=True), primary_key=True),
+    required("at", TIME),
+    required("actor", Text),
+    required("act", Text),  # cut | exclude | merge | lift | reverse
+    optional("first_id", BigInteger),  # cut: one end; exclude: the root; merge: which stays; lift: the hub
+    optional("second_id", BigInteger),
+    optional("reverses", BigInteger, unique=True),
+    required("reason", Text),
+)
+
 # --- input: what sources did (counted while recording) ----------------------------------------------------------------
 
 source_stats = table(
@@ -391,7 +406,22 @@ assembled = table(
     # one row, locked by every step: with which catalog the journeys were put together, and whose caches are true
     Column("name", Text, primary_key=True),
     optional("catalog_version", Text),
+    required("decision_id", BigInteger, server_default=text("0")),  # the last one that counts in them
     required("holder", Text),
+)
+
+hubs = table(
+    "derived",
+    "hubs",
+    "correlator.hubs",
+    # objects that more others of one type contain than the catalog's limit: they join nothing
+    Column("object_id", BigInteger, primary_key=True, autoincrement=False),
+    required("type", Text),
+    required("key", Text),
+    required("parent_type", Text),
+    required("parents", Integer),  # when it was found
+    required("sources", JSONB),  # {source: relations that its events prove}
+    required("found_at", TIME),
 )
 
 relations = table(

@@ -37,6 +37,7 @@ def upgrade() -> None:
         "assembled",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("catalog_version", sa.Text(), nullable=True),
+        sa.Column("decision_id", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("assembled_pkey")),
         schema="derived",
@@ -69,6 +70,18 @@ def upgrade() -> None:
     )
     op.create_index("clocks_due_at_idx", "clocks", ["due_at"], unique=False, schema="derived")
     op.create_index("clocks_policy_due_at_idx", "clocks", ["policy", "due_at"], unique=False, schema="derived")
+    op.create_table(
+        "hubs",
+        sa.Column("object_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("parent_type", sa.Text(), nullable=False),
+        sa.Column("parents", sa.Integer(), nullable=False),
+        sa.Column("sources", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("object_id", name=op.f("hubs_pkey")),
+        schema="derived",
+    )
     op.create_table(
         "journeys",
         sa.Column("journey_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -259,6 +272,20 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("object_id", name=op.f("correlations_pkey")),
         sa.UniqueConstraint("key", name=op.f("correlations_key_key")),
+        schema="input",
+    )
+    op.create_table(
+        "decisions",
+        sa.Column("decision_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("first_id", sa.BigInteger(), nullable=True),
+        sa.Column("second_id", sa.BigInteger(), nullable=True),
+        sa.Column("reverses", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("decision_id", name=op.f("decisions_pkey")),
+        sa.UniqueConstraint("reverses", name=op.f("decisions_reverses_key")),
         schema="input",
     )
     op.create_table(
