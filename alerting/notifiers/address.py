@@ -14,6 +14,16 @@ from milepost.errors import Permanent, Unavailable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_NOT_PUBLIC: Final = [
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # of the public range, and answers a cloud's own machines with secrets
+        "192.0.0.0/24",  # these three are public to some versions of Python
+        "64:ff9b:1::/48",
+        "fec0::/10",
+    )
+]
 
 
 def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
@@ -34,12 +44,13 @@ def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
 def is_public(text: str) -> bool:
     """Whether this is a unicast address of the public internet, seen through IPv6's ways to write an IPv4 one."""
     address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
-    return address.is_global and not address.is_multicast
+    own = any(address in network for network in _NOT_PUBLIC)
+    return address.is_global and not address.is_multicast and not own
 
 
 def _unwrapped(address: IPAddress) -> IPAddress:
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
+    if address in _NAT64 or address in _COMPATIBLE:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)

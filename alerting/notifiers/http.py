@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ MAX_TEXT: Final = 500
 MAX_ADDRESSES: Final = 3
 _AGAIN: Final = frozenset({408, 425, 429})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PLAIN: Final = re.compile(r"[^\s\x00-\x20\x7f\\]+")
+"""What some read as the end of an address, or of its host, and others don't, is in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,22 @@ class Response:
 
 def parse(url: str) -> Target:
     """Take an address apart. Raises ConfigurationError."""
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ConfigurationError(f'"{url}" is not an http or https address')
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:
+        raise ConfigurationError(f'"{_shown(url)}" is not an http or https address: {error}') from error
+    if parts.scheme not in _DEFAULT_PORTS or not host or not _PLAIN.fullmatch(url):
+        raise ConfigurationError(f'"{_shown(url)}" is not an http or https address')
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("an address holds no credentials: secrets stand in variables")
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
-    return Target(parts.scheme, host, parts.port or _DEFAULT_PORTS[parts.scheme], path)
+    return Target(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path)
+
+
+def _shown(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", url)
 
 
 def post(target: Target, headers: Mapping[str, str], body: bytes, *, timeout: float, allow_private: bool) -> Response:

@@ -294,6 +294,21 @@ def test_a_slow_drip_ends_at_the_deadline() -> None:
         "::ffff:10.0.0.1",
         "2002:7f00:1::",
         "64:ff9b::a00:1",
+        "64:ff9b:1::a00:1",
+        "::ffff:0:0",
+        "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "2001:0:53aa:64c::80ff:fffe",
+        "2002:a9fe:a9fe::",
+        "fe80::a9fe:a9fe",
+        "fec0::1",
+        "fd00:ec2::254",
+        "192.0.0.192",
+        "100.100.100.200",
+        "168.63.129.16",
+        "198.18.0.1",
+        "192.0.2.1",
+        "240.0.0.1",
     ],
 )
 def test_private_addresses(text: str) -> None:
@@ -305,14 +320,30 @@ def test_public_addresses(text: str) -> None:
     assert address.is_public(text)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f000001"])
+SPELLINGS = [
+    "127.0.0.1", "localhost", "LOCALHOST", "localhost.", "2130706433", "0x7f000001", "0x7f.1", "017700000001",
+    "0177.0.0.01", "127.1", "127.0.1", "0", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:7f00:0001]", "127.0.0.1.", "１２７.０.０.１", "127。0。0。1", "ⓛocalhost",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
 def test_a_private_receiver_is_refused_and_never_connected_to(host: str) -> None:
     with http_receiver() as receiver:
         channel = Channel("hook", "webhook", url=f"http://{host}:{receiver.port}/", secret_env="HOOK_SECRET")
         notifier = channels.make(channel, settings(allow_private_receivers=False), ENVIRON)
-        with pytest.raises(Permanent, match="MILEPOST_ALLOW_PRIVATE_RECEIVERS"):
+        # a spelling that the resolver doesn't know leads nowhere
+        with pytest.raises((Permanent, Unavailable), match=r"MILEPOST_ALLOW_PRIVATE_RECEIVERS|can't be resolved"):
             notifier.deliver(DELIVERY)
         assert receiver.seen == []
+
+
+def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with several addresses must not get through by the order in which they are tried."""
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in ("1.1.1.1", "169.254.169.254")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with pytest.raises(Permanent, match="private address"):
+        address.resolve("hooks.example.org", 443, allow_private=False)
 
 
 def test_a_name_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,10 +365,27 @@ def test_a_name_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [host for host in asked if host == "hooks.example.org"] == ["hooks.example.org"]
 
 
-@pytest.mark.parametrize("url", ["ftp://example.org", "https://user:pw@example.org/", "example.org", "https://"])
+NO_ADDRESSES = [
+    "ftp://example.org", "https://user:pw@example.org/", "https://@example.org/", "https://user@example.org",
+    "example.org", "https://", "https:///path", "file:///etc/passwd", "gopher://127.0.0.1:6379/_",
+    "unix:/run/docker.sock",
+    "https://example.org:99999/", "https://example.org:-1/", "https://example.org:http/", "https://exa mple.org/",
+    "https://example.org/\r\nX-Injected: 1", "https://exam\tple.org/", "https://example.org\\@127.0.0.1/",
+    "https://a..b.例え/", "https://[::1/", "javascript:alert(1)", "//example.org/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(ConfigurationError):
         http.parse(url)
+
+
+def test_a_bad_address_is_told_without_its_password() -> None:
+    with pytest.raises(ConfigurationError) as told:
+        http.parse("ftp://user:hunter2@example.org/")
+    assert "hunter2" not in str(told.value)
+    assert "example.org" in str(told.value)
 
 
 # --- e-mail -----------------------------------------------------------------------------------------------------------
