@@ -99,6 +99,7 @@ def make_keys(engine: sa.Engine) -> dict[str, str]:
         "north": ([SOURCE], ["*"], ["send"], None),
         "picking": ([SOURCE], ["picking.*"], ["send"], None),
         "several": (["/wms/*"], ["*"], ["send"], None),
+        "anybody": (["*"], ["*"], ["send"], None),
         "reader": ([SOURCE], ["*"], ["read"], None),
         "expired": ([SOURCE], ["*"], ["send"], timedelta(days=1)),
         "revoked": ([SOURCE], ["*"], ["send"], None),
