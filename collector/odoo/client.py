@@ -1,6 +1,6 @@
 """Odoo over JSON-RPC: named fields only, a timeout on every call, and errors that say whether to try again.
 
-Calls run in English and see archived records. Nothing here writes to Odoo.
+Calls run in English, see archived records, and all companies that the user may see. Nothing here writes to Odoo.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import http.client
 import logging
 import ssl
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import OpenerDirector, Request, build_opener
+from urllib.request import HTTPSHandler, OpenerDirector, Request, build_opener
 
 import odoorpc
 
@@ -34,7 +35,7 @@ from milepost.errors import (
 Row = dict[str, Any]
 Domain = Sequence[Any]
 
-_CONTEXT: Final = {"lang": "en_US", "tz": "UTC", "active_test": False}
+_CONTEXT: Final[Row] = {"lang": "en_US", "tz": "UTC", "active_test": False}
 _VERSION: Final = "19.0"
 """Told to odoorpc so that it doesn't ask: it only wants to know an Odoo before 10."""
 _MAX_TEXT: Final = 300
@@ -49,15 +50,19 @@ _PASSING: Final = ("psycopg2.", "odoo.sql_db.", "builtins.MemoryError", "builtin
 
 
 class _Opener:
-    """urllib's opener, which counts the calls and notes how far Odoo's clock is from ours."""
+    """urllib's opener, which counts the calls, spaces them, and notes how far Odoo's clock is from ours."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._opener: OpenerDirector = build_opener()
+    def __init__(self, options: settings.Odoo, clock: Clock, pause: Callable[[float], None]) -> None:
+        self._opener: OpenerDirector = build_opener(HTTPSHandler(context=_trusted(options.odoo_ca)))
         self._clock = clock
+        self._pause = pause
+        self._spacing = 1 / options.odoo_rate
+        self._not_before = 0.0
         self.calls = 0
         self.offset = timedelta()
 
     def open(self, request: Request, timeout: float) -> Any:
+        self._wait()
         self.calls += 1
         response = self._opener.open(request, timeout=timeout)
         stamp = response.headers.get("Date")
@@ -65,14 +70,23 @@ class _Opener:
             self.offset = parsedate_to_datetime(stamp) - self._clock()
         return response
 
+    def _wait(self) -> None:
+        """Space the calls, however short they are; a second's worth may be made up for."""
+        now = time.monotonic()
+        self._not_before = max(self._not_before, now - 1.0) + self._spacing
+        if self._not_before > now:
+            self._pause(self._not_before - now)
+
 
 class Client:
     """One Odoo database as one user. Connects by itself, and again after an error."""
 
-    def __init__(self, options: settings.Odoo, clock: Clock) -> None:
+    def __init__(self, options: settings.Odoo, clock: Clock, pause: Callable[[float], None] = time.sleep) -> None:
+        """`pause` waits so many seconds. Raises ConfigurationError when the settings can't be used."""
         self._options = options
         self._protocol, self._host, self._port = _address(options.odoo_url)
-        self._opener = _Opener(clock)
+        self._opener = _Opener(options, clock, pause)
+        self._context = _CONTEXT
         self._clock = clock
         self._odoo: odoorpc.ODOO | None = None
         # odoorpc writes whole requests, password and all, at level DEBUG
@@ -91,13 +105,29 @@ class Client:
         self, model: str, domain: Domain, fields: Sequence[str], *, order: str = "id", limit: int | None = None
     ) -> list[Row]:
         """Rows with `id` and `fields`; times as "YYYY-MM-DD HH:MM:SS" in UTC, empty values as False."""
-        options = {"fields": list(fields), "order": order, "limit": limit, "context": _CONTEXT}
+        options = {"fields": list(fields), "order": order, "limit": limit, "context": self._context}
         rows: list[Row] = self._call(model, "search_read", [list(domain)], options)
         return rows
 
+    def count(self, model: str, domain: Domain) -> int:
+        """How many records there are."""
+        return int(self._call(model, "search_count", [list(domain)], {"context": self._context}))
+
+    def existing(self, model: str, ids: Sequence[int]) -> set[int]:
+        """Those of `ids` that exist. Raises NotAllowed when one of them exists and may not be read."""
+        rows: list[Row] = self._call(model, "read", [list(ids), ["create_date"]], {"context": self._context})
+        return {row["id"] for row in rows}
+
+    def companies(self) -> dict[int, str]:
+        """{id: name} of the companies that this user may see; from now on all of them are asked for."""
+        rows = self.search_read("res.users", [("login", "=", self._options.odoo_user)], ["company_ids"])
+        ids = sorted(rows[0]["company_ids"]) if rows else []
+        self._context = {**_CONTEXT, "allowed_company_ids": ids} if ids else _CONTEXT
+        return {row["id"]: row["name"] for row in self.search_read("res.company", [("id", "in", ids)], ["name"])}
+
     def fields_of(self, model: str, lang: str = "en_US") -> dict[str, Row]:
         """The fields that this user may read, with type and selection. Raises NotFound without the model."""
-        options = {"attributes": ["type", "selection"], "context": {**_CONTEXT, "lang": lang}}
+        options = {"attributes": ["type", "selection"], "context": {**self._context, "lang": lang}}
         fields: dict[str, Row] = self._call(model, "fields_get", [], options)
         return fields
 
@@ -151,6 +181,14 @@ def _rpc_meaning(error: odoorpc.error.RPCError, where: str) -> MilepostError:
 def _short(text: str) -> str:
     """The first line: Odoo goes on with advice on whom to ask."""
     return text.strip().partition("\n")[0][:_MAX_TEXT]
+
+
+def _trusted(ca: str) -> ssl.SSLContext:
+    """Certificates are always verified: by `ca`, a PEM file, or by those that the machine trusts."""
+    try:
+        return ssl.create_default_context(cafile=ca or None)
+    except OSError as error:
+        raise ConfigurationError(f"MILEPOST_ODOO_CA: {ca}: {error}") from error
 
 
 def _address(url: str) -> tuple[str, str, int]:

@@ -23,18 +23,24 @@ UNSETTLED: Final = "-"
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
+class Start(Struct, frozen=True):
+    """Where following begins, and history ends: records made before `at`, tracking values up to `tracking`."""
+
+    at: str
+    tracking: int
+
+
 class Records(Struct, frozen=True):
     """How far one model was read.
 
-    `floor`: everything written before is done (Odoo's text of a time); empty until the first pass, which goes by id up
-    from `after`, has ended. `begun` is when it began. `seen`: {id: "write date|digest"} of what is done since the
-    floor; the write date is UNSETTLED when it must be read again.
+    `floor`: everything written before is done (Odoo's text of a time). `seen`: {id: "write date|digest"} of what is
+    done since the floor; the write date is UNSETTLED when it must be read again. `behind`: it could not be read for a
+    while, so that state changes went by.
     """
 
     floor: str = ""
-    begun: str = ""
-    after: int = 0
     seen: dict[int, str] = {}
+    behind: bool = False
 
 
 class Tracking(Struct, frozen=True):
@@ -48,14 +54,20 @@ class Cursor(Struct, frozen=True):
     """What is stored between polls. `database` guards against reading another Odoo into the same source."""
 
     database: str
+    start: Start
     records: dict[str, Records] = {}
     tracking: Tracking = Tracking()
+    exchanges: dict[str, str] = {}
 
     def of(self, model: str) -> Records:
-        return self.records.get(model, Records())
+        return self.records.get(model) or Records(self.start.at)
 
     def with_records(self, model: str, records: Records) -> Cursor:
         return replace(self, records={**self.records, model: records})
+
+    def with_exchange(self, model: str, floor: str) -> Cursor:
+        """`floor`: since when news of these exchanges are read."""
+        return replace(self, exchanges={**self.exchanges, model: floor})
 
     def stored(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -65,6 +77,11 @@ class Cursor(Struct, frozen=True):
 
 def read_stored(value: Any) -> Cursor:
     return msgspec.convert(value, Cursor, strict=False, str_keys=True)
+
+
+def begun(database: str, start: Start) -> Cursor:
+    """The cursor before the first poll."""
+    return Cursor(database, start, tracking=Tracking(start.tracking))
 
 
 def odoo_text(at: datetime) -> str:
@@ -90,8 +107,8 @@ def is_done(records: Records, record_id: int, written: str) -> bool:
 
 
 def is_new(records: Records, record_id: int, created: str) -> bool:
-    """Whether a record shows for the first time: all do in the first pass, later what was made since the floor."""
-    return not records.floor or (record_id not in records.seen and created >= records.floor)
+    """Whether a record shows for the first time: it was made since the floor."""
+    return record_id not in records.seen and created >= records.floor
 
 
 def digest_of(records: Records, record_id: int) -> str:
@@ -102,25 +119,18 @@ def digest_of(records: Records, record_id: int) -> str:
 def marked(records: Records, done: Mapping[int, tuple[str, str]], now: datetime) -> Records:
     """After records were read: `done` is {id: (write date, digest)}, `now` Odoo's time before they were read."""
     fresh = odoo_text(now - SETTLED)
-    oldest = records.floor or floor_at(odoo_time(records.begun))
     marks = {
         record_id: f"{written if written < fresh else UNSETTLED}|{digest}"
         for record_id, (written, digest) in done.items()
-        if written >= oldest
+        if written >= records.floor
     }
     return replace(records, seen={**records.seen, **marks})
-
-
-def first_pass(records: Records, last_id: int, complete: bool) -> Records:
-    """After a page of the first pass, which ended at `last_id`."""
-    if not complete:
-        return replace(records, after=last_id)
-    return replace(records, after=0, floor=floor_at(odoo_time(records.begun)))
 
 
 def passed(records: Records, written: Mapping[int, str], begun: datetime) -> Records:
     """After a pass over all that was written since the floor: `written` is {id: write date}, `begun` its beginning."""
     floor = floor_at(begun)
+    records = replace(records, behind=False)
     if floor <= records.floor:
         return records
     kept = {key: mark for key, mark in records.seen.items() if written.get(key, "") >= floor}

@@ -21,6 +21,7 @@ Event = dict[str, Any]
 
 TRACKING_ADDED_WITHIN: Final = timedelta(days=20)
 """A tracking number that comes later than this after the transfer dispatches nothing: it may be known for long."""
+_SHIPPED_WITH: Final = ("company", "warehouse", "carrier")
 MANY: Final = 150
 """Parents that one event names; a collective invoice may have more."""
 
@@ -49,9 +50,21 @@ _VERBS: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {
         "partial": "partially_paid",
         "reversed": "reversed",
     },
+    ("transfer", "state"): {"assigned": "released", "done": "done", "cancel": "cancelled"},
+    ("credit_note", "state"): {"posted": "posted", "cancel": "cancelled"},
+    ("payment", "state"): {
+        "posted": "posted",
+        "in_process": "posted",
+        "paid": "paid",  # the first up to Odoo 17
+        "canceled": "cancelled",
+        "cancel": "cancelled",
+        "rejected": "rejected",
+    },
     ("purchase_order", "state"): {"sent": "sent", "purchase": "confirmed", "cancel": "cancelled"},
 }
 _MADE: Final = {"order": "received", "return": "requested"}
+_NUMBERED: Final = ("invoice", "credit_note", "payment")  # a draft has no number yet, and so no key
+_DATED: Final = ("picking", "return", "receipt", "transfer")  # Odoo keeps the date when they were done
 _LOCKED: Final = "done"  # of orders, up to Odoo 16: unlocking one isn't a new confirmation
 
 
@@ -64,7 +77,7 @@ def made(model: str, row: Row, states: Mapping[str, str | None], names: Names, s
     A draft invoice tells nothing yet: that it was made is told with its number, by `changed`.
     """
     found = MODELS[model].snapshot(row, names)
-    if found is None or (found.subject == "invoice" and states.get("state") == "draft"):
+    if found is None or (found.subject in _NUMBERED and states.get("state") == "draft"):
         return []
     events = [_made(model, row, found, source)]
     for name, state in states.items():
@@ -73,7 +86,7 @@ def made(model: str, row: Row, states: Mapping[str, str | None], names: Names, s
             events.append(
                 _fact(event_id, verb, _reached_at(found.subject, state, row, _made_at(row, verb)), found, source)
             )
-    return events
+    return [*events, *_handed_over(model, row, states.get("state"), row["create_date"], found, names, source)]
 
 
 def changed(model: str, row: Row, change: Change, names: Names, source: str) -> list[Event]:
@@ -81,12 +94,14 @@ def changed(model: str, row: Row, change: Change, names: Names, source: str) -> 
     found = MODELS[model].snapshot(row, names)
     if found is None:
         return []
-    numbered = found.subject == "invoice" and (change.field, change.old, change.new) == ("state", "draft", "posted")
+    numbered = found.subject in _NUMBERED and (change.field, change.old) == ("state", "draft")
     events = [_made(model, row, found, source)] if numbered else []
     own, at = f"mail.tracking.value/{change.id}", _reached_at(found.subject, change.new, row, change.at)
     *passed, last = _verbs(found.subject, change.field, change.old, change.new) or [""]
     events += [_fact(f"{own}/{verb}", verb, at, found, source) for verb in passed]
-    return [*events, _fact(own, last, at, found, source)] if last else events
+    if last:
+        events.append(_fact(own, last, at, found, source))
+    return [*events, *_handed_over(model, row, change.new, change.at, found, names, source)]
 
 
 def updated(model: str, row: Row, told: str, first: bool, names: Names, source: str) -> tuple[list[Event], str]:
@@ -111,18 +126,38 @@ def updated(model: str, row: Row, told: str, first: bool, names: Names, source: 
     return [*events, *_dispatched(model, row, found, first, source)], digest
 
 
+def opened(model: str, row: Row, names: Names) -> Event | None:
+    """What to remember of a record that Odoo may still delete."""
+    found = MODELS[model].snapshot(row, names)
+    if found is None or not found.open:
+        return None
+    return {"subject": found.subject, "key": found.key, **found.company}
+
+
+def deleted(model: str, record_id: int, told: Mapping[str, str], at: str, source: str) -> Event:
+    """A record that was open is gone; `told` is what `opened` gave, `at` when that was seen."""
+    data: Event = {"keys": {told["subject"]: told["key"]}, "code": "deleted", "reason": "deleted in Odoo"}
+    if "company" in told:
+        data["attributes"] = {"company": told["company"]}
+    return {**_envelope(f"{model}/{record_id}/deleted", told["subject"], "cancelled", at, source), "data": data}
+
+
 def encode(events: Iterable[Event]) -> list[bytes]:
     """Each event as structured JSON, one of each id."""
     return list({event["id"]: msgspec.json.encode(event) for event in events}.values())
 
 
 def _made(model: str, row: Row, found: Snapshot, source: str) -> Event:
-    return _fact(f"{model}/{row['id']}/created", _MADE.get(found.subject, "created"), row["create_date"], found, source)
+    event_id, verb = f"{model}/{row['id']}/created", _MADE.get(found.subject, "created")
+    event = _fact(event_id, verb, row["create_date"], found, source)
+    if found.subject in _NUMBERED:  # it may go back to draft, and be posted again with other parents
+        event["data"]["keys"] = {found.subject: found.key}
+    return event
 
 
 def _fact(event_id: str, verb: str, at: str, found: Snapshot, source: str) -> Event:
     keys = next(_parts(found))
-    return {**_envelope(event_id, found.subject, verb, at, source), "data": _data(keys, found.links)}
+    return {**_envelope(event_id, found.subject, verb, at, source), "data": _data(keys, found.links, found.company)}
 
 
 def _parts(found: Snapshot) -> Iterator[Keys]:
@@ -143,9 +178,23 @@ def _dispatched(model: str, row: Row, found: Snapshot, first: bool, source: str)
     if not first and odoo_time(row["write_date"]) - odoo_time(done) > TRACKING_ADDED_WITHIN:
         return []
     event_id = f"{model}/{row['id']}/shipment/{text(row, 'carrier_tracking_ref')[:200]}"
-    attributes = {name: value for name, value in found.attributes.items() if name in ("carrier", "warehouse")}
+    attributes = {name: value for name, value in found.attributes.items() if name in _SHIPPED_WITH}
     data = _data({**found.keys, "shipment": shipments}, [], attributes)
     return [{**_envelope(event_id, "shipment", "dispatched", done, source), "data": data}]
+
+
+def _handed_over(
+    model: str, row: Row, state: str | None, at: str, found: Snapshot, names: Names, source: str
+) -> list[Event]:
+    """A step before the delivery is done: the delivery's goods are picked, or packed."""
+    deliveries = names.next.get(row["id"], ())
+    if found.subject != "transfer" or state != "done" or not deliveries:
+        return []
+    verb = "packed" if row.get("picking_type_id") and row["picking_type_id"][0] in names.packing else "picked"
+    keys: Keys = {**found.keys, "picking": list(deliveries)}
+    reached = _reached_at("transfer", state, row, at)
+    envelope = _envelope(f"{model}/{row['id']}/{verb}", "picking", verb, reached, source)
+    return [{**envelope, "data": _data(keys, (), found.company)}]
 
 
 def _verbs(subject: str, name: str, old: str | None, new: str | None) -> list[str]:
@@ -166,7 +215,7 @@ def _made_at(row: Row, verb: str) -> str:
 
 def _reached_at(subject: str, state: str | None, row: Row, at: str) -> str:
     """Odoo's own time of the fact where it keeps one."""
-    if state == "done" and row["state"] == "done" and subject in ("picking", "return", "receipt"):
+    if state == "done" and row["state"] == "done" and subject in _DATED:
         return text(row, "date_done") or at
     return at
 

@@ -1,6 +1,6 @@
 """The Odoo poller: one step reads what is new, and appends it to the event log in one transaction with its cursor.
 
-So a crash at any moment loses nothing and doubles nothing. Writes input.pollers.
+So a crash at any moment loses nothing and doubles nothing. What is left of the interval goes to history.
 """
 
 from __future__ import annotations
@@ -13,35 +13,34 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from msgspec.structs import replace
-from sqlalchemy.dialects import postgresql
 
-from collector import ingest
-from collector.masking import Masks
 from collector.odoo import cursor as at
 from collector.odoo import mapping
-from collector.odoo.client import Client, Row
-from collector.odoo.cursor import Cursor, Records
-from collector.odoo.reader import Reader
+from collector.odoo.backfill import Backfill
+from collector.odoo.client import Row
+from collector.odoo.cursor import Cursor
+from collector.odoo.read import Read
+from collector.odoo.reader import HistoryHidden
+from collector.odoo.snapshots import MODELS
+from collector.odoo.source import Source
+from collector.odoo.store import Batch, Stored, Told
+from collector.odoo.watch import Watch
 from milepost import settings
-from milepost.clock import Clock, to_us
-from milepost.db.tables import pollers
-from milepost.errors import ConfigurationError, Conflict, MilepostError
-from milepost.inbox import log, quarantine
+from milepost.clock import Clock
+from milepost.errors import Conflict, MilepostError, NotAllowed, NotFound
 
 LONGEST_WAIT: Final = timedelta(seconds=60)
 """Between attempts while Odoo is away: half the time that it has been away, at most this."""
-_TAKING_TURNS: Final = ("account.move", "purchase.order")
-"""Looked at every second idle poll: their milestones come from the state changes, which every poll looks at."""
-_MAX_ERROR: Final = 1000
-Stored = dict[str, Any]
-"""A cursor as it stands in the database."""
+_ALWAYS: Final = ("sale.order", "stock.picking")
+"""Looked at in every poll. The others take turns while nothing changes its state: one call a poll for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
     """What one poll did. `waiting`: nothing, because the last attempts failed and the next one isn't due.
 
-    `complete`: nothing is left to read now. `problems`: what this user can't read. `error`: why it ended early.
+    `complete`: nothing is left to read now, history included. `problems`: what this user can't read. `error`: why it
+    ended early.
     """
 
     events: int = 0
@@ -53,101 +52,115 @@ class PollResult:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The poller's own right: to send anything as one source."""
-
-    default_source: str
-
-    def may_send(self, source: str, event_type: str) -> bool:  # noqa: ARG002 - part of the protocol
-        return source == self.default_source
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events, and the cursor when they are stored."""
-
-    events: Sequence[mapping.Event]
-    cursor: Cursor
-
-
 class Poller:
     """Polls one Odoo. Keep it between polls: it remembers the connection and what Odoo said of its models."""
 
     def __init__(
-        self,
-        engine: sa.Engine,
-        options: settings.Odoo,
-        clock: Clock,
-        masks: Callable[[], Masks | None] = lambda: None,
+        self, engine: sa.Engine, options: settings.Odoo, clock: Clock, pause: Callable[[float], None] | None = None
     ) -> None:
-        """`masks`: what is not to be kept. Raises ConfigurationError when the settings can't be used."""
-        self._masks = masks
-        self._engine = engine
+        """Raises ConfigurationError when the settings can't be used."""
+        self._source = Source(engine, options, clock, *([pause] if pause else []))
+        self._backfill = Backfill(self._source)
+        self._watch = Watch(self._source)
         self._options = options
         self._clock = clock
-        self._client = Client(options, clock)
-        self._reader = Reader(self._client, options.odoo_page)
-        self._sender = Sender(options.odoo_source)
-        self._turn = 0
+        self._client = self._source.client
+        self._reader = self._source.reader
+        self._store = self._source.store
+        self._turn = -1
+        self._deadline = clock()
+        self._events = self._rejected = 0
 
     def step(self) -> PollResult:
         """Read until nothing is left or an interval is over. Odoo's failures are recorded, the database's raised."""
         now, calls = self._clock(), self._client.calls
-        stored = self._stored(now)
+        stored = self._store.row(now)
         if _must_wait(stored, now):
             return PollResult(waiting=True)
+        self._events = self._rejected = 0
+        self._deadline = now + timedelta(seconds=self._options.odoo_interval)
         try:
-            result = self._poll(stored.cursor, now)
+            complete = self._poll(stored.cursor, now)
+            problems = tuple(self._reader.problems.values())
+            self._store.note(now, "; ".join(problems) or None, failed=False)
+            result = PollResult(complete=complete, problems=problems)
         except MilepostError as error:
-            self._record(now, str(error), failed=True)
+            self._store.note(now, str(error), failed=True)
             result = PollResult(error=str(error))
-        return dataclasses.replace(result, calls=self._client.calls - calls)
+        calls = self._client.calls - calls
+        return dataclasses.replace(result, events=self._events, rejected=self._rejected, calls=calls)
 
-    def _poll(self, stored: Stored, now: datetime) -> PollResult:
-        cursor = self._cursor(stored)
+    def _poll(self, stored: Stored, now: datetime) -> bool:
+        """Whether nothing is left."""
         self._reader.refresh(now)
-        deadline = now + timedelta(seconds=self._options.odoo_interval)
-        events = rejected = 0
-        complete = True
-        for batch in self._batches(cursor):
-            accepted = self._store(stored, batch, self._clock())
-            stored = batch.cursor.stored()
-            events, rejected = events + len(accepted.entries), rejected + len(accepted.rejected)
-            if self._clock() >= deadline:
-                complete = False
-                break
-        problems = tuple(self._reader.problems.values())
-        self._record(now, "; ".join(problems) or None, failed=False)
-        return PollResult(events, rejected, complete=complete, problems=problems)
+        cursor = self._source.cursor(stored, now)
+        stored = cursor.stored()
+        for read in self._reads(cursor):
+            batch = self._source.batch("cursor", read.cursor.stored(), read.events, read.told, self._clock())
+            self._write(batch, stored)
+            stored = batch.after
+            if self._late():
+                return False
+        return self._read_history(cursor)
+
+    def _write(self, batch: Batch, before: Stored) -> None:
+        self._store.write(batch, before, self._clock())
+        self._events += len(batch.entries)
+        self._rejected += len(batch.refusals)
+
+    def _late(self) -> bool:
+        return self._clock() >= self._deadline
+
+    def _read_history(self, cursor: Cursor) -> bool:
+        """Whether nothing is left of it. Another process that reads it is let alone."""
+        if self._backfill.ended or not self._backfill.due(self._clock()):
+            return True
+        with self._backfill.alone() as alone:
+            pages = self._backfill.pages(cursor.start) if alone else iter(())
+            try:
+                for page in pages:
+                    self._events += page.events
+                    if self._late():
+                        return False
+            except Conflict:
+                return False
+        return alone
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def _batches(self, cursor: Cursor) -> Iterator[Batch]:
-        """Batches until nothing is left. Each cursor follows from the one before."""
+    def _reads(self, cursor: Cursor) -> Iterator[Read]:
+        """What is new, until nothing is left. Each cursor follows from the one before."""
         first = cursor
-        for batch in self._changes(cursor):
-            yield batch
-            cursor = batch.cursor
-        for model in self._due(cursor, changed=cursor is not first):
-            for batch in self._records(model, cursor):
-                yield batch
-                cursor = batch.cursor
+        for read in self._changes(cursor):
+            yield read
+            cursor = read.cursor
+        for model in self._due(changed=cursor is not first):
+            parts = self._records(model, cursor) if model in MODELS else self._watch.reads(model, cursor)
+            for read in parts:
+                yield read
+                cursor = read.cursor
 
-    def _due(self, cursor: Cursor, changed: bool) -> list[str]:
+    def _due(self, changed: bool) -> list[str]:
+        """The models to look at, and what else takes turns."""
         self._turn += 1
-        resting = _TAKING_TURNS[self._turn % 2]
-        rests = not changed and self._turn > len(_TAKING_TURNS) and cursor.of(resting).floor
-        return [model for model in self._reader.models if not (rests and model == resting)]
+        models = [*self._reader.models, *(model for model in MODELS if model not in self._reader.models)]
+        resting = [model for model in models if model not in _ALWAYS]
+        turns = [*resting, *self._watch.names]
+        if self._turn == 0:
+            return [*models, *self._watch.names]
+        turn = turns[self._turn % len(turns)]
+        if not changed:
+            return [*(model for model in models if model in _ALWAYS), turn]
+        return [*models, *([turn] if turn not in models else [])]
 
-    def _changes(self, cursor: Cursor) -> Iterator[Batch]:
+    def _changes(self, cursor: Cursor) -> Iterator[Read]:
         while True:
             now = self._client.server_time()
             rows = self._reader.changes(cursor.tracking.floor, cursor.tracking.seen)
             tracking = at.tracked(cursor.tracking, {row["id"]: row["create_date"] for row in rows}, now)
             if tracking != cursor.tracking:
                 cursor = replace(cursor, tracking=tracking)
-                yield Batch(self._changed(rows), cursor)
+                yield Read(self._changed(rows), cursor)
             if len(rows) < self._options.odoo_page:
                 return
 
@@ -159,119 +172,59 @@ class Poller:
             by_id = {row["id"]: row for row in rows}
             for record, change in changes:
                 if record in by_id:
-                    events += mapping.changed(model, by_id[record], change, names, self._options.odoo_source)
+                    events += mapping.changed(model, by_id[record], change, names, self._source.name)
         return events
 
-    def _records(self, model: str, cursor: Cursor) -> Iterator[Batch]:
-        return self._since_floor(model, cursor) if cursor.of(model).floor else self._first_pass(model, cursor)
-
-    def _first_pass(self, model: str, cursor: Cursor) -> Iterator[Batch]:
+    def _records(self, model: str, cursor: Cursor) -> Iterator[Read]:
+        """What was written since the floor. A model that can't be read is said, and made up for when it can be."""
         records = cursor.of(model)
-        if not records.begun:
-            records = replace(records, begun=at.odoo_text(self._client.server_time()))
-        while not records.floor:
-            now = self._client.server_time()
-            rows = self._reader.first_page(model, records.after)
-            events, records = self._told(model, rows, records, now)
-            complete = len(rows) < self._options.odoo_page
-            records = at.first_pass(records, rows[-1]["id"] if rows else records.after, complete)
-            cursor = cursor.with_records(model, records)
-            yield Batch(events, cursor)
+        if model in self._reader.models:
+            try:
+                yield from self._since_floor(model, cursor)
+                return
+            except HistoryHidden:
+                raise
+            except (NotAllowed, NotFound) as error:
+                self._reader.drop(model, error)
+        if not records.behind:
+            yield Read([], cursor.with_records(model, replace(records, behind=True)))
 
-    def _since_floor(self, model: str, cursor: Cursor) -> Iterator[Batch]:
+    def _since_floor(self, model: str, cursor: Cursor) -> Iterator[Read]:
         records, begun = cursor.of(model), self._client.server_time()
         written = self._reader.written_since(model, records.floor)
         waiting = [key for key, date in written.items() if not at.is_done(records, key, date)]
         for first in range(0, len(waiting), self._options.odoo_page):
             now = self._client.server_time()
             rows = self._reader.records(model, waiting[first : first + self._options.odoo_page])
-            events, after = self._told(model, rows, records, now)
+            events, done, told = self._told(model, rows, cursor)
+            after = at.marked(records, done, now)
             if after != records:
                 records, cursor = after, cursor.with_records(model, after)
-                yield Batch(events, cursor)
+                yield Read(events, cursor, told)
         ended = at.passed(records, written, begun)
         if ended != records:
-            yield Batch([], cursor.with_records(model, ended))
+            yield Read([], cursor.with_records(model, ended))
 
     def _told(
-        self, model: str, rows: Sequence[Row], records: Records, now: datetime
-    ) -> tuple[list[mapping.Event], Records]:
-        """The events of records that are new or were written, and the cursor after them."""
-        source, names = self._options.odoo_source, self._reader.names(model, rows)
-        new = [row for row in rows if at.is_new(records, row["id"], row["create_date"])]
-        states, new_ids = self._reader.first_states(model, new), {row["id"] for row in new}
+        self, model: str, rows: Sequence[Row], cursor: Cursor
+    ) -> tuple[list[mapping.Event], dict[int, tuple[str, str]], Told]:
+        """The events of records that are new or were written, {id: (write date, digest)}, and what to remember."""
+        source, names, records = self._source.name, self._reader.names(model, rows), cursor.of(model)
+        new = {row["id"] for row in rows if at.is_new(records, row["id"], row["create_date"])}
+        history = self._reader.history(model, [row for row in rows if row["id"] in new or records.behind])
         events: list[mapping.Event] = []
         done: dict[int, tuple[str, str]] = {}
         for row in rows:
-            key, first = row["id"], row["id"] in new_ids
-            if first:
-                events += mapping.made(model, row, states.get(key, {}), names, source)
-            told, digest = mapping.updated(model, row, at.digest_of(records, key), first, names, source)
+            key = row["id"]
+            if key in new:
+                events += mapping.made(model, row, history.states.get(key, {}), names, source)
+            for change in history.changes.get(key, ()):
+                if records.behind if change.id > cursor.start.tracking else key in new:
+                    events += mapping.changed(model, row, change, names, source)
+            told, digest = mapping.updated(model, row, at.digest_of(records, key), key in new, names, source)
             events += told
             done[key] = (row["write_date"], digest)
-        return events, at.marked(records, done, now)
-
-    # --- storing --------------------------------------------------------------------------------------------------
-
-    def _stored(self, now: datetime) -> sa.Row[Any]:
-        """Our row, made if it isn't there."""
-        row = {"name": self._options.odoo_source, "cursor": {}, "polled_at": now}
-        insert = postgresql.insert(pollers).values(row).on_conflict_do_nothing()
-        with self._engine.begin() as connection:
-            found = connection.execute(sa.select(pollers).where(self._mine)).one_or_none()
-            if found is None:
-                connection.execute(insert)
-                found = connection.execute(sa.select(pollers).where(self._mine)).one()
-        return found
-
-    @property
-    def _mine(self) -> sa.ColumnElement[bool]:
-        return pollers.c.name == self._options.odoo_source
-
-    def _cursor(self, stored: Stored) -> Cursor:
-        database = self._options.odoo_database
-        if not stored:
-            return Cursor(database)
-        cursor = at.read_stored(stored)
-        if cursor.database != database:
-            raise ConfigurationError(
-                f'the source "{self._options.odoo_source}" is that of the database "{cursor.database}"; '
-                f'give "{database}" a source of its own (MILEPOST_ODOO_SOURCE)'
-            )
-        return cursor
-
-    def _store(self, before: Stored, batch: Batch, now: datetime) -> ingest.Accepted:
-        """Append the batch and move the cursor on from `before`, both or neither.
-
-        Raises Conflict when another process has moved it.
-        """
-        bodies = mapping.encode(batch.events)
-        accepted = ingest.validate(bodies, received_us=to_us(now), sender=self._sender, masks=self._masks())
-        move = sa.update(pollers).where(self._mine, pollers.c.cursor == before)
-        with self._engine.begin() as connection:
-            moved = connection.execute(move.values(cursor=batch.cursor.stored(), polled_at=now))
-            if moved.rowcount != 1:
-                raise Conflict(f'another process polls "{self._options.odoo_source}" at the same time')
-            log.append(connection, accepted.entries)
-            quarantine.add(connection, [self._refusal(item, now) for item in accepted.rejected])
-        return accepted
-
-    def _refusal(self, item: ingest.Rejection, now: datetime) -> quarantine.Refusal:
-        source = self._options.odoo_source
-        return quarantine.Refusal(now, source, item.kind, item.error, item.id, item.body, "odoo poller")
-
-    def _record(self, now: datetime, error: str | None, *, failed: bool) -> None:
-        """Note that Odoo was polled. A problem with a part is an error too, but no failure."""
-        text = error[:_MAX_ERROR] if error else None
-        since = sa.func.coalesce(pollers.c.failing_since, now) if failed else None
-        with self._engine.begin() as connection:
-            note = sa.update(pollers).where(self._mine)
-            connection.execute(note.values(polled_at=now, error=text, failing_since=since))
-
-
-def poll_once(engine: sa.Engine, options: settings.Odoo, clock: Clock) -> PollResult:
-    """One step of a poller made for it: 7 calls more than a kept one needs, to log in and learn of the models."""
-    return Poller(engine, options, clock).step()
+        return events, done, self._source.opened(model, rows, names)
 
 
 def _must_wait(stored: sa.Row[Any], now: datetime) -> bool:

@@ -6,12 +6,16 @@ Each method says how many calls it makes; none reads more rows than it is asked 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from collector.odoo.client import Client, Row
+from collector.odoo.cursor import OVERLAP, floor_at
+from collector.odoo.exchanges import EXCHANGES
 from collector.odoo.mapping import Change
-from collector.odoo.snapshots import MODELS, Names
+from collector.odoo.snapshots import MODELS, Names, invoices_of, is_step
 from milepost.errors import NotAllowed, NotFound
 
 REFRESH: Final = timedelta(minutes=10)
@@ -19,6 +23,18 @@ REFRESH: Final = timedelta(minutes=10)
 _NEEDED: Final = frozenset({"name", "state", "create_date", "write_date"})
 _INDEX_FACTOR: Final = 10
 _TRACKING_FIELDS: Final = ("field_id", "old_value_char", "new_value_char", "mail_message_id", "create_date")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """{record: {field: first state}} and {record: changes, the latest first}."""
+
+    states: dict[int, dict[str, str | None]]
+    changes: dict[int, list[Change]] = field(default_factory=dict)
+
+
+class HistoryHidden(NotAllowed):
+    """The user may not read the history of states. Without it there are no milestones to tell: all work waits."""
 
 
 class Reader:
@@ -38,6 +54,9 @@ class Reader:
         self._tracked: dict[int, tuple[str, str]] = {}
         self._partners: dict[int, str] = {}
         self._warehouses: dict[int, str] = {}
+        self._packing: set[int] | None = None
+        self.exchanges: dict[str, list[str]] = {}
+        self.companies: dict[int, str] = {}
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -47,17 +66,32 @@ class Reader:
         return list(self._fields)
 
     def refresh(self, now: datetime) -> None:
-        """Ask which models and fields there are: 5 calls, every ten minutes."""
+        """Ask which companies, models and fields there are: 11 calls, every ten minutes."""
         if self._asked_at is not None and now - self._asked_at < REFRESH:
             return
         self._forget()
+        self.companies = self._client.companies()
         for model in MODELS:
             try:
                 self._describe(model)
             except (NotAllowed, NotFound) as error:
                 self.problems[model] = str(error)
+        self._describe_exchanges()
         self._find_tracked()
         self._asked_at = now
+
+    def drop(self, model: str, error: NotAllowed | NotFound) -> None:
+        """Read `model` no more until the next refresh, and say why."""
+        self._fields.pop(model, None)
+        self.exchanges.pop(model, None)
+        self.problems[model] = str(error)
+
+    def _describe_exchanges(self) -> None:
+        """Queues and exchanges come with modules that most have not: without them nothing is missing."""
+        for model, exchange in EXCHANGES.items():
+            with suppress(NotFound, NotAllowed):
+                there = self._client.fields_of(model)
+                self.exchanges[model] = [name for name in exchange.fields if name in there]
 
     def _describe(self, model: str) -> None:
         there = self._client.fields_of(model)
@@ -83,10 +117,14 @@ class Reader:
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    def first_page(self, model: str, after: int) -> list[Row]:
-        """A page of all records, by id up from `after`: 1 call."""
-        domain = [*MODELS[model].domain, ("id", ">", after)]
-        return self._client.search_read(model, domain, self._fields[model], limit=self._page)
+    def page_below(self, model: str, domain: list[Any], below: int) -> list[Row]:
+        """A page of records, by id down from `below` (0: from the newest on): 1 call."""
+        domain = [*MODELS[model].domain, *domain, *([("id", "<", below)] if below else [])]
+        return self._client.search_read(model, domain, self._fields[model], order="id desc", limit=self._page)
+
+    def count(self, model: str, domain: list[Any]) -> int:
+        """1 call."""
+        return self._client.count(model, [*MODELS[model].domain, *domain])
 
     def written_since(self, model: str, floor: str) -> dict[int, str]:
         """{id: write date} of what was written since `floor`: 1 call for ten pages."""
@@ -105,27 +143,48 @@ class Reader:
         domain = [*MODELS[model].domain, ("id", "in", sorted(ids))]
         return self._client.search_read(model, domain, self._fields[model])
 
-    def first_states(self, model: str, rows: Sequence[Row]) -> dict[int, dict[str, str | None]]:
-        """The states in which records were when the transaction that made them ended: 2 calls.
+    def history(self, model: str, rows: Sequence[Row]) -> History:
+        """The states in which records were when the transaction that made them ended, and all changes since: 2 calls.
 
-        That is the old value of a record's first tracking value, or its present state if it has none.
+        The first state is the old value of a record's first tracking value, or its present state if it has none.
         """
         fields = {key: name for key, (owner, name) in self._tracked.items() if owner == model}
+        found = History({row["id"]: {name: row.get(name) or None for name in fields.values()} for row in rows})
         if not rows or not fields:
-            return {}
-        states = {row["id"]: {name: row.get(name) or None for name in fields.values()} for row in rows}
+            return found
         domain = [
             ("field_id", "in", sorted(fields)),
             ("mail_message_id.model", "=", model),
-            ("mail_message_id.res_id", "in", sorted(states)),
+            ("mail_message_id.res_id", "in", sorted(found.states)),
         ]
-        tracking = self._tracking(domain, order="id desc")
-        owners = self._messages(tracking)
-        for value in tracking:  # the oldest comes last, and stays
-            record, name = owners.get(_ref(value, "mail_message_id"), {}).get("res_id"), fields[_ref(value, "field_id")]
-            if record in states:
-                states[record][name] = self._state(model, name, value["old_value_char"])
-        return states
+        for record, change in reversed(self.explained(self._tracking(domain, order="id")).get(model, [])):
+            if record in found.states:
+                found.states[record][change.field] = change.old  # the oldest comes last, and stays
+                found.changes.setdefault(record, []).append(change)
+        return found
+
+    def watched(self, model: str, domain: list[Any], after: int) -> list[Row]:
+        """A page of exchanges, by id up from `after`: 1 call."""
+        return self._client.search_read(
+            model, [*domain, ("id", ">", after)], self.exchanges[model], order="id", limit=self._page
+        )
+
+    def missing(self, model: str, ids: Collection[int]) -> set[int]:
+        """Those of `ids` that are gone from Odoo: 1 call. What may no longer be read is halved down to."""
+        if not ids:
+            return set()
+        try:
+            return set(ids) - self._client.existing(model, sorted(ids))
+        except NotAllowed:
+            halves = sorted(ids)
+            middle = len(halves) // 2
+            return self.missing(model, halves[:middle]) | self.missing(model, halves[middle:]) if middle else set()
+
+    def start(self) -> tuple[str, int]:
+        """Where following begins: half an hour ago, and at the tracking value of half an hour before: 1 call."""
+        now = self._client.server_time()
+        rows = self._tracking([("create_date", "<", floor_at(now - OVERLAP))], order="id desc", limit=1)
+        return floor_at(now), rows[0]["id"] if rows else 0
 
     # --- state changes --------------------------------------------------------------------------------------------
 
@@ -158,11 +217,11 @@ class Reader:
         return self._history("mail.tracking.value", domain, _TRACKING_FIELDS, order=order, limit=limit)
 
     def _history(self, model: str, domain: list[Any], fields: Sequence[str], **options: Any) -> list[Row]:
-        """Without the history there are no milestones to tell: no part of the work can go on. Raises NotAllowed."""
+        """Raises HistoryHidden."""
         try:
             return self._client.search_read(model, domain, fields, **options)
         except NotAllowed as error:
-            raise NotAllowed(f"{error} Milepost reads the state history there (how-to: Connect Odoo)") from error
+            raise HistoryHidden(f"{error} Milepost reads the state history there (how-to: Connect Odoo)") from error
 
     def _messages(self, tracking: Iterable[Row]) -> dict[int, Row]:
         ids = sorted({_ref(value, "mail_message_id") for value in tracking})
@@ -202,11 +261,40 @@ class Reader:
         """What rows refer to: no call for what is known, else 1 each for partners, operation types and documents."""
         if model == "stock.picking":
             self._know_warehouses(_refs(rows, "picking_type_id"))
-            return Names(warehouses=self._warehouses, purchases=self._purchases(_refs(rows, "purchase_id")))
+            purchases = self._named("purchase.order", _refs(rows, "purchase_id"))
+            following = self._next([row["id"] for row in rows if is_step(row)])
+            return Names(warehouses=self._warehouses, purchases=purchases, packing=self._packing or (), next=following)
         if model == "account.move":
-            return Names(orders=self._orders_of([row["id"] for row in rows]))
+            reversed_entries = self._named("account.move", _refs(rows, "reversed_entry_id"))
+            return Names(orders=self._orders_of([row["id"] for row in rows]), invoices=reversed_entries)
         self._know_partners(_refs(rows, "partner_id"))
+        if model == "account.payment":
+            paid = (invoices_of(row) for row in rows)
+            return Names(partners=self._partners, invoices=self._named("account.move", set().union(*paid)))
         return Names(partners=self._partners)
+
+    def _next(self, steps: list[int]) -> Mapping[int, Sequence[str]]:
+        """{step: names of the deliveries that its goods go to}: no call without steps, else 2, the first time 3."""
+        if not steps:
+            return {}
+        if self._packing is None:
+            packing = self._referred_by("stock.warehouse", [], ["pack_type_id"])
+            self._packing = {_ref(row, "pack_type_id") for row in packing} - {0}
+        moves = self._referred_by(
+            "stock.move", [("picking_id", "in", steps), ("move_dest_ids", "!=", False)], ["picking_id", "move_dest_ids"]
+        )
+        after = {key for row in moves for key in row["move_dest_ids"]}
+        if not after:
+            return {}
+        domain = [("id", "in", sorted(after)), ("picking_id.picking_type_code", "=", "outgoing")]
+        delivered = self._referred_by("stock.move", domain, ["picking_id"])
+        deliveries = {row["id"]: _label(row, "picking_id") for row in delivered}
+        found: dict[int, list[str]] = {}
+        for row in moves:
+            names = {deliveries[key] for key in row["move_dest_ids"] if key in deliveries}
+            known = found.setdefault(_ref(row, "picking_id"), [])
+            known += sorted(names - set(known))
+        return found
 
     def _know_partners(self, ids: set[int]) -> None:
         unknown = ids - self._partners.keys()
@@ -218,8 +306,8 @@ class Reader:
         for row in self._referred("stock.picking.type", unknown, "warehouse_id"):
             self._warehouses[row["id"]] = _label(row, "warehouse_id")
 
-    def _purchases(self, ids: set[int]) -> Mapping[int, str]:
-        return {row["id"]: row["name"] for row in self._referred("purchase.order", ids, "name")}
+    def _named(self, model: str, ids: set[int]) -> Mapping[int, str]:
+        return {row["id"]: row["name"] for row in self._referred(model, ids, "name") if row["name"]}
 
     def _orders_of(self, invoices: list[int]) -> Mapping[int, Sequence[str]]:
         """{invoice: names of the orders that it invoices}, from the orders: Odoo gives the other side as text only."""
@@ -232,10 +320,11 @@ class Reader:
         return found
 
     def _referred(self, model: str, ids: set[int], name: str) -> list[Row]:
-        if not ids:
-            return []
+        return self._referred_by(model, [("id", "in", sorted(ids))], [name]) if ids else []
+
+    def _referred_by(self, model: str, domain: list[Any], fields: list[str]) -> list[Row]:
         try:
-            return self._client.search_read(model, [("id", "in", sorted(ids))], [name])
+            return self._client.search_read(model, domain, fields)
         except (NotAllowed, NotFound) as error:
             self.problems[model] = str(error)
             return []

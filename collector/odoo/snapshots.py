@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
@@ -25,6 +25,9 @@ class Names:
     warehouses: Mapping[int, str] = field(default_factory=dict)  # by operation type
     purchases: Mapping[int, str] = field(default_factory=dict)
     orders: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by invoice
+    invoices: Mapping[int, str] = field(default_factory=dict)
+    packing: Collection[int] = ()  # operation types that pack
+    next: Mapping[int, Sequence[str]] = field(default_factory=dict)  # deliveries that a step hands its goods to
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,17 @@ class Snapshot:
     more_keys: Keys
     attributes: dict[str, str]
     links: list[Row] = field(default_factory=list)
+    open: bool = False
+    """Whether Odoo may still delete it, and its deletion would be news."""
+
+    @property
+    def key(self) -> str:
+        return str(self.keys[self.subject])
+
+    @property
+    def company(self) -> dict[str, str]:
+        """The attribute that tells keys of several companies apart."""
+        return {name: value for name, value in self.attributes.items() if name == "company"}
 
     def digest(self) -> str:
         """12 hex digits over all that `updated` tells."""
@@ -44,9 +58,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """How one model of Odoo is read. Of `fields` those are asked for that the model has and the user may read."""
+    """How one model of Odoo is read. Of `fields` those are asked for that the model has and the user may read.
+
+    `module` brings it, and `right` lets a user read it: what the check names when something is missing.
+    """
 
     name: str
+    module: str
+    right: str
     domain: list[Any]
     fields: tuple[str, ...]
     states: tuple[str, ...]
@@ -62,50 +81,84 @@ def _order(row: Row, names: Names) -> Snapshot | None:
     attributes = {
         **_money_of(row),
         "partner": names.partners.get(_id(row, "partner_id"), ""),
-        "channel": _label(row, "team_id"),
-        "warehouse": _label(row, "warehouse_id"),
-        "carrier": _label(row, "carrier_id"),
+        "channel": label(row, "team_id"),
+        "warehouse": label(row, "warehouse_id"),
+        "carrier": label(row, "carrier_id"),
         "promised_date": _time(row, "commitment_date"),
     }
-    return _snapshot("order", row, {}, more, attributes)
+    return _snapshot("order", row, {}, more, attributes, open_in=("draft", "sent"))
+
+
+_UNDONE: Final = ("draft", "waiting", "confirmed", "assigned")
 
 
 def _transfer(row: Row, names: Names) -> Snapshot | None:
-    kind = row.get("picking_type_code")
+    kind, order, attributes = row.get("picking_type_code"), label(row, "sale_id"), _transfer_attributes(row, names)
     if kind in ("outgoing", "dropship"):
-        return _delivery(row, names)
-    if kind == "incoming" and _id(row, "return_id") and _id(row, "sale_id"):
-        return _return(row, names)
+        return _delivery(row, attributes)
+    if kind == "incoming" and _id(row, "return_id") and order:
+        links = [_link(("picking", label(row, "return_id")), ("return", text(row, "name")), "return")]
+        return _snapshot("return", row, {"order": order}, {}, attributes, [*links, *_rest(row, "return")], _UNDONE)
     if kind == "incoming" and _id(row, "purchase_id"):
         parents = {"purchase_order": names.purchases.get(_id(row, "purchase_id"), "")}
-        return _snapshot("receipt", row, parents, {}, _transfer_attributes(row, names))
+        return _snapshot("receipt", row, parents, {}, attributes, _rest(row, "receipt"), _UNDONE)
+    if kind == "internal" and order:  # picking or packing, ahead of the delivery
+        return _snapshot("transfer", row, {"order": order}, {}, attributes, _rest(row, "transfer"), _UNDONE)
     return None
 
 
-def _delivery(row: Row, names: Names) -> Snapshot | None:
-    if _id(row, "return_id") and not _id(row, "sale_id"):
+def is_step(row: Row) -> bool:
+    """Whether a transfer was picking or packing for a delivery, and is done."""
+    return row.get("picking_type_code") == "internal" and row.get("state") == "done" and bool(row.get("sale_id"))
+
+
+def _delivery(row: Row, attributes: Mapping[str, str]) -> Snapshot | None:
+    order = label(row, "sale_id")
+    if _id(row, "return_id") and not order:
         return None  # goods that go back to their supplier
-    parents = {"order": _label(row, "sale_id")}
-    first = _label(row, "backorder_id")
-    links = [_link(("picking", first), ("picking", text(row, "name")), "backorder")] if first else []
-    return _snapshot("picking", row, parents, {"shipment": _shipments(row)}, _transfer_attributes(row, names), links)
+    more, links = {"shipment": _shipments(row)}, _rest(row, "picking")
+    return _snapshot("picking", row, {"order": order}, more, attributes, links, _UNDONE)
 
 
-def _return(row: Row, names: Names) -> Snapshot | None:
-    links = [_link(("picking", _label(row, "return_id")), ("return", text(row, "name")), "return")]
-    return _snapshot("return", row, {"order": _label(row, "sale_id")}, {}, _transfer_attributes(row, names), links)
+def _rest(row: Row, kind: str) -> list[Row]:
+    """The link from what was handled first to this, the rest of it."""
+    first = label(row, "backorder_id")
+    return [_link((kind, first), (kind, text(row, "name")), "backorder")] if first else []
 
 
-def _invoice(row: Row, names: Names) -> Snapshot | None:
-    """None for a draft: it has no number yet."""
+def _move(row: Row, names: Names) -> Snapshot | None:
+    """An invoice or a credit note. None for a draft that never had a number."""
     orders = list(names.orders.get(row["id"], ()))
+    parents: dict[str, str | list[str]] = {"order": orders[0] if len(orders) == 1 else orders}
+    refund = row.get("move_type") == "out_refund"
+    if refund:
+        parents["invoice"] = names.invoices.get(_id(row, "reversed_entry_id"), "")
     attributes = {
         **_money_of(row),
-        "partner": _label(row, "commercial_partner_id"),
+        "partner": label(row, "commercial_partner_id"),
         "due_date": text(row, "invoice_date_due"),
         "payment_state": text(row, "payment_state"),
+        "amount_due": money(row.get("amount_residual")),
+        "peppol_state": text(row, "peppol_move_state"),
     }
-    return _snapshot("invoice", row, {"order": orders[0] if len(orders) == 1 else orders}, {}, attributes)
+    return _snapshot("credit_note" if refund else "invoice", row, parents, {}, attributes, open_in=("draft",))
+
+
+def invoices_of(payment: Row) -> set[int]:
+    """Ids: those that it was registered for, and those that it was matched with later."""
+    return {*(payment.get("invoice_ids") or ()), *(payment.get("reconciled_invoice_ids") or ())}
+
+
+def _payment(row: Row, names: Names) -> Snapshot | None:
+    """What a customer paid. None for a draft that never had a number."""
+    invoices = [names.invoices[key] for key in sorted(invoices_of(row)) if names.invoices.get(key)]
+    attributes = {
+        **_money_of(row, "amount"),
+        "partner": names.partners.get(_id(row, "partner_id"), ""),
+        "reference": text(row, "memo") or text(row, "ref"),
+    }
+    parents: dict[str, str | list[str]] = {"invoice": invoices[0] if len(invoices) == 1 else invoices}
+    return _snapshot("payment", row, parents, {}, attributes, open_in=("draft",))
 
 
 def _purchase(row: Row, names: Names) -> Snapshot | None:
@@ -123,6 +176,8 @@ MODELS: Final[Mapping[str, Model]] = {
     for model in (
         Model(
             "sale.order",
+            "sale_management",
+            "Sales: User: All Documents",
             [],
             (
                 *("name", "state", "create_date", "write_date", "date_order", "client_order_ref", "origin"),
@@ -134,7 +189,9 @@ MODELS: Final[Mapping[str, Model]] = {
         ),
         Model(
             "stock.picking",
-            [("picking_type_code", "in", ["outgoing", "incoming", "dropship"])],
+            "stock",
+            "Inventory: User",
+            [("picking_type_code", "in", ["outgoing", "incoming", "dropship", "internal"])],
             (
                 *("name", "state", "create_date", "write_date", "date_done", "date_deadline", "sale_id", "purchase_id"),
                 *("picking_type_id", "picking_type_code", "backorder_id", "return_id", "carrier_id"),
@@ -145,16 +202,33 @@ MODELS: Final[Mapping[str, Model]] = {
         ),
         Model(
             "account.move",
-            [("move_type", "=", "out_invoice")],
+            "account",
+            "Invoicing: Read-only",
+            [("move_type", "in", ["out_invoice", "out_refund"])],
             (
                 *("name", "state", "payment_state", "create_date", "write_date", "move_type", "amount_total"),
-                *("currency_id", "commercial_partner_id", "invoice_date_due", "company_id"),
+                *("amount_residual", "currency_id", "commercial_partner_id", "invoice_date_due", "reversed_entry_id"),
+                *("peppol_move_state", "company_id"),
             ),
             ("state", "payment_state"),
-            _invoice,
+            _move,
+        ),
+        Model(
+            "account.payment",
+            "account",
+            "Invoicing: Read-only",
+            [("partner_type", "=", "customer")],
+            (
+                *("name", "state", "create_date", "write_date", "amount", "currency_id", "partner_id", "memo", "ref"),
+                *("invoice_ids", "reconciled_invoice_ids", "company_id"),
+            ),
+            ("state",),
+            _payment,
         ),
         Model(
             "purchase.order",
+            "purchase",
+            "Purchase: User",
             [],
             (
                 *("name", "state", "create_date", "write_date", "partner_id", "partner_ref", "amount_total"),
@@ -177,17 +251,20 @@ def _snapshot(
     more: Mapping[str, str | list[str]],
     attributes: Mapping[str, str],
     links: list[Row] | None = None,
+    open_in: Sequence[str] = (),
 ) -> Snapshot | None:
+    """`open_in`: the states in which Odoo lets it be deleted without a further state."""
     name = text(row, "name")
     if not name or name == "/":
         return None
-    common = {"state": text(row, "state"), "company": _label(row, "company_id")}
+    common = {"state": text(row, "state"), "company": label(row, "company_id")}
     return Snapshot(
         subject,
         {subject: name, **_filled(parents)},
         _filled(more),
         {key: value[:_MAX_ATTRIBUTE] for key, value in {**common, **attributes}.items() if value},
         links or [],
+        row.get("state") in open_in,
     )
 
 
@@ -206,13 +283,13 @@ def _link(parent: tuple[str, str], child: tuple[str, str], rel: str) -> Row:
 def _transfer_attributes(row: Row, names: Names) -> dict[str, str]:
     return {
         "warehouse": names.warehouses.get(_id(row, "picking_type_id"), ""),
-        "carrier": _label(row, "carrier_id"),
+        "carrier": label(row, "carrier_id"),
         "deadline": _time(row, "date_deadline"),
     }
 
 
-def _money_of(row: Row) -> dict[str, str]:
-    return {"amount": money(row.get("amount_total")), "currency": _label(row, "currency_id")}
+def _money_of(row: Row, name: str = "amount_total") -> dict[str, str]:
+    return {"amount": money(row.get(name)), "currency": label(row, "currency_id")}
 
 
 def money(value: float | bool | None) -> str:
@@ -249,7 +326,7 @@ def _id(row: Row, name: str) -> int:
     return int(value[0]) if value else 0
 
 
-def _label(row: Row, name: str) -> str:
+def label(row: Row, name: str) -> str:
     """The display name of a many2one field."""
     value = row.get(name)
     return str(value[1]).strip() if value else ""

@@ -1,8 +1,8 @@
-"""What the poller keeps between polls: a row of input.pollers, and a row of input.polled_records for each open record."""
+"""What the poller keeps between polls: a row of input.pollers, and one of input.polled_records for each open record."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -19,7 +19,7 @@ from milepost.inbox import log, quarantine
 Stored = dict[str, Any]
 """JSON as it stands in the database."""
 Part = Literal["cursor", "backfill"]
-Told = Mapping[tuple[str, int], Stored | None]
+Told = Mapping[tuple[str, int], Mapping[str, Any] | None]
 """{(model, id): what was told of an open record}; None when it needs no more looking after."""
 _MAX_ERROR: Final = 1000
 
@@ -83,14 +83,7 @@ class Store:
         mine = sa.and_(records.c.poller == self._source, records.c.model == model, records.c.record_id > after)
         query = sa.select(records.c.record_id, records.c.told).where(mine).order_by(records.c.record_id).limit(limit)
         with self._engine.connect() as connection:
-            return {key: told for key, told in connection.execute(query)}
-
-    def open_among(self, model: str, ids: Collection[int]) -> dict[int, Stored]:
-        """{id: what was told} of those that are open among `ids`."""
-        mine = sa.and_(records.c.poller == self._source, records.c.model == model)
-        query = sa.select(records.c.record_id, records.c.told).where(mine, records.c.record_id == sa.any_(list(ids)))
-        with self._engine.connect() as connection:
-            return {key: told for key, told in connection.execute(query)}
+            return {row.record_id: row.told for row in connection.execute(query)}
 
     def _remember(self, connection: sa.Connection, told: Told) -> None:
         rows = [
@@ -102,9 +95,7 @@ class Store:
         if rows:
             insert = postgresql.insert(records).values(rows)
             keys = [records.c.poller, records.c.model, records.c.record_id]
-            connection.execute(
-                insert.on_conflict_do_update(index_elements=keys, set_={"told": insert.excluded.told})
-            )
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_={"told": insert.excluded.told}))
         if gone:
             place = sa.tuple_(records.c.model, records.c.record_id)
             connection.execute(sa.delete(records).where(records.c.poller == self._source, place.in_(gone)))

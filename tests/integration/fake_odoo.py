@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from operator import eq, ge, gt, ne
+from operator import eq, ge, gt, lt, ne
 from typing import Any
 
 Row = dict[str, Any]
@@ -24,9 +24,10 @@ STATES = {
         "state": {"draft": "Draft", "posted": "Posted"},
         "payment_state": {"not_paid": "Not Paid", "paid": "Paid"},
     },
+    "account.payment": {"state": {"draft": "Draft", "in_process": "In Process", "paid": "Paid"}},
     "purchase.order": {"state": {"draft": "RFQ", "purchase": "Purchase Order"}},
 }
-TEST = {"=": eq, "!=": ne, ">": gt, ">=": ge, "in": lambda a, b: a in b, "not in": lambda a, b: a not in b}
+TEST = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "in": lambda a, b: a in b, "not in": lambda a, b: a not in b}
 PASSWORD = "open sesame"
 
 
@@ -35,12 +36,19 @@ class Fault(Exception):
 
 
 class FakeOdoo:
-    """One database. `tables` holds what is committed; `calls` counts requests; `denied` models can't be read."""
+    """One database. `tables` holds what is committed; `calls` counts requests; `denied` models can't be read.
+
+    As in the real one, whoever may not read a model may still ask for its fields. `hidden` ids are those of records
+    that exist and may not be read.
+    """
 
     def __init__(self) -> None:
         self.tables: dict[str, list[Row]] = {model: [] for model in STATES}
         self.tables |= {"mail.tracking.value": [], "mail.message": [], "res.partner": [], "stock.picking.type": []}
         self.tables["res.lang"] = [{"id": 1, "code": "en_US", "active": True}]
+        self.tables["res.company"] = [{"id": 1, "name": "My Company"}]
+        self.tables["res.users"] = [{"id": 2, "login": "milepost", "company_ids": [1]}]
+        self.hidden: set[int] = set()
         self.tables["ir.model.fields"] = [
             {"id": number, "model": model, "name": name}
             for number, (model, name) in enumerate(((m, n) for m, fields in STATES.items() for n in fields), 100)
@@ -103,30 +111,54 @@ class FakeOdoo:
     def execute(self, model: str, verb: str, arguments: Any = (), options: Any = None) -> Any:
         if verb == "context_get":
             return {"lang": "en_US", "tz": "UTC"}
-        if model in self.denied:
-            raise Fault("odoo.exceptions.AccessError", f"You are not allowed to access '{model}' records.\n\nAsk.")
         if model not in self.tables:
             raise Fault("odoo.exceptions.UserError", f"Object {model} doesn't exist")
         if verb == "fields_get":
             return self._fields_of(model, options["context"]["lang"])
+        if model in self.denied:
+            raise Fault("odoo.exceptions.AccessError", f"You are not allowed to access '{model}' records.\n\nAsk.")
+        if verb == "search_count":
+            return len(self._found(model, arguments[0]))
+        if verb == "read":
+            return self._read(model, *arguments)
         assert verb == "search_read"
         return self._search_read(model, arguments[0], options)
+
+    def _read(self, model: str, ids: list[int], fields: list[str]) -> list[Row]:
+        if self.hidden & set(ids):
+            raise Fault("odoo.exceptions.AccessError", "Due to security restrictions, you are not allowed to access")
+        rows = [row for row in self.tables[model] if row["id"] in ids]
+        return [{"id": row["id"], **{name: row.get(name, False) for name in fields}} for row in rows]
 
     def _fields_of(self, model: str, lang: str) -> Row:
         names = {name for row in self.tables[model] for name in row} | {"name", "create_date", "write_date"}
         words = self.languages.get(lang, {})
         fields: Row = {name: {"type": "char"} for name in names}
-        for name, states in STATES[model].items():
+        for name, states in STATES.get(model, {}).items():
             selection = [[state, words.get(label, label)] for state, label in states.items()]
             fields[name] = {"type": "selection", "selection": selection}
         return fields
 
     def _search_read(self, model: str, domain: list[Any], options: Row) -> list[Row]:
-        found = [row for row in self.tables[model] if all(self._holds(row, *term) for term in domain)]
+        found = self._found(model, domain)
         found.sort(key=lambda row: int(row["id"]), reverse=options["order"] == "id desc")
         return [
             {"id": row["id"], **{n: row.get(n, False) for n in options["fields"]}} for row in found[: options["limit"]]
         ]
+
+    def _found(self, model: str, domain: list[Any]) -> list[Row]:
+        return [row for row in self.tables[model] if row["id"] not in self.hidden and self._match(row, domain)]
+
+    def _match(self, row: Row, domain: list[Any]) -> bool:
+        """A domain in Odoo's Polish notation; terms without an operator before them are all to hold."""
+        stack: list[bool] = []
+        for term in reversed(domain):
+            if term in ("|", "&"):
+                first, second = stack.pop(), stack.pop()
+                stack.append(first or second if term == "|" else first and second)
+            else:
+                stack.append(self._holds(row, *term))
+        return all(stack)
 
     def _holds(self, row: Row, name: str, operator: str, value: Any) -> bool:
         if name == "invoice_ids":

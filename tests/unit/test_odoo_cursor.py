@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from collector.odoo import cursor as at
-from collector.odoo.cursor import OVERLAP, Cursor, Records, Tracking
+from collector.odoo.cursor import OVERLAP, Cursor, Records, Start, Tracking
 
 NOW = datetime(2026, 11, 20, 10, 0, 30, tzinfo=UTC)
 
@@ -44,16 +44,21 @@ def test_what_was_just_written_is_read_again() -> None:
     assert not at.is_new(records, 7, text(0))
 
 
-def test_the_first_pass_goes_by_id_and_then_by_time() -> None:
-    begun = Records(begun=at.odoo_text(NOW))
-    page = at.first_pass(at.marked(begun, {8: (text(999), "a"), 9: (text(9), "b")}, NOW), 9, complete=False)
-    assert (page.after, page.floor, set(page.seen)) == (9, "", {9})
-    assert at.is_new(page, 1, text(999))
-    ended = at.first_pass(page, 12, complete=True)
-    assert (ended.after, ended.floor) == (0, at.floor_at(NOW))
-    assert not at.is_new(ended, 9, text(9))
-    assert not at.is_new(ended, 8, text(999))
-    assert at.is_new(ended, 13, text(1))
+def test_a_record_is_new_when_it_was_made_since_the_floor() -> None:
+    records = at.marked(Records(floor=text(30)), {9: (text(9), "b")}, NOW)
+    assert not at.is_new(records, 9, text(9))
+    assert not at.is_new(records, 8, text(999))
+    assert at.is_new(records, 13, text(1))
+
+
+def test_a_model_that_could_not_be_read_begins_where_following_began() -> None:
+    cursor = at.begun("shop", Start(text(500), 7))
+    assert (cursor.of("sale.order"), cursor.tracking.floor) == (Records(text(500)), 7)
+
+
+def test_what_was_behind_has_caught_up_after_a_pass() -> None:
+    records = Records(floor=at.floor_at(NOW), behind=True)
+    assert not at.passed(records, {}, NOW).behind
 
 
 def test_what_is_older_than_the_floor_is_forgotten() -> None:
@@ -69,7 +74,8 @@ def test_an_idle_pass_has_nothing_to_store() -> None:
 
 
 def test_a_stored_cursor_comes_back_the_same() -> None:
-    records = {"sale.order": Records("2026-11-20 09:30:00", "", 4, {1: "-|c"})}
-    cursor = Cursor("shop", records, Tracking(3, {4: text(1)}))
+    records = {"sale.order": Records("2026-11-20 09:30:00", {1: "-|c"}, behind=True)}
+    cursor = Cursor("shop", Start(text(9), 2), records, Tracking(3, {4: text(1)}), {"queue.job": text(2)})
     assert at.read_stored(json.loads(json.dumps(cursor.stored()))) == cursor
-    assert at.read_stored(Cursor("shop").stored()) == Cursor("shop")
+    first = at.begun("shop", Start(text(9), 2))
+    assert at.read_stored(first.stored()) == first

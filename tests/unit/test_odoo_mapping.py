@@ -240,7 +240,11 @@ def test_a_tracking_number_dispatches_what_is_done() -> None:
     assert update["data"]["keys"]["shipment"] == "1Z999AA10123456784"
     assert (dispatched["type"], dispatched["time"]) == ("shipment.dispatched", "2026-11-21T02:06:44Z")
     assert dispatched["id"] == "stock.picking/54/shipment/1Z999AA10123456784"
-    assert dispatched["data"]["attributes"] == {"warehouse": "North", "carrier": "The Poste"}
+    assert dispatched["data"]["attributes"] == {
+        "company": "My Company",
+        "warehouse": "North",
+        "carrier": "The Poste",
+    }
     assert len(updated("stock.picking", {**PICKING, "state": "assigned", "date_done": False})) == 1
     assert len(updated("stock.picking", {**PICKING, "carrier_tracking_ref": False})) == 1
 
