@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ from milepost.errors import MilepostError
 
 PATH: Final = "/v1/events"
 _FLUSH_SECONDS: Final = 30
+_COUNT_SECONDS: Final = 5
 _DRAIN_SECONDS: Final = 20
 _METHODS: Final = ("POST", "OPTIONS")
 _OPERATE: Final = ("/healthz", "/readyz", "/metrics", "/openapi.json")
@@ -99,7 +101,7 @@ def make_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _running(writer, keys, catalog):
+        async with _running(writer, keys, catalog, partial(intake.flush, store.count_refusals)):
             yield
 
     app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -125,13 +127,16 @@ def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
 
 
 @contextlib.asynccontextmanager
-async def _running(writer: Writer, keys: KeyRing, catalog: CurrentCatalog) -> AsyncIterator[None]:
+async def _running(
+    writer: Writer, keys: KeyRing, catalog: CurrentCatalog, count: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
     if writer.spool is not None:
         writer.spool.open()
     writing = asyncio.create_task(writer.run(), name="writer")
     beside = [
         asyncio.create_task(_flush_forever(keys), name="key use"),
         asyncio.create_task(catalog.refresh(), name="catalog"),
+        asyncio.create_task(_count_forever(count), name="what was not kept"),
     ]
     try:
         yield
@@ -142,6 +147,7 @@ async def _running(writer: Writer, keys: KeyRing, catalog: CurrentCatalog) -> As
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await keys.flush()
+        await count()
         if writer.spool is not None:
             writer.spool.close()
 
@@ -162,6 +168,12 @@ async def _flush_forever(keys: KeyRing) -> None:
         await keys.learn()
         await asyncio.sleep(_FLUSH_SECONDS)
         await keys.flush()
+
+
+async def _count_forever(count: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(_COUNT_SECONDS)
+        await count()
 
 
 def _add_health(app: FastAPI, health: Health) -> None:

@@ -32,6 +32,7 @@ from milepost.errors import (
     TooLarge,
     Transient,
 )
+from milepost.inbox.quarantine import Tallies
 
 BODY_SECONDS: Final = 30
 """How long a sender may take to hand over one body."""
@@ -149,6 +150,10 @@ class Intake:
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict
+
+    async def flush(self, write: Callable[[Tallies], None]) -> None:
+        """Have the counts of what was refused and not kept written down; `write` is called in a thread."""
+        await self._gate.flush(write)
 
     async def _keep(self, verdict: Accepted, key: Principal, now: datetime) -> None:
         refusals = self._gate.admit(key, verdict.rejected, now)

@@ -2,14 +2,16 @@
 
 Two bounds. The same event from the same key, refused for the same reason, is kept once an hour: what a broken sender
 sends is mostly its own retries. And each key has an allowance in bytes, a burst and a trickle; what goes beyond it is
-refused all the same, and counted, but not kept. The sender was told in either case.
+refused all the same, but not kept. The sender was told in either case, and both are counted by group in the database,
+so that the pages show what is missing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -17,8 +19,8 @@ from typing import Final
 from collector.ingest import Principal, Rejection
 from collector.metrics import Metrics
 from collector.rates import Buckets
-from milepost.errors import Overloaded
-from milepost.inbox.quarantine import Refusal
+from milepost.errors import Overloaded, Transient
+from milepost.inbox.quarantine import Group, Refusal, Tallies, Tally, merge, tally
 
 BURST_BYTES: Final = 32 * 1024 * 1024
 BYTES_PER_SECOND: Final = 16 * 1024
@@ -27,6 +29,8 @@ ROW_BYTES: Final = 256
 REPEAT_AFTER: Final = timedelta(hours=1)
 _REMEMBERED: Final = 20_000
 _WARN_EVERY: Final = timedelta(minutes=1)
+_TALLIES: Final = 2_000
+"""Groups and hours that are counted one by one between two flushes; what goes beyond is counted together."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class Gate:
         self._allowance = Buckets(per_second, burst)
         self._seen: OrderedDict[bytes, datetime] = OrderedDict()
         self._warned: dict[str, datetime] = {}
+        self._tallies: Tallies = {}
 
     def admit(self, key: Principal, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
         return [_refusal(key, item, now) for item in rejected if self._admits(key, item, now)]
@@ -55,14 +60,33 @@ class Gate:
         for refusal in refusals:
             self._seen.pop(_digest(key, refusal.reason, refusal.body), None)
 
+    async def flush(self, write: Callable[[Tallies], None]) -> None:
+        """Write down what was not kept since the last time; what fails is tried again with the next flush."""
+        tallies, self._tallies = self._tallies, {}
+        if not tallies:
+            return
+        try:
+            await asyncio.to_thread(write, tallies)
+        except Transient as error:
+            _log.info("the counts of what was not kept are not written yet: %s", error)
+            merge(self._tallies, tallies)
+
+    def _tally(self, key: Principal, item: Rejection, now: datetime) -> Tally:
+        group = _refusal(key, item, now).group
+        if len(self._tallies) >= _TALLIES:
+            group = Group(key.default_source or "", item.kind, "other reasons")
+        return tally(self._tallies, group, now)
+
     def _admits(self, key: Principal, item: Rejection, now: datetime) -> bool:
         digest = _digest(key, item.error, item.body)
         before = self._seen.get(digest)
         if before is not None and now - before < REPEAT_AFTER:
             self._metrics.repeated.inc()
+            self._tally(key, item, now).repeated += 1
             return False
         if self._allowance.wait(key.key_id, now):
             self._metrics.over_allowance.inc()
+            self._tally(key, item, now).unkept += 1
             self._warn(key, now)
             return False
         self._allowance.take(key.key_id, len(item.body) + ROW_BYTES, now)

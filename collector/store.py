@@ -14,6 +14,8 @@ from milepost.db import schema
 from milepost.decisions import access
 from milepost.decisions.catalog import CatalogCache
 from milepost.errors import Unavailable
+from milepost.inbox import quarantine
+from milepost.inbox.quarantine import Tallies
 
 
 class Store(Protocol):
@@ -27,6 +29,9 @@ class Store(Protocol):
 
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used, by key_id."""
+
+    def count_refusals(self, tallies: Tallies) -> None:
+        """Note what was refused and not kept."""
 
     def catalog(self) -> Catalog:
         """The catalog in force."""
@@ -53,6 +58,10 @@ class DatabaseStore:
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         with self._engine.begin() as connection:
             access.touch_keys(connection, used)
+
+    def count_refusals(self, tallies: Tallies) -> None:
+        with self._engine.begin() as connection:
+            quarantine.count(connection, tallies)
 
     def catalog(self) -> Catalog:
         with self._engine.begin() as connection:

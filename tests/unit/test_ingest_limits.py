@@ -24,6 +24,7 @@ from collector.refusals import REPEAT_AFTER, Gate
 from milepost import auth
 from milepost.auth import ApiKey
 from milepost.errors import MalformedBody, NotAuthenticated, Overloaded, TooLarge, Unavailable, UnsupportedFormat
+from milepost.inbox.quarantine import Tallies
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 PACK = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
@@ -165,6 +166,24 @@ def test_what_the_allowance_kept_out_is_no_repetition() -> None:
     assert len(gate.admit(key(), [refused(b"y")], NOW + timedelta(minutes=1))) == 1
 
 
+def test_what_is_not_kept_is_counted_by_group() -> None:
+    gate = Gate(Metrics(), burst=1000, per_second=100)
+    gate.admit(key(), [refused(b"x" * 2000, 'no "1"'), refused(b"x" * 2000, 'no "1"')], NOW)
+    gate.admit(key(), [refused(b"y", 'no "2"'), refused(b"z", "else")], NOW)
+    written: list[Tallies] = []
+
+    def away(_: Tallies) -> None:
+        raise Unavailable("away")
+
+    asyncio.run(gate.flush(away))
+    asyncio.run(gate.flush(written.append))
+    asyncio.run(gate.flush(written.append))
+    (tallies,) = written
+    assert {group.rule: (one.repeated, one.unkept) for (group, _), one in tallies.items()} == {
+        'no "…"': (1, 1), "else": (0, 1),
+    }  # fmt: skip
+
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +204,9 @@ class Book:
 
     def key_ids(self) -> list[str]:
         return []
+
+    def count_refusals(self, tallies: Tallies) -> None:
+        raise NotImplementedError
 
     def touch_keys(self, used: Mapping[str, datetime]) -> None:
         if self.away:

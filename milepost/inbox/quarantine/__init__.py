@@ -4,6 +4,18 @@ The only writer of input.quarantine and of the tables beside it. `keep` puts in,
 `room` bounds its size.
 """
 
-from milepost.inbox.quarantine.keep import Group, Kind, Refusal, Tallies, add, count, rule_of, statements, tally
+from milepost.inbox.quarantine.keep import (
+    Group,
+    Kind,
+    Refusal,
+    Tallies,
+    Tally,
+    add,
+    count,
+    merge,
+    rule_of,
+    statements,
+    tally,
+)
 
-__all__ = ["Group", "Kind", "Refusal", "Tallies", "add", "count", "rule_of", "statements", "tally"]
+__all__ = ["Group", "Kind", "Refusal", "Tallies", "Tally", "add", "count", "merge", "rule_of", "statements", "tally"]

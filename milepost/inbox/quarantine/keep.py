@@ -140,6 +140,18 @@ def tally(tallies: Tallies, group: Group, at: datetime) -> Tally:
     return found
 
 
+def merge(tallies: Tallies, more: Tallies) -> None:
+    """Add counts to others."""
+    for (group, _), one in more.items():
+        found = tally(tallies, group, one.first_at)
+        found.last_at = max(found.last_at, one.last_at)
+        found.open, found.repeated, found.unkept = (
+            found.open + one.open,
+            found.repeated + one.repeated,
+            found.unkept + one.unkept,
+        )
+
+
 def _hour(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
