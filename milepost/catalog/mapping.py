@@ -123,8 +123,9 @@ def convert(name: str, document: Any) -> MappingSpec:
     try:
         spec = msgspec.convert(document, MappingSpec)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise CatalogError(f"{name}: {path.rstrip('`').lstrip('.') or 'mapping'}: {message}") from error
+        message, _, path = str(error).partition(" - at `")
+        place = path.removeprefix("key` in `").rstrip("`").lstrip("$.")
+        raise CatalogError(f"{name}: {place or 'mapping'}: {message}") from error
     _check(name, spec)
     return spec
 
