@@ -13,6 +13,7 @@ from dash.backends._fastapi import reset_current_request, set_current_request
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Match
 
 from dashboards import routing
 from dashboards.api import make_router
@@ -129,8 +130,16 @@ def _render(pages: Dash, request: Request) -> str:
         reset_current_request(token)  # type: ignore[no-untyped-call]
 
 
-def _no_such_route() -> Response:
-    return problem(404, "Not found", "there is no such route")
+def _no_such_route(request: Request) -> Response:
+    """What no other route answers to GET: there may be one that answers to something else."""
+    scopes = {method: {**request.scope, "method": method} for method in ("DELETE", "OPTIONS", "PATCH", "POST", "PUT")}
+    routes = request.app.router.routes
+    methods = [name for name, asked in scopes.items() if any(route.matches(asked)[0] is Match.FULL for route in routes)]
+    if not methods:
+        return problem(404, "Not found", "there is no such route")
+    refusal = problem(405, "Method not allowed", f"this route answers to {', '.join(methods)}")
+    refusal.headers["Allow"] = ", ".join(methods)
+    return refusal
 
 
 def _tell(error: Exception) -> Any:

@@ -108,6 +108,22 @@ def test_head_is_get_without_its_body(served: Dashboard, path: str) -> None:
     assert head.content == b""
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/events", "OPTIONS, POST"),
+        ("PUT", "/v1/events", "POST, OPTIONS"),
+        ("GET", "/v1/alerts/1/resolve", "POST"),
+        ("POST", "/v1/journeys", "GET"),
+        ("DELETE", "/healthz", "GET"),
+    ],
+)
+def test_a_method_that_a_route_has_not_is_told(served: Dashboard, method: str, path: str, allow: str) -> None:
+    answer = served.client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    assert set(answer.headers["allow"].split(", ")) == set(allow.split(", "))
+
+
 def test_asking_for_the_head_of_a_link_does_not_use_it_up(served: Dashboard) -> None:
     with begin(served) as connection:
         token = access.issue_login(connection, "Vera", now=LATER())
