@@ -6,7 +6,7 @@ tracking values above the start's, this has what is older. A record that was wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
@@ -21,9 +21,11 @@ from collector.odoo.cursor import Start
 from collector.odoo.source import Source
 from collector.odoo.store import Stored
 from milepost.db.engine import leader
-from milepost.errors import ConfigurationError, NotAllowed, NotFound
+from milepost.errors import ConfigurationError, Conflict, NotAllowed, NotFound
 
 _ORDER: Final = ("sale.order", "stock.picking", "account.move", "account.payment", "purchase.order")
+
+_TRIES: Final = 60
 
 
 class Pass(Struct, frozen=True):
@@ -77,6 +79,33 @@ class Backfill:
         """Whether nobody else reads this source's history meanwhile."""
         with leader(self._source.engine, f"milepost.odoo.backfill.{self._source.name}") as alone:
             yield alone
+
+    def run(
+        self, progress: Callable[[str, int, int], None], *, since: str | None = None, models: Sequence[str] = ()
+    ) -> int:
+        """Read all of it; `progress` is told (model, done, of how many). The number of events taken in.
+
+        Waits for a poller that is at a page. Raises Conflict when it doesn't end, or when another run goes on.
+        """
+        source, events = self._source, 0
+        source.reader.refresh(source.clock())
+        start = source.cursor(source.store.row(source.clock()).cursor, source.clock()).start
+        with self._waited():
+            for page in self.pages(start, since=since, models=models):
+                events += page.events
+                for model, at in page.progress.passes.items():
+                    progress(model, at.done, at.total)
+        return events
+
+    @contextmanager
+    def _waited(self) -> Iterator[None]:
+        for _ in range(_TRIES):
+            with self.alone() as alone:
+                if alone:
+                    yield
+                    return
+            self._source.pause(1.0)
+        raise Conflict(f'another process reads the history of "{self._source.name}"')
 
     def due(self, now: datetime) -> bool:
         """Whether history may be read at this hour."""

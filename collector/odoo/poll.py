@@ -14,6 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from msgspec.structs import replace
 
+from collector.masking import Masks
 from collector.odoo import cursor as at
 from collector.odoo import mapping
 from collector.odoo.backfill import Backfill
@@ -56,10 +57,14 @@ class Poller:
     """Polls one Odoo. Keep it between polls: it remembers the connection and what Odoo said of its models."""
 
     def __init__(
-        self, engine: sa.Engine, options: settings.Odoo, clock: Clock, pause: Callable[[float], None] | None = None
+        self,
+        engine: sa.Engine,
+        options: settings.Odoo,
+        clock: Clock,
+        masks: Callable[[], Masks | None] = lambda: None,
     ) -> None:
-        """Raises ConfigurationError when the settings can't be used."""
-        self._source = Source(engine, options, clock, *([pause] if pause else []))
+        """`masks`: what is not to be kept. Raises ConfigurationError when the settings can't be used."""
+        self._source = Source(engine, options, clock, masks)
         self._backfill = Backfill(self._source)
         self._watch = Watch(self._source)
         self._options = options

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector import ingest
+from collector.masking import Masks
 from collector.odoo import cursor as at
 from collector.odoo import mapping
 from collector.odoo.client import Client, Row
@@ -42,12 +43,18 @@ class Source:
         engine: sa.Engine,
         options: settings.Odoo,
         clock: Clock,
+        masks: Callable[[], Masks | None] = lambda: None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`pause` waits so many seconds. Raises ConfigurationError when the settings can't be used."""
+        """`masks`: what is not to be kept. `pause` waits so many seconds.
+
+        Raises ConfigurationError when the settings can't be used.
+        """
         self.engine = engine
         self.options = options
         self.clock = clock
+        self.pause = pause
+        self._masks = masks
         self.name = options.odoo_source
         self.client = Client(options, clock, pause)
         self.reader = Reader(self.client, options.odoo_page)
@@ -70,7 +77,8 @@ class Source:
 
     def batch(self, part: Part, after: Stored, events: Iterable[mapping.Event], told: Told, now: datetime) -> Batch:
         """Events, judged like those of any sender."""
-        judged = ingest.validate(mapping.encode(events), received_us=to_us(now), sender=self._sender)
+        bodies = mapping.encode(events)
+        judged = ingest.validate(bodies, received_us=to_us(now), sender=self._sender, masks=self._masks())
         refusals = [
             quarantine.Refusal(now, self.name, item.kind, item.error, item.id, item.body, "odoo poller")
             for item in judged.rejected

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.odoo import store as store_module
 from collector.odoo.poll import Poller, PollResult
 from milepost import settings
 from milepost.clock import utc_now
 from milepost.db.tables import event_log, pollers
 from milepost.errors import ConfigurationError
+from milepost.inbox import log
 from milepost.inbox.log import decode_batch
 from tests.integration.fake_odoo import PASSWORD, FakeOdoo, serving
 
@@ -220,7 +220,7 @@ def test_a_crash_in_the_middle_loses_and_doubles_nothing(
     """The process dies while it stores its n-th batch; the next one goes on from the stored cursor."""
     for number in range(7):
         confirmed(world.odoo, f"S{number:05}")
-    append, calls = store_module.log.append, iter(range(1, 1000))
+    append, calls = log.append, iter(range(1, 1000))
 
     def dying(connection: sa.Connection, entries: Any) -> None:
         append(connection, entries)
@@ -228,7 +228,7 @@ def test_a_crash_in_the_middle_loses_and_doubles_nothing(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module.log, "append", dying)
+        patch.setattr(log, "append", dying)
         with suppress(KeyboardInterrupt):
             world.poller().step()
     for _ in range(3):
