@@ -51,7 +51,8 @@ class Made:
             return "; ".join(self.faults[:5])
         if self.events or self.ignored is not None:
             return None
-        return "the mapping makes no event of this payload: " + ("; ".join(self.left_out[:5]) or "nothing applies")
+        more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
+        return f"the mapping makes no event of this payload: {''.join(self.left_out[:1]) or 'nothing applies'}{more}"
 
 
 class Mapping:
@@ -123,7 +124,7 @@ class _Run:
     def _all(self) -> None:
         for index, ignore in enumerate(self._mapping.spec.ignore):
             try:
-                applies = self._applies(f"ignore[{index}].when", ignore.when)
+                applies = self._objection(f"ignore[{index}].when", ignore.when) is None
             except InvalidEvent as error:  # told, and the payload is looked at
                 self.made.faults.append(str(error))
                 continue
@@ -166,8 +167,8 @@ class _Run:
         yield from enumerate(items)
 
     def _event(self, where: str, rule: EventRule, suffix: str, number: int | None) -> dict[str, Any] | None:
-        if rule.when is not None and not self._applies(f"{where}.when", rule.when):
-            self.made.left_out.append(f"{where}.when: not true")
+        if rule.when is not None and (objection := self._objection(f"{where}.when", rule.when)) is not None:
+            self.made.left_out.append(objection)
             return None
         moment = None
         if rule.time is not None:
@@ -284,10 +285,15 @@ class _Run:
     def _moments(self) -> Moments:
         return self._mapping.moments
 
-    def _applies(self, place: str, condition: Condition) -> bool:
+    def _objection(self, place: str, condition: Condition) -> str | None:
+        """Why a condition is not true; None when it is."""
         if isinstance(condition, str):
-            return is_true(self._value(place, condition))
-        return all(_shown(self._value(place, text)) in values for text, values in condition.items())
+            return None if is_true(self._value(place, condition)) else f"{place}: not true"
+        for text, values in condition.items():
+            found = _shown(self._value(place, text))
+            if found not in values:
+                return f'{place}: {text} is "{found[:100]}"'
+        return None
 
     def _plain(self, place: str, text: str) -> str | None:
         return self._text(place, self._value(place, text))
