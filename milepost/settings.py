@@ -33,10 +33,12 @@ class Web(Struct, frozen=True):
     """The HTTP side: collector, read API and pages.
 
     `trusted_proxies`: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas.
+    `otlp_port`: where OpenTelemetry's exporters send unless they are told otherwise; 0 for nowhere.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
+    otlp_port: Annotated[int, Meta(ge=0, le=65535)] = 4318
     public_url: str = ""
     secret: str = ""
     session_hours: Count = 12
