@@ -36,7 +36,7 @@ ENV PATH=/opt/milepost/bin:$PATH \
 VOLUME /var/lib/milepost
 WORKDIR /var/lib/milepost
 USER milepost
-EXPOSE 8080
+EXPOSE 8080 4318
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['MILEPOST_PORT'] + '/healthz', timeout=4)"]
 ENTRYPOINT ["milepost"]

@@ -124,7 +124,12 @@ def _cpu(watched: Sequence[tuple[str, int]], url: str) -> dict[str, float]:
 @contextmanager
 def _process(name: str, url: str, folder: Path) -> Iterator[tuple[str, int]]:
     """One process of `milepost run`; its output goes to a file."""
-    own = {"MILEPOST_DATABASE_URL": url, "MILEPOST_PORT": str(PORT), "MILEPOST_DATA_DIR": str(folder / "data")}
+    own = {
+        "MILEPOST_DATABASE_URL": url,
+        "MILEPOST_PORT": str(PORT),
+        "MILEPOST_OTLP_PORT": "0",
+        "MILEPOST_DATA_DIR": str(folder / "data"),
+    }
     with (folder / f"{name}.log").open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "milepost", "run", name], env=os.environ | own, stdout=output, stderr=output

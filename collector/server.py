@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from collector.problems import PROBLEM, problem
@@ -82,7 +83,22 @@ class Protocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
 
-def server_config(app: FastAPI, *, host: str, port: int, **options: Any) -> uvicorn.Config:
+class Narrowed:
+    """An app that answers on one of its ports to nothing but a few paths."""
+
+    def __init__(self, app: ASGIApp, port: int, paths: Collection[str]) -> None:
+        self._app = app
+        self._port = port
+        self._paths = frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["server"][1] == self._port and scope["path"] not in self._paths:
+            await problem(404, f"port {self._port} is for OpenTelemetry alone").send(send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def server_config(app: ASGIApp, *, host: str, port: int, **options: Any) -> uvicorn.Config:
     """uvicorn's configuration for an app that contains the collector. `options` go over it."""
     return uvicorn.Config(
         app,

@@ -79,6 +79,7 @@ def _service(settings: Settings, output: TextIO, stop: Stop, environment: Mappin
         **{name: value for name, value in os.environ.items() if name not in FOREIGN},
         "MILEPOST_DATA_DIR": str(settings.data_dir),
         "MILEPOST_PORT": str(settings.web.port),
+        "MILEPOST_OTLP_PORT": "0",
         **environment,
     }
     command = [sys.executable, "-m", "milepost", "run", "--supervised"]

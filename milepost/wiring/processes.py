@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final, Literal, get_args
 
 from milepost.errors import Unavailable
@@ -51,11 +52,12 @@ def _run_web(name: Name, settings: Settings, stop: Stop, descriptor: int | None,
     factory = {"web": web.web_app, "collector": web.collector_app, "dashboards": web.dashboards_app}[name]
     settings = settings if name == "collector" else with_secret(settings)
     listening = socket.socket(fileno=descriptor) if descriptor is not None else web.listen(settings)
-    with listening, opened(settings, name) as resources:
+    otlp = web.listen_otlp(settings) if name != "dashboards" else None
+    with listening, otlp or nullcontext(), opened(settings, name) as resources:
         options = {"timeout_graceful_shutdown": GRACE} if supervised else {}
         # answers from the start, with 503 until the database is there
         with Pulse(resources.engine, name, resources.clock).by_itself(stop, resources.prepare):
-            web.serve(factory(resources), settings, listening, **options)
+            web.serve(factory(resources), settings, listening, otlp, **options)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from typing import Any
+import time
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from collector.app import make_app
 from collector.health import Health
 from collector.ingest import Limits
 from collector.metrics import Metrics
 from collector.replay import Replayer
-from collector.server import server_config
+from collector.server import Narrowed, server_config
 from collector.store import DatabaseStore
+from collector.ways.otlp import KINDS
 from milepost.db.engine import libpq_url
 from milepost.errors import ConfigurationError
 from milepost.settings import Settings
 from milepost.wiring.resources import Resources
+
+_OTLP_WAIT: Final = 2.0
+"""Seconds to wait for OTLP's port before going on without it."""
+
+_log = logging.getLogger(__name__)
 
 
 def web_app(resources: Resources) -> FastAPI:
@@ -76,26 +85,59 @@ def replayer(resources: Resources) -> Replayer:
 def listen(settings: Settings) -> socket.socket:
     """The web's listening socket. Raises ConfigurationError when the address can't be had."""
     web = settings.web
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        return _bound(web.host, web.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"can't listen on {web.host}:{web.port}: {error.strerror} (MILEPOST_HOST, MILEPOST_PORT)"
+        ) from error
+
+
+def listen_otlp(settings: Settings) -> socket.socket | None:
+    """The socket of OTLP's own port; None when there is to be none, or it is taken: the other port takes OTLP too.
+
+    Whoever held it may be about to end: after a kill -9 it is a process of Milepost's own.
+    """
+    web, deadline = settings.web, time.monotonic() + _OTLP_WAIT
+    while web.otlp_port:
+        try:
+            return _bound(web.host, web.otlp_port)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                _log.warning(
+                    "can't listen on %s:%s for OpenTelemetry: %s (MILEPOST_OTLP_PORT); port %s takes it as well",
+                    web.host, web.otlp_port, error.strerror, web.port,
+                )  # fmt: skip
+                return None
+        time.sleep(0.1)
+    return None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
         listening.listen(2048)
-    except OSError as error:
+    except OSError:
         listening.close()
-        raise ConfigurationError(
-            f"can't listen on {web.host}:{web.port}: {error.strerror} (MILEPOST_HOST, MILEPOST_PORT)"
-        ) from error
+        raise
     return listening
 
 
-def serve(app: FastAPI, settings: Settings, listening: socket.socket, **options: Any) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve(
+    app: ASGIApp, settings: Settings, listening: socket.socket, otlp: socket.socket | None, **options: Any
+) -> None:
+    """Serve until SIGTERM or SIGINT. `otlp`: where nothing but OpenTelemetry's paths is answered."""
     web = settings.web
+    sockets = [listening]
+    if otlp is not None:
+        app = Narrowed(app, otlp.getsockname()[1], [kind.path for kind in KINDS])
+        sockets.append(otlp)
     if web.trusted_proxies:
         options |= {"proxy_headers": True, "forwarded_allow_ips": web.trusted_proxies}
     config = server_config(app, host=web.host, port=web.port, **options)
-    uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=sockets)

@@ -45,7 +45,7 @@ class Reader:
         self.place = place
         plain = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**plain, "MILEPOST_PORT": str(self.port), "PATH": binaries}
+        self.environment = {**plain, "MILEPOST_PORT": str(self.port), "MILEPOST_OTLP_PORT": "0", "PATH": binaries}
 
     def script(self, block: Block) -> str:
         text = block.text.replace(":8080", f":{self.port}").replace("9000", str(self.hook))

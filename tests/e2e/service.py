@@ -34,7 +34,11 @@ class Service:
         self.log = folder / "log"
         self.server = EmbeddedPostgres(folder / "data" / "postgres")
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
-        own = {"MILEPOST_DATA_DIR": str(folder / "data"), "MILEPOST_PORT": str(self.port)}
+        own = {
+            "MILEPOST_DATA_DIR": str(folder / "data"),
+            "MILEPOST_PORT": str(self.port),
+            "MILEPOST_OTLP_PORT": "0",
+        }
         self._environment = {**ours, **own, **settings}
 
     def start(self) -> None:

@@ -37,6 +37,7 @@ def environment(service: dict[str, Any], database: str, folder: Path) -> dict[st
         "MILEPOST_DATA_DIR": str(folder),
         "MILEPOST_HOST": "127.0.0.1",
         "MILEPOST_PORT": str(port),
+        "MILEPOST_OTLP_PORT": "0",
     }
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {**inherited, **given, **here}

@@ -52,7 +52,12 @@ class Service:
         self.log = folder / "log"
         self.out = folder / "out"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
-        self.environment = ours | {"MILEPOST_DATA_DIR": str(self.data), "MILEPOST_PORT": str(self.port)}
+        self.otlp_port = free_port()
+        self.environment = ours | {
+            "MILEPOST_DATA_DIR": str(self.data),
+            "MILEPOST_PORT": str(self.port),
+            "MILEPOST_OTLP_PORT": str(self.otlp_port),
+        }
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         self.start()
         eventually(self.ready)
@@ -111,6 +116,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         running.process.wait(30)
         sys.stdout.write(running.log.read_text()[-8000:])  # shown where a test fails
         assert not EmbeddedPostgres(running.data / "postgres").running()
+
+
+def test_the_port_of_opentelemetry_takes_nothing_else(service: Service) -> None:
+    address, sends = f"http://127.0.0.1:{service.otlp_port}", service.key()
+    assert service.http.post(f"{address}/v1/traces", json={}, headers=sends).json() == {}
+    assert service.http.post("/v1/traces", json={}, headers=sends).json() == {}
+    for path in ("/", "/v1/events", "/metrics", "/readyz"):
+        assert service.http.get(f"{address}{path}", headers=sends).status_code == 404
 
 
 def test_an_event_becomes_a_journey_and_kills_are_survived(service: Service) -> None:
