@@ -11,6 +11,7 @@ NATS_PORT=${MILEPOST_SERVICES_NATS_PORT:-14222}
 PG_BIN=/usr/lib/postgresql/17/bin
 PG_DATA=/var/lib/postgresql/milepost
 ODOO_DB=odoo19
+ODOO_ADDONS=/opt/milepost-addons
 
 say() { echo "services: $*" >&2; }
 

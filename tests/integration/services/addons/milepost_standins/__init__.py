@@ -1,0 +1,1 @@
+from . import models  # noqa: F401, TID252 - Odoo's way
