@@ -27,6 +27,8 @@ class Database(Struct, frozen=True):
     data_dir: str = ".milepost"
     retention_days: Count = 400
     identity_days: Count = 30
+    quarantine_days: Count = 90
+    quarantine_events: Count = 1_000_000
 
 
 class Web(Struct, frozen=True):
@@ -47,7 +49,10 @@ class Web(Struct, frozen=True):
 
 
 class Ingest(Struct, frozen=True):
-    """Limits of the collector."""
+    """Limits of the collector.
+
+    `spool_dir`: empty for `spool` in the data directory. `spool_bytes`: 0 for no spool.
+    """
 
     max_body_bytes: Count = 16 * 1024 * 1024
     max_event_bytes: Count = 256 * 1024
@@ -55,6 +60,9 @@ class Ingest(Struct, frozen=True):
     queue_events: Count = 50_000
     commit_events: Count = 5_000
     rate_per_key: Count = 200_000
+    spool_dir: str = ""
+    spool_bytes: Annotated[int, Meta(ge=0)] = 1024 * 1024 * 1024
+    max_connections: Count = 2_000
     privacy_key: str = ""
 
 
@@ -122,6 +130,12 @@ class Settings(Struct, frozen=True):
     @property
     def data_dir(self) -> Path:
         return Path(self.database.data_dir)
+
+    @property
+    def spool_dir(self) -> Path | None:
+        """Where collectors keep their spools, if they do."""
+        folder = Path(self.ingest.spool_dir) if self.ingest.spool_dir else self.data_dir / "spool"
+        return folder if self.ingest.spool_bytes else None
 
     @property
     def public_url(self) -> str:

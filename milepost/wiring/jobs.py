@@ -20,6 +20,7 @@ from milepost.clock import utc_now
 from milepost.db import timescale
 from milepost.errors import MilepostError, Unavailable
 from milepost.inbox import identities, watermark
+from milepost.inbox.quarantine import room
 from milepost.wiring.loops import Trouble
 from milepost.wiring.resources import Resources
 
@@ -134,6 +135,12 @@ def _keeping(resources: Resources) -> list[Job]:
         if dropped:
             _log.info("retention: dropped %d partitions", dropped)
 
+    def quarantined() -> None:
+        now = clock()
+        before = now - timedelta(days=limits.quarantine_days)
+        _until_idle(partial(_in_transaction, engine, partial(room.drop_closed, before=before)))
+        _until_idle(partial(_in_transaction, engine, partial(room.thin, most=limits.quarantine_events, now=now)))
+
     def leftovers() -> None:
         from correlator.rebuild import clear_up
 
@@ -145,7 +152,13 @@ def _keeping(resources: Resources) -> list[Job]:
         Job("identities", HOURLY, roll_over, first=SOON),
         Job("partitions", HOURLY, partitions),
         Job("retention", DAILY, retention, first=3 * SOON),
+        Job("quarantine", HOURLY, quarantined, first=2 * SOON),
     ]
+
+
+def _in_transaction(engine: sa.Engine, step: Callable[[sa.Connection], int]) -> bool:
+    with engine.begin() as connection:
+        return bool(step(connection))
 
 
 def _until_idle(step: Callable[[], bool]) -> None:

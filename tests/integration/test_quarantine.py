@@ -20,7 +20,7 @@ from milepost.db import tables as t
 from milepost.decisions import access
 from milepost.errors import Conflict, InvalidEvent, NotFound, Permanent, TooLarge
 from milepost.inbox import identities, log, quarantine
-from milepost.inbox.quarantine import Kind, Refusal, mend
+from milepost.inbox.quarantine import Kind, Refusal, mend, room
 from milepost.inbox.quarantine.mend import Wanted
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -345,3 +345,45 @@ def test_identities_are_looked_up_without_being_claimed(desk: Desk) -> None:
         assert identities.look_up(connection, [b"x" * 16]) == {}
         assert identities.claim(connection, {b"x" * 16: 7}).new
         assert identities.look_up(connection, [b"x" * 16, b"y" * 16]) == {b"x" * 16: 7}
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_closed_goes_after_a_time_and_what_is_open_never(desk: Desk) -> None:
+    numbers = desk.put(*(body(number) for number in range(4)))
+    desk.edit(numbers[0], b"{}")
+    desk.discard(Wanted(ids=numbers[:2]))
+    one(desk, numbers[2])
+    with desk.engine.begin() as connection:
+        assert room.drop_closed(connection, NOW) == 0
+        assert room.drop_closed(connection, NOW + timedelta(seconds=1)) == 3
+        assert connection.scalar(sa.select(sa.func.count()).select_from(t.quarantine_revisions)) == 0
+    assert desk.groups() == [("malformed", "no", 1, 0, 0)]
+    desk.discard(Wanted(ids=numbers[3:]))
+    with desk.engine.begin() as connection:
+        assert room.drop_closed(connection, NOW + timedelta(days=1)) == 1
+    assert desk.groups() == []
+
+
+def test_a_full_quarantine_thins_what_its_senders_were_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "KEPT_EACH", 5)
+    monkeypatch.setattr(room, "STEP", 8)
+    told = desk.put(*(b"%d" % number for number in range(30)))
+    desk.put(*(b"%d" % number for number in range(10)), kind="forbidden")
+    desk.put(*(b"%d" % number for number in range(20)), kind="mapping", way="hook:shop")
+    desk.put(*(b"%d" % number for number in range(20)), reason="edi", way="edi:partner")
+    taken = []
+    with desk.engine.begin() as connection:
+        while step := room.thin(connection, 50, NOW):
+            taken.append(step)
+    assert sum(taken) == 30
+    assert max(taken) <= 8
+    kept = {(kind, rule): number for kind, rule, number, _, _ in desk.groups()}
+    assert kept == {("malformed", "no"): 5, ("forbidden", "no"): 5, ("mapping", "no"): 20, ("malformed", "edi"): 20}
+    g = t.quarantine_groups.c
+    with desk.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.sum(g.thinned))) == 30
+        left = connection.scalars(sa.select(t.quarantine.c.quarantine_id)).all()
+    assert set(told) & set(left) == set(told[-5:])
+    assert desk.audited()[0][:2] == ("quarantine.thinned", "group 1")
