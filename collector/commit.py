@@ -1,123 +1,166 @@
-"""Group commit: one writer, one connection, everything that waits in one transaction.
+"""Group commit: one writer, one connection, everything that waits in one transaction; into the spool while the database
+is away.
 
-`Writer.submit` promises: when the awaitable it returns comes back without an error, the events are on stable storage.
-When it raises, they may or may not be (a COMMIT whose answer was lost); the sender repeats, and identities remove the
-copy.
+`Writer.submit` promises: when the awaitable it returns comes back without an error, the events are on stable storage,
+the database's or the spool's. When it raises, they may or may not be; the sender repeats, and identities remove the
+copy. A COMMIT whose answer was lost goes to the spool too, for the same reason without harm.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
-import psycopg
+import msgspec
 from psycopg import AsyncConnection
 
+from collector.drain import Drain
+from collector.link import FIRST_PAUSE, WRITE_SECONDS, away, connect, expected, in_the_data, pause
 from collector.metrics import Metrics
+from collector.spool import Record, Spool
+from milepost.clock import Clock, to_us, utc_now
 from milepost.contract import Entry
 from milepost.db.engine import libpq_url
-from milepost.errors import Overloaded, Transient, Unavailable
+from milepost.errors import MilepostError, Overloaded, Transient, Unavailable
 from milepost.inbox import log, quarantine
 from milepost.inbox.quarantine import Refusal
 
-WRITE_SECONDS: Final = 10
-"""A commit that takes longer counts as failed."""
-_CONNECT_SECONDS: Final = 5
 _IDLE_SECONDS: Final = 15
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
+_FAREWELL_SECONDS: Final = 3
 _GROUP_BYTES: Final = 32 * 1024 * 1024
-_SESSION: Final = (
-    "SET synchronous_commit = on",  # whatever the server's default: an answer of 202 is a promise
-    f"SET statement_timeout = '{WRITE_SECONDS}s'",
-    f"SET lock_timeout = '{WRITE_SECONDS}s'",
-)
+_QUEUE_BYTES: Final = 4 * _GROUP_BYTES
 
+_encoder: Final = msgspec.msgpack.Encoder()
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """What one request wants written."""
+    """What one request wants written. `oldest_us`: its receive time; None without events."""
 
     entries: Sequence[Entry]
     refusals: Sequence[Refusal]
     size: int
     weight: int
+    oldest_us: int | None
     done: asyncio.Future[None]
 
 
 class Writer:
-    """The bounded queue and the task that empties it (`run`). One per process; not thread-safe."""
+    """The bounded queue and the task that empties it (`run`). One per process; not thread-safe.
 
-    def __init__(self, database_url: str, metrics: Metrics, *, queue_events: int, commit_events: int) -> None:
+    Without a `spool` nothing is taken while the database is away. The spool is opened and closed by `run`'s caller.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        metrics: Metrics,
+        *,
+        queue_events: int,
+        commit_events: int,
+        clock: Clock = utc_now,
+        spool: Spool | None = None,
+    ) -> None:
         self._conninfo = libpq_url(database_url)
         self._metrics = metrics
         self._queue_events = queue_events
         self._commit_events = commit_events
+        self._clock = clock
+        self._spool = spool
+        self._drain: Drain | None = None
         self._pending: deque[_Work] = deque()
+        self._in_hand: Sequence[_Work] = ()
         self._waiting = 0
+        self._weight = 0
         self._wake = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._stop = asyncio.Event()
         self._connection: AsyncConnection[Any] | None = None
-        self._closing = False
         metrics.queue_events.set_function(lambda: self._waiting)
         metrics.database_up.set_function(lambda: self._connection is not None)
+        if spool is not None:
+            metrics.spool_bytes.set_function(lambda: spool.size)
+            metrics.spool_events.set_function(lambda: spool.events)
+
+    @property
+    def away(self) -> bool:
+        """Whether there is no connection to write through."""
+        return self._connection is None
+
+    @property
+    def spool(self) -> Spool | None:
+        return self._spool
 
     def check_ready(self) -> None:
-        """Raises Unavailable while there is no connection to write through."""
+        """Raises Transient while nothing can be taken."""
         if self._connection is None:
-            raise _away()
+            if self._spool is None or self._drain is None or not self._drain.reported:
+                raise away()
+            if self._spool.full:
+                raise Overloaded("the database is away and the spool is full", retry_after=10)
+
+    def check_room(self) -> None:
+        """Raises Transient while nothing more can be taken: told before a request's body is read."""
+        self.check_ready()
+        if self._waiting >= self._queue_events or self._weight >= _QUEUE_BYTES:
+            raise Overloaded("too many events wait for their commit", retry_after=1)
 
     def submit(self, entries: Sequence[Entry], refusals: Sequence[Refusal]) -> asyncio.Future[None]:
         """Queue one request's events, to be written together.
 
-        Raises Overloaded when the queue is full, Unavailable while the database is away; so does the future.
+        Raises Overloaded when the queue is full, Unavailable when there is nowhere to write to; so does the future.
         """
         self.check_ready()
         size = len(entries) + len(refusals)
-        # an empty queue takes whatever one request may carry
-        if self._pending and self._waiting + size > self._queue_events:
-            raise Overloaded("too many events wait for their commit", retry_after=1)
         weight = sum(len(entry.body) for entry in entries) + sum(len(refusal.body) for refusal in refusals)
-        work = _Work(entries, refusals, size, weight, asyncio.get_running_loop().create_future())
+        # an empty queue takes whatever one request may carry
+        if self._pending and (self._waiting + size > self._queue_events or self._weight + weight > _QUEUE_BYTES):
+            raise Overloaded("too many events wait for their commit", retry_after=1)
+        oldest_us = entries[0].received_us if entries else None
+        work = _Work(entries, refusals, size, weight, oldest_us, asyncio.get_running_loop().create_future())
         self._pending.append(work)
         self._waiting += size
+        self._weight += weight
         self._wake.set()
         return work.done
 
     async def run(self) -> None:
         """Write until `close` was called and nothing waits any more. Nobody is left waiting, however it ends."""
-        pause = _FIRST_PAUSE
+        self._disk = ThreadPoolExecutor(2, "spool")
+        tasks = [asyncio.create_task(self._keep_linked(), name="link")]
+        if self._spool is not None:
+            self._drain = Drain(self._conninfo, self._spool, self._metrics, self._disk, self._vouched_us)
+            tasks.append(asyncio.create_task(self._drain.run(self._stop), name="drain"))
+        self._lost.set()
         try:
-            while not self._closing or self._pending:
-                try:
-                    await self._open()
-                    pause = _FIRST_PAUSE
-                    await self._serve()
-                except Exception as error:  # noqa: BLE001 the writer's outermost loop: a bug must not end it
-                    await self._lose(error)
-                    await self._rest(pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
+            while not self._stop.is_set() or self._pending:
+                await self._turn()
         finally:
+            self._stop.set()
+            await _end(tasks)
             await self._give_up()
+            self._disk.shutdown(wait=True)
 
     def close(self) -> None:
         """Let `run` end once the queue is empty."""
-        self._closing = True
+        self._stop.set()
         self._wake.set()
 
-    async def _serve(self) -> None:
-        while not self._closing or self._pending:
+    async def _turn(self) -> None:
+        try:
             if self._pending:
                 await self._write(self._take())
-            elif not await self._woken():
-                await self._ping()
+            elif not await self._woken() and self._connection is not None:
+                await self._ping(self._connection)
+        except Exception as error:  # noqa: BLE001 the writer's outermost loop: a bug must not end it
+            await self._lose(error)
 
     async def _woken(self) -> bool:
         """Wait for work. False when there was none for a while."""
@@ -141,85 +184,162 @@ class Writer:
             events += work.size
             weight += work.weight
         self._waiting -= events
+        self._weight -= weight
         return group
 
     async def _write(self, group: Sequence[_Work]) -> None:
+        """To the database, else to the spool, else to nobody."""
+        self._in_hand = group
+        failed: MilepostError = Unavailable("shutting down", retry_after=1)
+        try:
+            if self._connection is None or not await self._commit_in_time(self._connection, group):
+                await self._put_aside(group)
+        except Transient as error:
+            failed = error
+        except Exception:
+            failed = away()
+            raise
+        finally:
+            self._in_hand = ()
+            _settle(group, failed)
+
+    async def _commit_in_time(self, connection: AsyncConnection[Any], group: Sequence[_Work]) -> bool:
+        """Whether they are committed. False: not, or nobody knows. Raises what lies in the events."""
         started = perf_counter()
         try:
             async with asyncio.timeout(WRITE_SECONDS):
-                events = await self._commit(group)
-        except BaseException as error:
+                events = await _commit(connection, group)
+        except Exception as error:
             self._metrics.failed_commits.inc()
-            _fail(group, _away() if isinstance(error, Exception) else Unavailable("shutting down", retry_after=1))
-            raise
+            if in_the_data(error):
+                raise
+            await self._lose(error)
+            return False
         for work in group:
             if not work.done.done():
                 work.done.set_result(None)
         self._metrics.commit_seconds.observe(perf_counter() - started)
         self._metrics.commit_events.observe(events)
+        return True
 
-    async def _commit(self, group: Sequence[_Work]) -> int:
-        assert self._connection is not None, "_open comes first"
-        entries = [entry for work in group for entry in work.entries]
-        refusals = [refusal for work in group for refusal in work.refusals]
-        async with self._connection.cursor() as cursor:
-            if entries:
-                await cursor.execute(log.APPEND_SQL, log.row(entries))
-            for statement, rows in quarantine.statements(refusals):
-                await cursor.executemany(statement, rows)
-        await self._connection.commit()
-        return len(entries) + len(refusals)
+    async def _put_aside(self, group: Sequence[_Work]) -> None:
+        """Into the spool. Raises Transient when it can't be."""
+        self.check_ready()
+        assert self._spool is not None, "check_ready says so"
+        append, records = self._spool.append, _records(group)
+        await asyncio.get_running_loop().run_in_executor(self._disk, append, records)
+        self._metrics.spooled.inc(sum(record.events for record in records))
+        for work in group:
+            if not work.done.done():
+                work.done.set_result(None)
 
-    async def _ping(self) -> None:
-        """A connection that died in silence is found before the next sender finds it."""
-        assert self._connection is not None, "_open comes first"
-        async with asyncio.timeout(WRITE_SECONDS):
-            await self._connection.execute("SELECT 1")
-            await self._connection.rollback()
+    def _vouched_us(self) -> int:
+        """Up to when all that was received is committed or in the spool, in microseconds since 1970."""
+        first = next((work.oldest_us for work in (*self._in_hand, *self._pending) if work.oldest_us is not None), None)
+        return to_us(self._clock()) if first is None else first
 
-    async def _open(self) -> None:
-        if self._connection is not None:
-            return
-        async with asyncio.timeout(2 * _CONNECT_SECONDS):
-            connection = await AsyncConnection.connect(
-                self._conninfo,
-                connect_timeout=_CONNECT_SECONDS,
-                application_name="milepost collector",
-                tcp_user_timeout=WRITE_SECONDS * 1000,
-            )
+    # --- the connection -----------------------------------------------------------------------------------------------
+
+    async def _keep_linked(self) -> None:
+        """Connect whenever the connection was lost. After an outage one group of the spool goes first, as a proof."""
+        wait = FIRST_PAUSE
+        while True:
+            await self._lost.wait()
             try:
-                for statement in _SESSION:
-                    await connection.execute(statement)
-                await connection.commit()
-            except BaseException:
-                await connection.close()
-                raise
-        self._connection = connection
-        _log.info("connected to the database")
+                connection = await connect(self._conninfo)
+                try:
+                    if self._drain is not None:
+                        await self._drain.prove(connection)
+                except BaseException:
+                    await connection.close()
+                    raise
+            except Exception as error:  # noqa: BLE001 a task's outermost loop: a bug must not end it
+                _log.log(_level(wait), "the database is away: %s", _said(error), exc_info=_bug(error))
+                wait = await pause(wait)
+            else:
+                self._connection, wait = connection, FIRST_PAUSE
+                self._lost.clear()
+                _log.info("connected to the database")
+
+    async def _ping(self, connection: AsyncConnection[Any]) -> None:
+        """A connection that died in silence is found before the next sender finds it."""
+        async with asyncio.timeout(WRITE_SECONDS):
+            await connection.execute("SELECT 1")
+            await connection.rollback()
 
     async def _lose(self, error: Exception) -> None:
-        """Give the connection up, and let nobody wait for it."""
-        known = isinstance(error, (psycopg.Error, OSError, TimeoutError, Transient))
-        _log.warning("the database is away: %s", str(error) or type(error).__name__, exc_info=None if known else error)
-        await self._give_up()
-
-    async def _give_up(self) -> None:
+        """Give the connection up. Who waits goes to the spool; without one, nobody waits any longer."""
+        _log.warning("the database is away: %s", _said(error), exc_info=_bug(error))
         connection, self._connection = self._connection, None
-        waiting, self._pending, self._waiting = list(self._pending), deque(), 0
-        _fail(waiting, _away())
+        self._lost.set()
+        if self._spool is None:
+            self._refuse_all()
         if connection is not None:
             await connection.close()
 
-    async def _rest(self, pause: float) -> None:
-        if not self._closing:
-            await asyncio.sleep(pause * random.uniform(0.5, 1))
+    async def _give_up(self) -> None:
+        connection, self._connection = self._connection, None
+        self._refuse_all()
+        if connection is not None:
+            await connection.close()
+
+    def _refuse_all(self) -> None:
+        waiting, self._pending = list(self._pending), deque()
+        self._waiting = self._weight = 0
+        _settle(waiting, away())
 
 
-def _away() -> Unavailable:
-    return Unavailable("the database does not answer; send the same events again", retry_after=2)
+async def _commit(connection: AsyncConnection[Any], group: Sequence[_Work]) -> int:
+    entries = [entry for work in group for entry in work.entries]
+    refusals = [refusal for work in group for refusal in work.refusals]
+    async with connection.cursor() as cursor:
+        if entries:
+            await cursor.execute(log.APPEND_SQL, log.row(entries))
+        for statement, rows in quarantine.statements(refusals):
+            await cursor.executemany(statement, rows)
+    await connection.commit()
+    return len(entries) + len(refusals)
 
 
-def _fail(group: Sequence[_Work], error: Exception) -> None:
+def _records(group: Sequence[_Work]) -> list[Record]:
+    records = []
+    entries = [entry for work in group for entry in work.entries]
+    if entries:
+        oldest, events, payload = log.row(entries)
+        records.append(Record(b"E", events, to_us(oldest), payload))
+    refusals = [refusal for work in group for refusal in work.refusals]
+    if refusals:
+        oldest = min(refusal.received_at for refusal in refusals)
+        records.append(Record(b"R", len(refusals), to_us(oldest), _encoder.encode(refusals)))
+    return records
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Let tasks end by themselves for a moment, then cancel them."""
+    link, *others = tasks
+    link.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_FAREWELL_SECONDS)
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _settle(group: Sequence[_Work], error: Exception) -> None:
+    """Who has no answer yet gets this one."""
     for work in group:
         if not work.done.done():
             work.done.set_exception(error)
+
+
+def _level(wait: float) -> int:
+    """An outage is told once, then softly."""
+    return logging.WARNING if wait == FIRST_PAUSE else logging.DEBUG
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _bug(error: Exception) -> Exception | None:
+    return None if expected(error) else error

@@ -36,10 +36,13 @@ class Health:
         return _ok("alive")
 
     async def ready(self) -> Response:
-        """The database answers, has the right schema, and a collector's writer is connected to it; else 503."""
+        """Events are taken: the database answers, has the right schema, and the writer is connected; or, while the
+        database is away, there is room in the spool. Else 503."""
         try:
             if self._writer is not None:
                 self._writer.check_ready()
+                if self._writer.away:
+                    return self._taking("spooling")
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await asyncio.shield(self._question())
         except TimeoutError:
@@ -47,7 +50,16 @@ class Health:
             return response_of(from_error(late))
         except Transient as error:
             return response_of(from_error(error))
-        return _ok("ready")
+        return self._taking("ready")
+
+    def _taking(self, status: str) -> Response:
+        spool = self._writer.spool if self._writer is not None else None
+        if spool is None:
+            return _ok(status)
+        return _ok(
+            "draining" if spool and status == "ready" else status,
+            spool={"events": spool.events, "bytes": spool.size},
+        )
 
     async def metrics(self) -> Response:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -59,8 +71,8 @@ class Health:
         return self._asked
 
 
-def _ok(status: str) -> Response:
-    return Response(msgspec.json.encode({"status": status}), HTTPStatus.OK, media_type="application/json")
+def _ok(status: str, **more: object) -> Response:
+    return Response(msgspec.json.encode({"status": status, **more}), HTTPStatus.OK, media_type="application/json")
 
 
 def response_of(answer: Answer) -> Response:

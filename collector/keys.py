@@ -1,8 +1,9 @@
 """Who sends: API keys looked up in the background and remembered for a few seconds.
 
-A revoked key stops working once its entry is `ttl` seconds old. Unknown keys are remembered too, in bounded number,
-only so many of them are looked up at the same time, and after too many failures none: guessing keys costs the guesser,
-not the database. The ids of all keys are read now and then, so that a real one always comes through.
+A revoked key stops working once its entry is `ttl` seconds old; while the database is away, entries are believed on.
+Unknown keys are remembered too, in bounded number, only so many of them are looked up at the same time, and after too
+many failures none: guessing keys costs the guesser, not the database. The ids of all keys are read now and then, so
+that a real one always comes through.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,7 +23,10 @@ from milepost.auth import ApiKey
 from milepost.errors import NotAuthenticated, Overloaded, Transient
 from milepost.guard import Guard
 
+BELIEVED: Final = timedelta(hours=24)
+"""How long a key is still believed that can't be looked up: the longest outage that senders don't notice."""
 _MAX_ID: Final = 64
+_PATIENCE_SECONDS: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +48,17 @@ class KeyRing:
         remember: int = 10_000,
         strangers: int = 8,
         guard: Guard | None = None,
+        away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._guard = guard or Guard()
+        self._away = away
+        self._threads = ThreadPoolExecutor(4, "keys")  # look-ups that hang must not keep others from their threads
         self._ttl = ttl
         self._remember = remember
         self._strangers = strangers
         self._known: dict[str, _Known] = {}
-        self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._lookups: dict[str, asyncio.Future[ApiKey | None]] = {}
         self._used: dict[str, datetime] = {}
 
     async def authenticate(self, presented: str, now: datetime, client: str | None = None) -> ApiKey:
@@ -68,8 +77,7 @@ class KeyRing:
         key_id, secret = auth.split_key(presented)
         if len(key_id) > _MAX_ID or not (key_id.isascii() and key_id.isalnum()):
             raise NotAuthenticated(auth.REFUSED)
-        known = self._known.get(key_id)
-        key = known.key if known is not None and now < known.until else await self._look_up(key_id, now)
+        key = await self._find(key_id, now)
         # an unknown key takes the same work as a wrong secret
         matches = auth.verify_secret(secret, key.secret_hash if key is not None else auth.NO_SECRET)
         if key is None or not matches or not key.usable(now):
@@ -95,18 +103,33 @@ class KeyRing:
         except Transient as error:
             _log.info("the ids of keys are not known yet: %s", error)
 
+    async def _find(self, key_id: str, now: datetime) -> ApiKey | None:
+        """What is remembered while it is fresh, or while the database does not answer; else what is stored."""
+        known = self._known.get(key_id)
+        if known is not None and now < known.until:
+            return known.key
+        believed = known.key if known is not None and now < known.until + BELIEVED else None
+        if believed is None:
+            return await self._look_up(key_id, now)
+        if not self._away():
+            with suppress(Transient, TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    return await self._look_up(key_id, now)
+        return believed
+
     async def _look_up(self, key_id: str, now: datetime) -> ApiKey | None:
         """One look-up a key, whoever else waits for it."""
         task = self._lookups.get(key_id)
         if task is None:
             if key_id not in self._known and len(self._lookups) >= self._strangers:
                 raise Overloaded("too many unknown keys at once", retry_after=1)
-            task = self._lookups[key_id] = asyncio.create_task(asyncio.to_thread(self._store.find_key, key_id))
+            looking = asyncio.get_running_loop().run_in_executor(self._threads, self._store.find_key, key_id)
+            task = self._lookups[key_id] = asyncio.ensure_future(looking)
             task.add_done_callback(self._noter(key_id, now + self._ttl))
         return await asyncio.shield(task)
 
-    def _noter(self, key_id: str, until: datetime) -> Callable[[asyncio.Task[ApiKey | None]], None]:
-        def note(task: asyncio.Task[ApiKey | None]) -> None:
+    def _noter(self, key_id: str, until: datetime) -> Callable[[asyncio.Future[ApiKey | None]], None]:
+        def note(task: asyncio.Future[ApiKey | None]) -> None:
             self._lookups.pop(key_id, None)
             if not task.cancelled() and task.exception() is None:
                 self._known.pop(key_id, None)

@@ -28,10 +28,15 @@ class Metrics:
         self.commit_seconds = self._histogram("commit_seconds", "Writing one group, until COMMIT returned", _SECONDS)
         self.commit_events = self._histogram("commit_events", "Events in one commit", _EVENTS)
         self.request_events = self._histogram("request_events", "Events in one request", _EVENTS)
-        self.failed_commits = self._counter("failed_commits", "Groups that were answered with 503")
+        self.failed_commits = self._counter("failed_commits", "Groups that the database did not take")
         self.queue_events = self._gauge("queue_events", "Events that wait for their commit")
         self.held_bytes = self._gauge("held_bytes", "Bytes of request bodies in memory")
         self.database_up = self._gauge("database_up", "1 while the writer is connected")
+        self.spooled = self._counter("spooled", "Events and refusals that went to the spool")
+        self.drained = self._counter("drained", "Events and refusals that came out of the spool into the database")
+        self.damaged = self._counter("spool_damaged", "Segments or records of the spool that were kept aside")
+        self.spool_events = self._gauge("spool_events", "Events and refusals in the spool")
+        self.spool_bytes = self._gauge("spool_bytes", "Bytes of the spool")
         self._hooks = self._counter(
             "hook_calls", "Webhooks by source and outcome: accepted, ignored, unread, unauthentic", "source", "outcome"
         )

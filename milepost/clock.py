@@ -17,6 +17,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Steady:
+    """A clock whose readings don't go back.
+
+    When the clock below is set back a little, it stands still until that has caught up. After a larger step it follows:
+    then the former time was the wrong one.
+    """
+
+    def __init__(self, below: Clock = utc_now, *, follow: timedelta = timedelta(minutes=1)) -> None:
+        self._below = below
+        self._follow = follow
+        self._last = below()
+
+    def __call__(self) -> datetime:
+        now = self._below()
+        if now > self._last or self._last - now > self._follow:
+            self._last = now
+        return self._last
+
+
 def to_us(at: datetime) -> int:
     """Microseconds since 1970-01-01 UTC of an aware datetime, exact."""
     return (at - EPOCH) // _MICROSECOND

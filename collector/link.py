@@ -1,0 +1,66 @@
+"""The collector's own connections to the database: how they are opened, and what their failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+
+from milepost.errors import Transient, Unavailable
+
+WRITE_SECONDS: Final = 10
+"""A commit that takes longer counts as failed."""
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+_CONNECT_SECONDS: Final = 5
+_SESSION: Final = (
+    "SET synchronous_commit = on",  # whatever the server's default: an answer of 202 is a promise
+    f"SET statement_timeout = '{WRITE_SECONDS}s'",
+    f"SET lock_timeout = '{WRITE_SECONDS}s'",
+)
+# SQLSTATE classes (PostgreSQL manual, appendix A) of errors that lie in the data: trying again does not help
+_IN_THE_DATA: Final = ("21", "22", "23", "54")
+
+Connection = AsyncConnection[Any]
+
+
+async def connect(conninfo: str) -> Connection:
+    """A connection for writing. Raises psycopg.Error, OSError or TimeoutError."""
+    async with asyncio.timeout(2 * _CONNECT_SECONDS):
+        connection = await AsyncConnection.connect(
+            conninfo,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="milepost collector",
+            tcp_user_timeout=WRITE_SECONDS * 1000,
+        )
+        try:
+            for statement in _SESSION:
+                await connection.execute(statement)
+            await connection.commit()
+        except BaseException:
+            await connection.close()
+            raise
+    return connection
+
+
+async def pause(seconds: float) -> float:
+    """Wait about so long; answers how long to wait the next time."""
+    await asyncio.sleep(seconds * random.uniform(0.5, 1))
+    return min(seconds * 2, LONGEST_PAUSE)
+
+
+def expected(error: BaseException) -> bool:
+    """Whether an error is one of a database that is away, and no bug."""
+    return isinstance(error, psycopg.Error | OSError | TimeoutError | Transient)
+
+
+def in_the_data(error: BaseException) -> bool:
+    """Whether the database refuses what it was given, and always will."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_IN_THE_DATA)
+
+
+def away() -> Unavailable:
+    return Unavailable("the database does not answer; send the same events again", retry_after=2)
