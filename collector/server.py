@@ -110,6 +110,7 @@ def server_config(app: ASGIApp, *, host: str, port: int, **options: Any) -> uvic
             "ws": "none",
             "lifespan": "on",
             "access_log": False,
+            "log_config": None,  # by way of our own, which hides secrets
             "log_level": "warning",
             "server_header": False,
             "proxy_headers": False,

@@ -88,11 +88,17 @@ def parse(url: str) -> Server:
     """Take smtp[s]://[user:password@]host[:port] apart. Raises ConfigurationError."""
     if not url:
         raise ConfigurationError("MILEPOST_SMTP_URL is not set: there is no mail server")
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise ConfigurationError("MILEPOST_SMTP_URL is not like smtp://host:port or smtps://user:password@host")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname:
+        # never with what it is: a password that isn't percent-encoded may stand anywhere in it
+        raise ConfigurationError(
+            "MILEPOST_SMTP_URL is not like smtp://host:port or smtps://user:password@host"
+        ) from None
     password = unquote(parts.password) if parts.password is not None else None
-    port = parts.port or _PORTS[parts.scheme]
     return Server(parts.hostname, port, parts.scheme == "smtps", unquote(parts.username or ""), password)
 
 

@@ -28,7 +28,7 @@ def run(name: Name, settings: Settings, *, supervised: bool = False, descriptor:
 
     `supervised`: stop as well when standard input closes. `descriptor`: the web's listening socket, inherited.
     """
-    logs.configure(settings.log)
+    logs.configure(settings.log, logs.secrets_of(settings))
     # Full collections walk through all that the assembler and the recorders cache, and find next to nothing: they
     # were a third of those processes' time. What dies young in a cycle still goes.
     gc.set_threshold(100_000, 20, 1_000_000)

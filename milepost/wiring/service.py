@@ -51,7 +51,7 @@ def run(settings: Settings, announce: Callable[[Started], None], *, supervised: 
 
     `supervised`: stop as well when standard input closes.
     """
-    logs.configure(settings.log)
+    logs.configure(settings.log, logs.secrets_of(settings))
     stop = Stop().listen()
     if supervised:
         on_orphaned(stop.set)
