@@ -23,6 +23,8 @@ Standard = Literal["x12", "edifact"]
 _BEGIN: Final = re.compile(
     r"(?s)ISA([^A-Za-z0-9 \r\n])..\1|UNA[^A-Za-z0-9 ]{2}...[^A-Za-z0-9 ]\s*UNB|UNB[^A-Za-z0-9 \r\n][A-Z]{4}"
 )
+_BLANK: Final = "\r\n\t \x00\x1a"
+"""What means nothing between interchanges; some systems end a file with Ctrl-Z."""
 _ADVICE: Final = re.compile(r"(?s)(?:UNA.{6}\s*)?")
 
 
@@ -120,10 +122,10 @@ def interchanges(text: str, start: int = 0, *, final: bool = True) -> Iterator[I
     """
     at = _next_begin(text, start)
     if at is None:
-        if final and text[start:].strip():
+        if final and text[start:].strip(_BLANK):
             yield Broken(start, len(text), "byte 0: neither ISA, UNA nor UNB: no X12 and no EDIFACT interchange")
         return
-    if text[start:at].strip():
+    if text[start:at].strip(_BLANK):
         yield Broken(start, at, "bytes before the interchange that belong to none")
     while at is not None:
         found = _read(text, at)
@@ -132,7 +134,7 @@ def interchanges(text: str, start: int = 0, *, final: bool = True) -> Iterator[I
         yield found
         at = _next_begin(text, found.end)
         rest = text[found.end : len(text) if at is None else at]
-        if rest.strip() and (final or at is not None):
+        if rest.strip(_BLANK) and (final or at is not None):
             yield Broken(found.end, found.end + len(rest), "bytes after the interchange that belong to none")
 
 
@@ -194,7 +196,8 @@ class _Reader:
         """Where to go on: where the next interchange begins, or after the trailer, or at the end of the data."""
         advice = _ADVICE.match(self.text, self.start)
         following = _next_begin(self.text, (advice.end() if advice else self.start) + 3)
-        end = self.end if self.closed else _after_trailer(self.text, self.end, LEVELS[self.standard][0].closes)
+        read = max(self.end, self.start + 3)
+        end = read if self.closed else _after_trailer(self.text, read, LEVELS[self.standard][0].closes)
         return min(len(self.text) if following is None else following, end)
 
     def _take(self, segment: Segment) -> None:
