@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.edi_samples import ORDERS, THEY, WE, edifact, events, read, told
+from tests.conformance.edi_samples import ACME, ORDER, ORDERS, THEY, US, WE, edifact, events, read, told, x12
 
 DESADV = (
     "DESADV", "BGM+351+DES-9+9", "DTM+137:20261120:102", "DTM+11:202611211530:203", "RFF+ON:4500012345",
@@ -173,6 +173,4 @@ def test_the_healthy_interchanges_beside_a_broken_one_go_on() -> None:
 
 
 def test_both_standards_in_one_file() -> None:
-    from tests.conformance.edi_samples import ACME, ORDER, x12
-
     assert [len(one.events) for one in read(GOOD + "\n" + x12(ACME, US, 1, "PO", ORDER) + GOOD)] == [2, 2, 2]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.edi_samples import ACME, ORDER, US, events, faults, read, told, x12
+from collector.edi.events import read_again
+from tests.conformance.edi_samples import ACME, EDI, ORDER, US, events, faults, read, told, x12
 
 DESPATCH = (
     "856", "BSN*00*SHP-77*20261121*0930*0001", "HL*1**S", "TD5**2*UPSN", "REF*CN*1Z999", "DTM*011*20261121*0915*CS",
@@ -250,9 +251,6 @@ def test_lines_blanks_and_other_delimiters_are_read() -> None:
 
 
 def test_a_document_that_is_not_understood_is_refused_alone_and_can_be_mended() -> None:
-    from collector.edi.events import read_again
-    from tests.conformance.edi_samples import EDI
-
     found = read(x12(ACME, US, 17, "PO", ("850", "BEG*00*SA"), ORDER))
     assert [event["type"] for event in found[0].events] == ["document.received", "order.received"]
     (refused,) = found[0].refused
