@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from milepost.cli import access, alerts, audit, catalog, database, history, mapping, odoo, quarantine, rebuild, services
+from milepost.cli import access, alerts, audit, catalog, database, edi, history, mapping, odoo, quarantine, rebuild, services
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError, MilepostError
 
@@ -46,6 +46,7 @@ app.add_typer(access.keys, name="keys")
 app.add_typer(access.users, name="users")
 app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
+app.add_typer(edi.app, name="edi")
 app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
