@@ -13,7 +13,7 @@ import yaml
 from milepost.catalog import loader, mapping
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, all_blocks, anchors, blocks, links, name_of
 
-FILE = re.compile(r"# (\w+\.yaml)$", re.MULTILINE)
+FILE = re.compile(r"# ((?:mappings/)?\w+\.yaml)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -46,12 +46,18 @@ def test_yaml_loads(block: Block) -> None:
     _, *parts = FILE.split(block.text)
     texts = dict(zip(parts[::2], parts[1::2], strict=True))
     assert texts, "say which file it is: # slas.yaml"
-    if texts.keys() <= set(loader.FILES):
-        loader.load({**loader.default_texts(), **texts})
+    if all(name in loader.FILES or name.startswith(loader.MAPPINGS) for name in texts):
+        loader.load({**loader.default_texts(), **mappings_of(block.page), **texts})
     elif "mapping.yaml" in texts:
         mapping.read("mapping.yaml", block.text)
     else:
         assert isinstance(yaml.safe_load(block.text), dict)
+
+
+def mappings_of(page: Path) -> dict[str, str]:
+    """The mappings that a page shows; its sources may name them."""
+    found = ((FILE.match(block.text), block.text) for block in blocks(page, "yaml"))
+    return {match[1]: text for match, text in found if match and match[1].startswith(loader.MAPPINGS)}
 
 
 @pytest.mark.parametrize("folder", sorted(DOCS.glob("examples/*/catalog")), ids=name_of)
