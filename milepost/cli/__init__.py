@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from milepost.cli import access, alerts, audit, catalog, database, edi, history, mapping, odoo, quarantine, rebuild, services
+from milepost.cli import (
+    access,
+    alerts,
+    audit,
+    catalog,
+    database,
+    edi,
+    history,
+    mapping,
+    odoo,
+    quarantine,
+    rebuild,
+    services,
+)
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError, MilepostError
 
