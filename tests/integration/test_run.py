@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -21,6 +22,17 @@ from tests.processes import alive
 
 PATIENCE = 90.0
 T = TypeVar("T")
+SECRETS = {name: f"not-to-be-seen-{name}-0123456789" for name in ("web", "odoo", "mail", "hook", "privacy", "password")}
+TALKATIVE = {
+    "MILEPOST_LOG_LEVEL": "debug",
+    "MILEPOST_PRIVACY_KEY": SECRETS["privacy"],
+    "MILEPOST_ODOO_URL": "http://127.0.0.1:9",
+    "MILEPOST_ODOO_DATABASE": "odoo",
+    "MILEPOST_ODOO_USER": "reader",
+    "MILEPOST_ODOO_PASSWORD": SECRETS["odoo"],
+    "MILEPOST_SMTP_URL": f"smtp://user:{SECRETS['mail']}@127.0.0.1:9",
+    "HOOK_SECRET": "whsec_" + base64.b64encode(SECRETS["hook"].encode()).decode(),
+}
 
 
 def eventually(look: Callable[[], T | None]) -> T:
@@ -57,6 +69,7 @@ class Service:
             "MILEPOST_DATA_DIR": str(self.data),
             "MILEPOST_PORT": str(self.port),
             "MILEPOST_OTLP_PORT": str(self.otlp_port),
+            **TALKATIVE,
         }
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         self.start()
@@ -76,9 +89,11 @@ class Service:
         assert self.process.wait(30) == 0
         return time.monotonic() - began
 
-    def type(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def type(self, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "milepost", *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=self.environment, input=answer, capture_output=True, text=True, timeout=60, check=False
+        )
 
     def key(self, *words: str) -> dict[str, str]:
         made = self.type("keys", "create", "test", "--source", "test", *words)
@@ -203,3 +218,44 @@ def test_children_end_with_a_supervisor_that_is_killed(service: Service) -> None
     eventually(lambda: not any(alive(pid) for pid in children.values()))
     service.start()
     eventually(service.ready)
+
+
+def test_no_secret_is_written_anywhere(service: Service) -> None:
+    """Not even at debug level, with everything failing: the log, what is answered, the audit, the process list."""
+    said: list[str] = []
+    added = service.type("users", "add", "vera", "--role", "admin", answer=f"{SECRETS['password']}\n")
+    said += [added.stdout, added.stderr]
+    key = service.key("--scope", "send", "--scope", "read")["Authorization"].split()[1]
+    token = service.type("login-link", "vera").stdout.strip().split("token=")[1]
+
+    def ask(method: str, path: str, **more: Any) -> None:
+        answer = service.http.request(method, path, **more)
+        said.append(f"{answer.status_code} {answer.text}")
+
+    bearer, wrong = {"Authorization": f"Bearer {key}"}, {"X-Api-Key": f"{key}x"}
+    for headers in (bearer, wrong):
+        ask("GET", "/v1/journeys?cursor=none", headers=headers)
+        ask("POST", "/v1/events", content=b"{", headers=headers | {"Content-Type": "application/json"})
+        ask("POST", "/v1/events", content=b" " * 17_000_000, headers=headers)
+        ask("POST", "/v1/events", json=[{"type": 1}], headers=headers)
+    for password in (SECRETS["password"], SECRETS["password"] + "x"):
+        ask("POST", "/login", data={"name": "vera", "password": password})
+    for _ in range(2):
+        ask("GET", "/login", params={"token": token})
+    ask("POST", "/_dash-update-component", json={"output": "nothing"})
+    for path in ("/metrics", "/openapi.json", "/readyz"):
+        ask("GET", path)
+    processes = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, timeout=30, check=True)
+    places = {
+        "answers": "\n".join(said),
+        "log": service.log.read_text(),
+        "audit": service.type("audit", "list", "--json").stdout,
+        "processes": processes.stdout,
+        "database log": "".join(path.read_text(errors="replace") for path in service.data.rglob("*.log")),
+    }
+    assert "DEBUG" in places["log"]
+    assert "login.redeemed" in places["audit"]
+    unsaid = {**SECRETS, "key": key.split("_")[2], "token": token, "base64": TALKATIVE["HOOK_SECRET"][6:]}
+    unsaid["web"] = (service.data / "secret").read_text().strip()
+    found = {(name, place) for place, text in places.items() for name, secret in unsaid.items() if secret in text}
+    assert found == set()
