@@ -106,7 +106,7 @@ def _outcome(reading: Reading) -> str:
 
 def _answer(verdict: Accepted, reading: Reading) -> Answer:
     """202 for whatever was authentic, but for a key that may not send it."""
-    refused = [item for item in verdict.rejected if item is not reading.unread]
+    refused = verdict.rejected[0 if reading.unread is None else 1 :]  # it comes first
     rejected = [shown(item) for item in refused]
     if not verdict.entries and refused and all(item.forbidden for item in refused):
         detail = "the key may not send any of these events"

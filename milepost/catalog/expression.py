@@ -52,7 +52,7 @@ class Budget:
 class Expression:
     """A compiled expression. `names`: the members of the context that it reads."""
 
-    __slots__ = ("_tree", "names", "text")
+    __slots__ = ("_path", "_tree", "names", "text")
 
     def __init__(self, text: str, known: Sequence[str]) -> None:
         """`known`: the names that it may begin with. Raises ExpressionError."""
@@ -65,6 +65,7 @@ class Expression:
         self.text = text
         self.names = frozenset(_roots(self._tree))
         _check_tree(self._tree)
+        self._path = _path(self._tree)
         for name in sorted(self.names - set(known)):
             raise ExpressionError(f'"{name}" is nothing that an expression can begin with; use {", ".join(known)}')
 
@@ -75,6 +76,8 @@ class Expression:
 
     def search(self, context: Mapping[str, Any], budget: Budget) -> Any:
         """What the expression gives. Raises ExpressionError."""
+        if self._path is not None:
+            return _follow(self._path, context, budget)
         try:
             return _Interpreter(budget).visit(self._tree, context)
         except (JMESPathError, RecursionError, TypeError, OverflowError, ArithmeticError) as error:
@@ -84,6 +87,26 @@ class Expression:
 def is_true(value: Any) -> bool:
     """Truth as JMESPath has it: null, false and what is empty are false; 0 is true."""
     return not (value is None or value is False or value in ("", [], {}))
+
+
+def _path(tree: _Node) -> tuple[str, ...] | None:
+    """The names of an expression that only looks up one name after the other, as most do: they need no interpreter."""
+    if tree["type"] == "field":
+        return (tree["value"],)
+    if tree["type"] != "subexpression":
+        return None
+    before, last = _path(tree["children"][0]), tree["children"][-1]
+    return (*before, last["value"]) if before is not None and last["type"] == "field" else None
+
+
+def _follow(path: tuple[str, ...], context: Mapping[str, Any], budget: Budget) -> Any:
+    budget.spend(len(path))
+    value: Any = context
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
 
 
 def _first_line(error: Exception) -> str:
