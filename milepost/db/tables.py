@@ -243,6 +243,38 @@ polled_records = table(
     PrimaryKeyConstraint("poller", "model", "record_id"),
 )
 
+files = table(
+    "input",
+    "files",
+    "collector.folders.store",
+    # of watched folders: how far each was read
+    Column("file_id", BigInteger, Identity(always=True), primary_key=True),
+    required("source", Text),
+    required("name", KEY),
+    required("size", BigInteger),
+    required("modified_ns", BigInteger),
+    required("state", Text),  # reading | done | failed
+    required("position", BigInteger),  # bytes that were taken in
+    required("units", BigInteger),  # lines or interchanges of them
+    required("accepted", BigInteger),
+    required("refused", BigInteger),
+    required("begun_at", TIME),
+    optional("ended_at", TIME),
+    optional("error", Text),  # the first reasons for which something was refused
+    UniqueConstraint("source", "name", "size", "modified_ns"),
+)
+
+folders = table(
+    "input",
+    "folders",
+    "collector.folders.store",
+    Column("source", Text, primary_key=True),
+    required("looked_at", TIME),
+    required("waiting", Integer),  # files that are there and not yet read
+    optional("error", Text),
+    optional("failing_since", TIME),
+)
+
 # --- input: people, keys, catalog, decisions --------------------------------------------------------------------------
 
 api_keys = table(
