@@ -2,162 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from time import sleep
-from typing import Any
+from datetime import timedelta
 from uuid import uuid4
 
 import msgspec
-import odoorpc
 import pytest
 import sqlalchemy as sa
 
+from collector.odoo.cursor import odoo_text
 from collector.odoo.poll import Poller
-from milepost import settings
 from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
-from milepost.inbox.log import decode_batch
-from tests.chain import Chain
+from tests.chain import CATALOG, Chain
 from tests.databases import Databases
+from tests.integration.erp import Erp, events, facts, links, members, milestones, time
 
 pytestmark = pytest.mark.odoo
-SERVICES = Path(__file__).parent / "services"
 TRACKING_REF = "1Z999AA1012345{:04}"
-Row = dict[str, Any]
-
-
-class Erp:
-    """The real Odoo, as its users use it."""
-
-    def __init__(self) -> None:
-        environ = os.environ
-        self.options = settings.Odoo(
-            odoo_url=environ["MILEPOST_TEST_ODOO_URL"],
-            odoo_database=environ["MILEPOST_TEST_ODOO_DB"],
-            odoo_user=environ["MILEPOST_TEST_ODOO_USER"],
-            odoo_password=environ["MILEPOST_TEST_ODOO_PASSWORD"],
-        )
-        host, port = self.options.odoo_url.removeprefix("http://").split(":")
-        self._odoo = odoorpc.ODOO(host, port=int(port), timeout=60)
-        self._odoo.login(self.options.odoo_database, self.options.odoo_user, self.options.odoo_password)
-
-    def call(self, model: str, method: str, *arguments: Any, **options: Any) -> Any:
-        return self._odoo.execute_kw(model, method, list(arguments), options)
-
-    def make(self, model: str, **values: Any) -> int:
-        context = values.pop("context", {})
-        made = self.call(model, "create", values, context=context)
-        return int(made[0] if isinstance(made, list) else made)
-
-    def find(self, model: str, *domain: Any, fields: list[str], **options: Any) -> list[Row]:
-        rows: list[Row] = self.call(model, "search_read", list(domain), fields=fields, **options)
-        return rows
-
-    def record(self, module: str, name: str) -> int:
-        rows = self.find("ir.model.data", ("module", "=", module), ("name", "=", name), fields=["res_id"])
-        return int(rows[0]["res_id"])
-
-    def stock(self, quantity: int) -> int:
-        """A new product with goods on the shelf."""
-        product = self.make(
-            "product.product", name="Bolt", is_storable=True, list_price=12.5, invoice_policy="delivery"
-        )
-        shelf = self.find("stock.warehouse", fields=["lot_stock_id"], limit=1)[0]["lot_stock_id"][0]
-        context = {"inventory_mode": True}
-        goods = {"product_id": product, "location_id": shelf, "inventory_quantity": quantity}
-        self.call("stock.quant", "action_apply_inventory", [self.make("stock.quant", **goods, context=context)])
-        return product
-
-    def sell(self, quantity: int, **values: Any) -> int:
-        """A quotation."""
-        line = (0, 0, {"product_id": self.stock(100), "product_uom_qty": quantity})
-        partner = self.find("res.partner", ("is_company", "=", True), fields=["name"], limit=1)[0]["id"]
-        return self.make("sale.order", partner_id=partner, order_line=[line], **values)
-
-    def pickings(self, order: int) -> list[Row]:
-        fields = ["name", "state", "create_date", "date_done", "move_ids", "backorder_id"]
-        return self.find("stock.picking", ("sale_id", "=", order), fields=fields, order="id")
-
-    def deliver(self, picking: Row, quantity: int | None = None, tracking_ref: str | None = None) -> None:
-        """Hand out the goods; of a part, the rest becomes a backorder."""
-        if tracking_ref:
-            self.call("stock.picking", "write", [picking["id"]], {"carrier_tracking_ref": tracking_ref})
-        change = {"picked": True} if quantity is None else {"picked": True, "quantity": quantity}
-        self.call("stock.move", "write", picking["move_ids"], change)
-        asked = self.call("stock.picking", "button_validate", [picking["id"]], context={"skip_sms": True})
-        if isinstance(asked, dict):
-            context = {**asked["context"], "skip_sms": True}
-            wizard = self.make(asked["res_model"], pick_ids=[(4, picking["id"])], context=context)
-            self.call(asked["res_model"], "process", [wizard], context=context)
-
-    def invoice(self, order: int) -> int:
-        """A draft of what was delivered."""
-        context = {"active_model": "sale.order", "active_ids": [order], "active_id": order}
-        orders = [(6, 0, [order])]
-        how = {"advance_payment_method": "delivered", "sale_order_ids": orders, "context": context}
-        self.call("sale.advance.payment.inv", "create_invoices", [self.make("sale.advance.payment.inv", **how)])
-        return int(self.find("sale.order", ("id", "=", order), fields=["invoice_ids"])[0]["invoice_ids"][-1])
-
-    def pay(self, invoice: int) -> None:
-        context = {"active_model": "account.move", "active_ids": [invoice]}
-        wizard = self.make("account.payment.register", context=context)
-        self.call("account.payment.register", "action_create_payments", [wizard], context=context)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def stop(self) -> None:
-        subprocess.run([SERVICES / "down", "odoo"], check=True, timeout=60, capture_output=True)
-
-    def start(self) -> None:
-        subprocess.run([SERVICES / "up", "odoo"], check=True, timeout=300, capture_output=True)
-
-
-@pytest.fixture
-def erp() -> Iterator[Erp]:
-    """The only Odoo there is: one test at a time, in however many processes."""
-    with (Path(tempfile.gettempdir()) / f"milepost-odoo-{os.geteuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Erp()
-
-
-def time(text: str) -> datetime:
-    return datetime.fromisoformat(text + "+00:00")
-
-
-def events(engine: sa.Engine) -> list[Row]:
-    """All that is in the log, which nobody has consumed."""
-    with engine.connect() as connection:
-        payloads = connection.scalars(sa.select(t.event_log.c.payload).order_by(t.event_log.c.seq)).all()
-    return [msgspec.json.decode(entry.body) for payload in payloads for entry in decode_batch(payload)]
-
-
-def facts(engine: sa.Engine) -> set[str]:
-    """The ids of all facts; each was told once."""
-    found = [event["id"] for event in events(engine)]
-    assert len(set(found)) == len(found)
-    return {name for name in found if "@" not in name}
-
-
-def milestones(engine: sa.Engine, journey: int) -> dict[str, datetime]:
-    with engine.connect() as connection:
-        query = sa.select(t.milestones.c.name, t.milestones.c.reached_at).where(t.milestones.c.journey_id == journey)
-        return {name: reached.astimezone(UTC) for name, reached in connection.execute(query)}
-
-
-def members(engine: sa.Engine, journey: int) -> set[tuple[str, str]]:
-    joined = t.members.join(t.objects, t.members.c.object_id == t.objects.c.object_id)
-    query = sa.select(t.objects.c.type, t.objects.c.key).select_from(joined).where(t.members.c.journey_id == journey)
-    with engine.connect() as connection:
-        return {(kind, key) for kind, key in connection.execute(query)}
 
 
 def test_from_quotation_to_payment(erp: Erp, engine: sa.Engine, databases: Databases) -> None:
@@ -227,21 +89,9 @@ def test_from_quotation_to_payment(erp: Erp, engine: sa.Engine, databases: Datab
         ("picking", done[1]["name"]),
         ("shipment", TRACKING_REF.format(order % 10_000)),
         ("invoice", posted["name"]),
+        ("payment", erp.payments(invoice)[0]),
     }
-    assert backorders(engine) >= {(done[0]["name"], done[1]["name"])}
-
-
-def backorders(engine: sa.Engine) -> set[tuple[str, str]]:
-    parent, child = t.objects.alias(), t.objects.alias()
-    query = (
-        sa.select(parent.c.key, child.c.key)
-        .select_from(t.relations)
-        .join(parent, parent.c.object_id == t.relations.c.first_id)
-        .join(child, child.c.object_id == t.relations.c.second_id)
-        .where(t.relations.c.rel == "link:backorder")
-    )
-    with engine.connect() as connection:
-        return {(first, second) for first, second in connection.execute(query)}
+    assert links(engine, "backorder") >= {(done[0]["name"], done[1]["name"])}
 
 
 def test_an_order_without_a_parcel_is_completed(erp: Erp, engine: sa.Engine) -> None:
@@ -272,35 +122,179 @@ def test_an_order_that_was_cancelled(erp: Erp, engine: sa.Engine) -> None:
     assert journey.state == "cancelled"
 
 
-def test_an_idle_poll_costs_four_calls(erp: Erp, engine: sa.Engine) -> None:
-    """Once what was written in the last seconds, by the other tests too, is settled; models take turns, so four polls."""
-    poller, deadline = Poller(engine, erp.options, utc_now), utc_now() + timedelta(minutes=2)
-    calls: list[int] = []
-    while calls[-4:] != [4] * 4 and utc_now() < deadline:
-        sleep(0.2)
-        calls.append(poller.step().calls)
-    assert calls[-4:] == [4] * 4
+def test_a_return_two_payments_and_a_credit_note(erp: Erp, engine: sa.Engine) -> None:
+    poller = Poller(engine, erp.options, utc_now)
+    order = erp.sell(10)
+    erp.call("sale.order", "action_confirm", [order])
+    erp.deliver(erp.pickings(order)[0], quantity=6, tracking_ref=f"TA{order}, TB{order}")
+    first, rest = erp.pickings(order)
+    poller.step()
+    back = erp.send_back(first, 2)
+    invoice = erp.invoice(order)
+    erp.call("account.move", "action_post", [invoice])
+    erp.pay(invoice, 5)
+    poller.step()
+    erp.deliver(back)
+    erp.deliver(rest)
+    erp.pay(invoice, 10)
+    erp.pay(invoice)
+    note = erp.credit(invoice)
+    poller.step()
+    name, number = erp.name("sale.order", order), erp.name("account.move", invoice)
+    payments, credited = erp.payments(invoice), erp.name("account.move", note)
+    about = {event["type"]: event for event in events(engine) if number in str(event) or name in str(event)}
+    assert {"invoice.partially_paid", "invoice.paid", "return.requested", "return.received"} <= about.keys()
+    assert about["credit_note.posted"]["data"]["keys"] == {"credit_note": credited, "order": name, "invoice": number}
+    assert about["invoice.updated"]["data"]["attributes"]["amount_due"] == "0.00"
+    assert len(payments) == 3
+    for payment in payments:
+        paid = [event for event in events(engine) if event["type"] == "payment.paid" and payment in str(event)]
+        assert [event["data"]["keys"]["invoice"] for event in paid] == [number]
+    Chain(engine).settle()
+    journey = journey_of(engine, name)
+    assert {"received", "confirmed", "fulfilled", "dispatched", "invoiced", "paid"} <= milestones(
+        engine, journey
+    ).keys()
+    found = members(engine, journey)
+    assert found >= {("return", back["name"]), ("picking", first["name"]), ("picking", rest["name"])}
+    assert found >= {("shipment", f"TA{order}"), ("shipment", f"TB{order}"), ("invoice", number)}
+    assert found >= {("payment", payment) for payment in payments}
+    assert (first["name"], back["name"]) in links(engine, "return")
 
 
-def test_a_user_who_may_only_read(erp: Erp, engine: sa.Engine, databases: Databases) -> None:
-    """The rights that docs/how-to/connect-odoo.md names are enough to see all that an administrator sees."""
-    names = [("base", "group_user"), ("sales_team", "group_sale_salesman_all_leads"), ("stock", "group_stock_user")]
-    names += [("account", "group_account_readonly"), ("purchase", "group_purchase_user")]
-    login = f"milepost-{uuid4()}"
-    reading = erp.make("res.groups", name=login)
-    for model in ("mail.tracking.value", "ir.model.fields"):
-        (row,) = erp.find("ir.model", ("model", "=", model), fields=["model"])
-        erp.make("ir.model.access", name=login, model_id=row["id"], group_id=reading, perm_read=True)
-    groups = [*(erp.record(*name) for name in names), reading]
-    companies = [row["id"] for row in erp.find("res.company", fields=[])]
-    rights = {"group_ids": [(6, 0, groups)], "company_ids": [(6, 0, companies)]}
-    user = erp.make("res.users", name=login, login=login, password="only reads 1", **rights)
-    options = msgspec.structs.replace(erp.options, odoo_user=login, odoo_password="only reads 1")
-    result = Poller(engine, options, utc_now).step()
-    erp.call("res.users", "write", [user], {"active": False})
-    assert (result.error, result.problems) == (None, ())
-    with databases.fresh() as url:
-        other = make_engine(url)
-        Poller(other, erp.options, utc_now).step()
-        assert facts(other) == facts(engine)
-        other.dispose()
+@pytest.mark.parametrize(("steps", "verb"), [("pick_ship", "picked"), ("pick_pack_ship", "packed")])
+def test_picking_and_packing_ahead_of_the_delivery(erp: Erp, engine: sa.Engine, steps: str, verb: str) -> None:
+    warehouse = erp.warehouse(steps)
+    order = erp.sell(3, warehouse_id=warehouse)
+    erp.call("sale.order", "action_confirm", [order])
+    poller = Poller(engine, erp.options, utc_now)
+    while undone := [row for row in erp.pickings(order) if row["state"] == "assigned"]:
+        poller.step()
+        erp.deliver(undone[0])
+    poller.step()
+    *before, delivery = sorted(erp.pickings(order), key=lambda row: str(row["date_done"]) + str(row["id"]))
+    assert delivery["picking_type_code"] == "outgoing"
+    told = [event for event in events(engine) if event["type"] == f"picking.{verb}" and delivery["name"] in str(event)]
+    assert [event["data"]["keys"]["picking"] for event in told] == [[delivery["name"]]]
+    name = erp.name("sale.order", order)
+    done = [
+        event["data"]["keys"] for event in events(engine) if event["type"] == "transfer.done" and name in str(event)
+    ]
+    assert done == [{"transfer": row["name"], "order": name} for row in before]
+    Chain(engine).settle()
+    reached = milestones(engine, journey_of(engine, name))
+    assert reached[verb] == time(before[-1]["date_done"])
+    assert reached["fulfilled"] == time(delivery["date_done"])
+
+
+def test_what_is_deleted_in_odoo_is_cancelled(erp: Erp, engine: sa.Engine) -> None:
+    quoted, sold = erp.sell(1), erp.sell(2)
+    erp.call("sale.order", "action_confirm", [sold])
+    poller = Poller(engine, erp.options, utc_now)
+    poller.step()
+    (picking,) = erp.pickings(sold)
+    names = {("order", erp.name("sale.order", quoted)), ("picking", picking["name"])}
+    erp.call("sale.order", "unlink", [quoted])
+    erp.call("stock.picking", "unlink", [picking["id"]])
+    polls = [poller.step() for _ in range(20)]
+    told = [event for event in events(engine) if event["data"].get("reason") == "deleted in Odoo"]
+    assert {(kind, key) for event in told for kind, key in event["data"]["keys"].items()} == names
+    assert {event["type"] for event in told} == {"order.cancelled", "picking.cancelled"}
+    assert {poll.error for poll in polls} == {None}
+    Chain(engine).settle()
+    (gone,) = (key for kind, key in names if kind == "order")
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(t.journeys.c.state).where(t.journeys.c.key == gone)) == "cancelled"
+
+
+def test_two_companies_with_the_same_invoice_number(erp: Erp, engine: sa.Engine) -> None:
+    """`company` is on every fact, so the catalog can tell them apart by it."""
+    number = f"INV/2026/X{uuid4().hex[:8]}"
+    companies = [erp.company_with_invoice(number), erp.company_with_invoice(number)]
+    assert len(set(companies)) == 2
+    Poller(engine, erp.options, utc_now).step()
+    posted = [event for event in events(engine) if number in str(event) and event["type"] == "invoice.posted"]
+    assert {event["data"]["attributes"]["company"] for event in posted} == set(companies)
+    rules = {**CATALOG.keys, "invoice": msgspec.structs.replace(CATALOG.keys["invoice"], namespace="company")}
+    Chain(engine, catalog=msgspec.structs.replace(CATALOG, keys=rules)).settle()
+    with engine.connect() as connection:
+        spaces = connection.scalars(sa.select(t.objects.c.namespace).where(t.objects.c.key == number)).all()
+    assert len(set(spaces)) == len(spaces) == 2
+
+
+def test_jobs_and_exchanges_that_fail_or_get_stuck(erp: Erp, engine: sa.Engine) -> None:
+    order = erp.sell(1)
+    name, tag = erp.name("sale.order", order), uuid4().hex
+    now = time(erp.find("sale.order", ("id", "=", order), fields=["create_date"])[0]["create_date"])
+    stamps = {f"{minutes}": odoo_text(now - timedelta(minutes=minutes)) for minutes in (1, 45)}
+    poller = Poller(engine, erp.options, utc_now)
+    poller.step()
+    about = {
+        "model_name": "sale.order",
+        "method_name": "export_to_wms",
+        "func_string": f"sale.order({order},).export_to_wms()",
+    }
+    job = {**about, "date_created": stamps["45"], "date_enqueued": stamps["45"]}
+    failed = erp.make(
+        "queue.job",
+        uuid=f"f-{tag}",
+        state="failed",
+        exc_name="WmsError",
+        exc_message="no such item",
+        **job,
+        date_started=stamps["1"],
+    )
+    stuck = erp.make("queue.job", uuid=f"s-{tag}", state="started", **job, date_started=stamps["45"])
+    erp.make("queue.job", uuid=f"w-{tag}", state="started", **job, date_started=stamps["1"])
+    lost = erp.make("queue.job", uuid=f"l-{tag}", state="enqueued", **job)
+    kind = erp.make("edi.exchange.type", name="ORDRSP out")
+    edi = {"type_id": kind, "model": "sale.order", "res_id": order}
+    sent = erp.make("edi.exchange.record", identifier=f"e-{tag}", edi_exchange_state="output_sent", **edi)
+    erp.make(
+        "edi.exchange.record",
+        identifier=f"x-{tag}",
+        edi_exchange_state="output_error_on_send",
+        exchange_error="SFTP: permission denied",
+        **edi,
+    )
+
+    def told() -> set[tuple[str, str, str | None, str | None]]:
+        for _ in range(10):  # everything has had its turn
+            assert poller.step().error is None
+        ours = [event for event in events(engine) if str(event.get("correlationid")).endswith(tag)]
+        assert len({event["id"] for event in ours}) == len(ours)
+        return {
+            (event["correlationid"][0], event["type"], event["data"].get("code"), event["data"].get("reason"))
+            for event in ours
+        }
+
+    before = told()
+    assert before == {
+        ("f", "message.failed", "failed", "WmsError: no such item"),
+        ("s", "message.failed", "stuck", f"started since {stamps['45']} UTC"),
+        ("l", "message.failed", "stuck", f"enqueued since {stamps['45']} UTC"),
+        ("e", "message.delivered", None, None),
+        ("x", "message.failed", "failed", "SFTP: permission denied"),
+    }
+    ours = [event for event in events(engine) if str(event.get("correlationid")).endswith(tag)]
+    assert {str(event["data"]["keys"]) for event in ours} == {str({"order": name})}
+    assert {event["data"]["attributes"]["flow"] for event in ours} == {"sale.order.export_to_wms", "ORDRSP out"}
+    erp.write("queue.job", failed, state="pending")
+    assert told() - before == {("f", "message.retried", None, None)}
+    erp.write("queue.job", failed, state="done", date_done=stamps["1"])
+    erp.write("queue.job", stuck, state="cancelled", date_cancelled=stamps["1"])
+    erp.call("queue.job", "unlink", [lost])
+    erp.write("edi.exchange.record", sent, edi_exchange_state="output_sent_and_processed")
+    assert {found[:3] for found in told() - before} == {
+        ("f", "message.retried", None),
+        ("f", "message.delivered", None),
+        ("s", "message.dead_lettered", "cancelled"),
+        ("l", "message.dead_lettered", "deleted"),
+    }
+    delivered = [event for event in events(engine) if event.get("correlationid") == f"e-{tag}"]
+    assert len(delivered) == 2
+
+
+def journey_of(engine: sa.Engine, name: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalars(sa.select(t.journeys.c.journey_id).where(t.journeys.c.key == name)).one())
