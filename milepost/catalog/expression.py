@@ -95,8 +95,8 @@ def _path(tree: _Node) -> tuple[str, ...] | None:
         return (tree["value"],)
     if tree["type"] != "subexpression":
         return None
-    before, last = _path(tree["children"][0]), tree["children"][-1]
-    return (*before, last["value"]) if before is not None and last["type"] == "field" else None
+    parts = [_path(child) for child in tree["children"]]
+    return None if None in parts else tuple(name for part in parts for name in part or ())
 
 
 def _follow(path: tuple[str, ...], context: Mapping[str, Any], budget: Budget) -> Any:

@@ -264,6 +264,18 @@ def test_what_is_told_of_each_expression() -> None:
     assert result.trace == [("events[0].keys.order", "body.o", 1)]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("body.a.b", 1), ("body.a", {"b": 1}), ("body.c[0].d.e", 2), ('body."f g"', 3), ("body.a.b.x", None),
+        ("body.c.d", None), ("body.none.x", None), ("body.a.[b, b]", [1, 1]), ("body.a.length(@)", 1), ("header", {}),
+    ],
+)  # fmt: skip
+def test_paths_and_other_expressions(text: str, value: Any) -> None:
+    context = {"body": {"a": {"b": 1}, "c": [{"d": {"e": 2}}], "f g": 3}, "header": {}}
+    assert Expression(text, ("body", "header")).search(context, Budget()) == value
+
+
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 BOMBS = [
