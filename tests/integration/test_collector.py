@@ -101,9 +101,12 @@ def test_many_requests_share_a_commit(served: Served) -> None:
 
 
 def blocked(served: Served) -> bool:
-    """Whether somebody waits for a lock in this database."""
+    """Whether a writer waits for a lock in this database."""
     with served.engine.connect() as connection:
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'milepost collector' AND wait_event_type = 'Lock'"
+        )
         return bool(connection.scalar(sa.text(waits)))
 
 
@@ -204,6 +207,9 @@ def test_keys_that_cannot_be_looked_up_are_a_503() -> None:
             raise Unavailable("database: gone")
 
         def catalog(self) -> Catalog:
+            raise Unavailable("database: gone")
+
+        def count_refusals(self, tallies: Any) -> None:
             raise Unavailable("database: gone")
 
         def check_ready(self) -> None:
