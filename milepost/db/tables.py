@@ -220,6 +220,19 @@ quarantine_hours = table(
     Index("quarantine_hours_hour_idx", "hour"),
 )
 
+captures = table(
+    "input",
+    "captures",
+    "milepost.inbox.captures",
+    Column("capture_id", Text, primary_key=True),
+    required("created_at", TIME),
+    required("finished_at", TIME),
+    required("sender", Text),  # name of the key: nobody else is told
+    required("behaviour", Text),  # rollback | proceed
+    required("errors", JSONB),  # list of problems; none: it succeeded
+    Index("captures_created_at_idx", "created_at"),
+)
+
 pollers = table(
     "input",
     "pollers",

@@ -248,6 +248,18 @@ def upgrade() -> None:
     )
     op.create_index("audit_at_idx", "audit", ["at"], unique=False, schema="input")
     op.create_table(
+        "captures",
+        sa.Column("capture_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("behaviour", sa.Text(), nullable=False),
+        sa.Column("errors", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("capture_id", name=op.f("captures_pkey")),
+        schema="input",
+    )
+    op.create_index("captures_created_at_idx", "captures", ["created_at"], unique=False, schema="input")
+    op.create_table(
         "catalog_versions",
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("content", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
