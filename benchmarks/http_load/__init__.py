@@ -60,8 +60,8 @@ def run(loads: Sequence[Load]) -> Measured:
 
 def drive(load: Load) -> Measured:
     """One process' loop."""
-    requests = _requests(load)
-    poll, sockets = select.epoll(), _connect(load)
+    requests = requests_of(load)
+    poll, sockets = select.epoll(), connect(load)
     buffers = dict.fromkeys(sockets, b"")
     sent: dict[int, float] = {}
     started = perf_counter()
@@ -111,7 +111,8 @@ def _complete(answer: bytes) -> bool:
     return len(answer) >= head + len(_END) + int(answer[at : answer.index(b"\r", at)])
 
 
-def _connect(load: Load) -> dict[int, socket.socket]:
+def connect(load: Load) -> dict[int, socket.socket]:
+    """The load's connections, open, by file descriptor."""
     made = {}
     for _ in range(load.connections):
         connection = socket.create_connection(("127.0.0.1", load.port), timeout=30)
@@ -120,7 +121,8 @@ def _connect(load: Load) -> dict[int, socket.socket]:
     return made
 
 
-def _requests(load: Load) -> Iterator[bytes]:
+def requests_of(load: Load) -> Iterator[bytes]:
+    """The load's requests, each with another number in place of its mark, without an end."""
     head = (
         f"POST {load.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {load.content_type}\r\n"
         f"Authorization: Bearer {load.key}\r\nContent-Length: {len(load.body)}\r\n\r\n"
