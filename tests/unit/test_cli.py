@@ -102,3 +102,16 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_version() -> None:
     assert milepost("version").stdout.strip().count(".") == 2
+
+
+def test_mapping_test_says_what_each_expression_gave_and_fails_when_nothing_comes_out(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("events: [{type: a.b, time: body.at, keys: {order: body.o}}]")
+    (tmp_path / "good.json").write_text('{"o": 1, "at": "2026-11-20"}')
+    (tmp_path / "lines.ndjson").write_text('{"o": 1, "at": "soon"}\n{"o": 2}\n')
+    done = milepost("mapping", "test", str(tmp_path / "m.yaml"), str(tmp_path / "good.json"))
+    assert (done.exit_code, json.loads(done.stdout)["data"]) == (0, {"keys": {"order": ["1"]}})
+    assert "events[0].keys.order: body.o -> 1" in done.stderr
+    done = milepost("mapping", "test", str(tmp_path / "m.yaml"), str(tmp_path / "lines.ndjson"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert 'fault: events[0].time: "soon" is no date of a known form' in done.stderr
+    assert "left out: events[0].time: body.at is empty" in done.stderr
