@@ -19,8 +19,10 @@ from alerting import pipeline, send
 from milepost.clock import utc_now
 from milepost.db import timescale
 from milepost.errors import MilepostError, Unavailable
-from milepost.inbox import identities, watermark
+from milepost.inbox import identities
 from milepost.inbox.quarantine import room
+from milepost.inbox.watermark import Watermark
+from milepost.wiring.collectors import LostCollectors
 from milepost.wiring.loops import Trouble
 from milepost.wiring.resources import Resources
 
@@ -59,12 +61,14 @@ def _watching(resources: Resources) -> list[Job]:
     from sla.job import check_due_once
 
     engine, clock = resources.engine, resources.clock
+    watermark, collectors = Watermark(), LostCollectors()
 
     def check_due() -> None:
         now = clock()
-        with engine.connect() as connection:
-            through = watermark.applied_through(connection, now)
-        check_due_once(engine, resources.catalog(), now=now, applied_through=through)
+        with engine.begin() as connection:
+            known = watermark.read(connection, now)
+            collectors.tell(connection, known, now)
+        check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
 
     def alert() -> bool:
         routing = resources.catalog().routing
