@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 
-from dashboards import routing
+from dashboards import openapi, routing
 from dashboards.api import make_router
 from dashboards.components.shell import shell
 from dashboards.context import CatalogProvider, Context, Replays
@@ -72,6 +72,7 @@ def mount(
     app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)
     pages = make_pages(app, context)
     app.add_api_route("/{path:path}", _index_of(pages), methods=["GET"], include_in_schema=False)
+    openapi.complete(app)
     app.add_middleware(
         Gate,
         sessions=sessions,
