@@ -52,7 +52,12 @@ def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
     schema.setdefault("paths", {})["/v1/events"] = {"post": _post(limits), "options": _OPTIONS}
     schema["paths"]["/v1/hooks/{source}"] = {
         "post": _hook(limits),
-        "options": {**_OPTIONS, "operationId": "validate_hook", "parameters": [_SOURCE, *_OPTIONS["parameters"]]},
+        "options": {
+            **_OPTIONS,
+            "operationId": "validate_hook",
+            "parameters": [_SOURCE, *_OPTIONS["parameters"]],
+            "responses": {**_OPTIONS["responses"], "404": _NO_HOOK},
+        },
     }
     schema["paths"].update(openapi_otlp.paths(limits) | openapi_edi.paths(limits, _responses))
     return schema
@@ -92,9 +97,13 @@ def _hook(limits: settings.Ingest) -> dict[str, Any]:
                 "content": {"application/json": {"schema": _ref("HookOutcome"), "example": kept}},
             },
             "401": _problem(401, "No signature, a wrong or an old one", "the signature does not match"),
-            "404": _problem(404, "No such source, or it takes no webhooks", 'no source "shop" takes webhooks'),
+            "404": _no_hook(),
         },
     }
+
+
+def _no_hook() -> dict[str, Any]:
+    return _problem(404, "No such source, or it takes no webhooks", 'no source "shop" takes webhooks')
 
 
 def _description(limits: settings.Ingest) -> str:
