@@ -48,11 +48,7 @@ class Webhooks:
         if call.method == "OPTIONS":
             return handshake.answer(call.headers, self._intake.limits.rate_per_key)
         request, now = _request(call), self._intake.clock()
-        sender: Principal = hook
-        if hook.spec.scheme == "key":
-            sender = await self._intake.sender(call.headers, call.client)
-        self._guard.admit(call.client, "", now)
-        self._intake.check_rate(sender.key_id, now)
+        sender = await self._sender(hook, call, now)
         ping = _may_be_ping(hook, request)
         if not ping:
             self._authenticate(hook, call, now, lambda: hook.lock.early(request))
@@ -66,6 +62,14 @@ class Webhooks:
         if isinstance(error, NotFound):
             return problem(HTTPStatus.NOT_FOUND, str(error))
         return from_error(error)
+
+    async def _sender(self, hook: Hook, call: Call, now: datetime) -> Principal:
+        """Who answers for the call: the hook, or the key that opens it. Raises RateLimited, NotAuthenticated."""
+        if hook.spec.scheme == "key":
+            return await self._intake.sender(call.headers, call.client)
+        self._guard.admit(call.client, "", now)
+        self._intake.check_rate(hook.key_id, now)
+        return hook
 
     def _authenticate(self, hook: Hook, call: Call, now: datetime, check: Callable[[], None]) -> None:
         try:

@@ -33,7 +33,7 @@ def _texts(folder: Path | None) -> Texts:
 def _tell(catalog: Catalog, what: str) -> None:
     notes.print(
         f"{what}: version {catalog.version}, {len(catalog.models)} journey models, {len(catalog.policies)} policies,"
-        f" {len(catalog.routing.channels)} channels",
+        f" {len(catalog.routing.channels)} channels, {len(catalog.mappings)} mappings",
         markup=False,
         highlight=False,
     )
