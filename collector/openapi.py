@@ -56,7 +56,7 @@ def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
             **_OPTIONS,
             "operationId": "validate_hook",
             "parameters": [_SOURCE, *_OPTIONS["parameters"]],
-            "responses": {**_OPTIONS["responses"], "404": _NO_HOOK},
+            "responses": {**_OPTIONS["responses"], "404": _no_hook()},
         },
     }
     schema["paths"].update(openapi_otlp.paths(limits) | openapi_edi.paths(limits, _responses))
