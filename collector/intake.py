@@ -124,12 +124,14 @@ class Intake:
         unread: Sequence[Rejection] = (),
         refused: Sequence[Rejection] = (),
         correlation: str | None = None,
+        whole: bool = False,
     ) -> Accepted:
         """Judge structured JSON events and keep them, accepted and refused ones in one commit.
 
         Returns when they are on stable storage. `lenient` and `correlation`: see `collector.ingest.validate`.
         `unread`: what came beside them and could not be made into events; as its sender is told that it was taken, it
-        is kept, or Overloaded is raised. `refused`: the same, where its sender is told. Raises Transient.
+        is kept, or Overloaded is raised. `refused`: the same, where its sender is told. `whole`: nothing is accepted
+        where anything is refused. Raises Transient.
         """
         masks = self._masking.of(await self._catalog.known())  # without any catalog nothing is taken in
         now = now or self.clock()
@@ -147,6 +149,8 @@ class Intake:
         )
         beside = [*unread, *refused]
         verdict.rejected[:0] = [without_secrets(one, masks, key.default_source) for one in beside] if masks else beside
+        if whole and verdict.rejected:
+            verdict.entries.clear()
         await self._keep(verdict, key, now)
         self._count(verdict)
         return verdict

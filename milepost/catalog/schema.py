@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from milepost.catalog.edi import Edi
+from milepost.catalog.epcis import EpcisSpec
 from milepost.catalog.folder import FolderSpec
 from milepost.catalog.mapping import MappingSpec
 from milepost.catalog.privacy import Privacy
@@ -232,6 +233,7 @@ class SourceSpec(Struct, frozen=True, forbid_unknown_fields=True):
     hook: HookSpec | None = None
     folder: FolderSpec | None = None
     signals: list[SignalRule] = []
+    epcis: EpcisSpec = EpcisSpec()
 
 
 class AnomalySpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -265,6 +267,8 @@ class Catalog(Struct, frozen=True):
     policy_versions: dict[str, str]
     """For each policy the hash of its canonical form with its calendar."""
     mappings: dict[str, MappingSpec]
+    hub_limit: int = 1000
+    """An object with more direct parents of one type than this joins nothing."""
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
     edi: Edi = Edi()

@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import edi, folder, loader, mapping, privacy, schema
+from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -47,7 +47,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Source": schema.SourceSpec,
         "Privacy": privacy.Privacy,
         "Signal rule": schema.SignalRule,
-        "Signal rule": schema.SignalRule,
+        "EPCIS": epcis.EpcisSpec,
         "Hook": schema.HookSpec,
         "Folder": folder.FolderSpec,
         "EDI addresses": edi.Edi,
