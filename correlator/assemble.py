@@ -14,9 +14,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from correlator import aside, touches
+from correlator import aside, hubs, touches
 from correlator import journeystore as store
 from correlator.assess import Journey, Occurrence, assess, learn
+from correlator.decided import Decided
+from correlator.merged import fold
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.poison import FAILURES, is_poison
 from correlator.rows import Output, diff_members, diff_milestones, gone, journey_row
@@ -25,6 +27,7 @@ from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
 from milepost.db.engine import new_session
+from milepost.decisions import correlation as decisions
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
 CACHE: Final = 400_000
@@ -67,6 +70,8 @@ class Assembler:
         self._graph = Graph()
         self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
         self._quiet: set[int] = set()
+        self._ranks: Mapping[str, int] = {}
+        self._decision = -1
         self._low = 0
         self._steps = 0
 
@@ -104,10 +109,11 @@ class Assembler:
         return done != "kept"
 
     def _step(self, connection: sa.Connection, now: datetime) -> bool:
-        ours, version = store.take_over(connection, self._holder)
+        ours, version, decision = store.take_over(connection, self._holder)
         if new_session(connection, self) or not ours:
             self._forget()
         compiled = self._current(connection, version, now)
+        self._decide(connection, decision, now)
         self._steps += 1
         if self._steps % RESCAN == 0:
             self._low = 0
@@ -138,8 +144,24 @@ class Assembler:
                 for portion in store.root_objects(connection, self._compiled.root_types):
                     touches.put(connection, TouchBatch({}, [], [], list(portion)), now)
                 self._retire(connection, self._compiled, now)
+                hubs.forget(connection)
             store.set_catalog_version(connection, catalog.version)
         return self._compiled
+
+    def _decide(self, connection: sa.Connection, applied: int, now: datetime) -> None:
+        """Take new decisions into account: all that they are about is due."""
+        last = decisions.last(connection)
+        if self._decision == last == applied:
+            return
+        self._forget()
+        self._decision = last
+        self._graph.decided = Decided(decisions.effective(connection))
+        hubs.forget(connection, self._graph.decided.lifted)
+        self._graph.hubs = hubs.known(connection)
+        if last > applied:
+            again = decisions.concerned_since(connection, applied)
+            touches.put(connection, TouchBatch({}, [], [], sorted(again)), now)
+            store.set_decision(connection, last)
 
     def _retire(self, connection: sa.Connection, compiled: Compiled, now: datetime) -> None:
         """Take away the journeys of models and root types that the catalog no longer has."""
@@ -152,6 +174,7 @@ class Assembler:
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
     ) -> None:
         dirty, related, learned = self._take_in(connection, compiled, batches)
+        self._ranks = compiled.ranks
         self._quiet = {object_id for batch in batches if batch.quiet for object_id in batch.again}
         output = Output()
         roots = {
@@ -190,7 +213,32 @@ class Assembler:
         if unloaded:
             store.load(connection, graph, unloaded, names)
         dirty, related = self._relate(compiled, batches)
-        return about | again | dirty, related, self._learn(compiled, batches)
+        judged = again | self._find_hubs(connection, compiled, about | ends | again)
+        dirty |= judged | self._naming_the_same(connection, compiled, judged)
+        return about | dirty, related, self._learn(compiled, batches)
+
+    def _naming_the_same(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
+        """The roots that name a correlation which one of these is, or names: its owner may have changed."""
+        graph = self._graph
+        self._need(connection, ids)
+        threads = {z for i in ids for z in ([i] if graph.types[i] == CORRELATION else graph.nodes[i].naming)}
+        self._need(connection, threads)
+        naming = {other for z in threads for other in graph.nodes[z].edges}
+        return {other for other in naming if graph.types[other] in compiled.root_types}
+
+    def _need(self, connection: sa.Connection, ids: set[int]) -> None:
+        """Have these loaded."""
+        missing = ids - self._graph.nodes.keys()
+        if missing:
+            store.load(connection, self._graph, missing, {})
+
+    def _find_hubs(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
+        """Objects that have become hubs, and all that they were related to."""
+        found = hubs.find(self._graph, ids, compiled.models, compiled.catalog.hub_limit)
+        if not found:
+            return set()
+        hubs.report(connection, found, self._clock())
+        return {hub.node.id for hub in found}.union(*(hub.neighbours for hub in found))
 
     def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], set[tuple[int, int]]]:
         """Put new relations into the graph: the objects that correlations concern, and the other pairs."""
@@ -224,7 +272,8 @@ class Assembler:
         dirty: set[int] = set()
         for model in compiled.models:
             after = graph.owner(correlation, model)
-            before = graph.owner_among((other for other in correlation.edges if other not in new), model)
+            former = (other for other in correlation.edges if other not in new)
+            before = graph.owner_among(correlation, former, model)
             if unsure or before != after:
                 dirty |= {other for other in correlation.edges if graph.types[other] in model.root_rank}
             if after is not None:
@@ -293,18 +342,18 @@ class Assembler:
     def _one(self, name: str, root: int, model: CompiledModel, output: Output) -> None:
         graph = self._graph
         node = graph.node(root)
-        if model.root_rank[node.type] and graph.absorbers(node, model):
-            if (name, root) in self._journeys:
-                self._absorb(name, node, output)
-            return
-        members = graph.closure(root, model)
-        nodes = [graph.node(member.object_id) for member in members]
-        journey = assess(node, nodes, model)
-        if journey is None:
-            return
-        for member in nodes:
-            member.used = self._steps
-        self._keep(name, journey, members, nodes, output)
+        journey = None
+        if graph.is_root(node, model):
+            members = graph.closure(root, model)
+            nodes = [graph.node(member.object_id) for member in members]
+            for member in nodes:
+                member.used = self._steps
+            nodes = fold(nodes, graph.decided, self._ranks)
+            journey = assess(nodes[0], nodes, model)
+        if journey is not None:
+            self._keep(name, journey, members, nodes, output)
+        elif (name, root) in self._journeys:
+            self._absorb(name, node, output)
 
     def _absorb(self, name: str, node: Node, output: Output) -> None:
         journey_id, _ = self._journeys.pop((name, node.id))

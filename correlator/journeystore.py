@@ -41,16 +41,14 @@ def bits_of(rel: str) -> int:
 def relate(graph: Graph, first: int, second: int, rel: str) -> None:
     """Put a relation on those of its two ends that are loaded."""
     bits = bits_of(rel)
-    if (node := graph.nodes.get(first)) is not None:
-        node.relate(second, bits)
-    if (node := graph.nodes.get(second)) is not None:
-        node.relate(first, CHILD if bits == PARENT else bits)
+    graph.relate(first, second, bits)
+    graph.relate(second, first, CHILD if bits == PARENT else bits)
 
 
 def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
     """Load nodes with their states and relations, and the types of all that they relate to."""
     wanted = sorted(ids)
-    related = connection.execute(_RELATED, {"ids": wanted}).all()
+    related = connection.execute(_RELATED, {"ids": [i for i in wanted if i not in graph.hubs]}).all()
     near = {end for first, second, _ in related for end in (first, second)}
     unnamed = [i for i in (*wanted, *near) if i not in names and i not in graph.types]
     unnamed += [i for i in wanted if i not in names and i in graph.types]
@@ -160,11 +158,11 @@ def journeys_of_others(
     return [(row[0], row[1], row[2], row[3], to_us(row[4])) for row in rows]
 
 
-def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]:
+def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None, int]:
     """Lock the assembler's row for this transaction and put our name into it.
 
     Returns whether it was ours already (if not, somebody else may have changed what we cached), and the version of the
-    catalog that the journeys were last put together with.
+    catalog and the last decision that the journeys were last put together with.
     """
     table = tables.assembled
     row = sa.select(table).where(table.c.name == _ROW).with_for_update()
@@ -175,13 +173,19 @@ def take_over(connection: sa.Connection, holder: str) -> tuple[bool, str | None]
         found = connection.execute(row).one()
     if found.holder != holder:
         connection.execute(table.update().where(table.c.name == _ROW).values(holder=holder))
-    return found.holder == holder, found.catalog_version
+    return found.holder == holder, found.catalog_version, found.decision_id
 
 
 def set_catalog_version(connection: sa.Connection, version: str) -> None:
     """Say with which catalog the journeys are being put together."""
     table = tables.assembled
     connection.execute(table.update().where(table.c.name == _ROW).values(catalog_version=version))
+
+
+def set_decision(connection: sa.Connection, decision_id: int) -> None:
+    """Say which decision is the last one that counts."""
+    table = tables.assembled
+    connection.execute(table.update().where(table.c.name == _ROW).values(decision_id=decision_id))
 
 
 _ROW: Final = "journeys"

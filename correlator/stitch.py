@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from correlator.decided import Decided
 from correlator.model import CORRELATION, CompiledModel
 from milepost.journeystate import Member, ObjectState
 
@@ -21,7 +22,20 @@ CHILD: Final = 8  # an explicit link in which this node is the child
 class Node:
     """An object with its state and its relations: `edges` maps the other object's id to what relates them (bits)."""
 
-    __slots__ = ("above", "below", "edges", "id", "key", "namespace", "naming", "owners", "state", "type", "used")
+    __slots__ = (
+        "above",
+        "below",
+        "edges",
+        "id",
+        "key",
+        "look_at",
+        "namespace",
+        "naming",
+        "owners",
+        "state",
+        "type",
+        "used",
+    )
 
     def __init__(self, object_id: int, kind: str, namespace: str, key: str, state: ObjectState) -> None:
         self.id = object_id
@@ -32,6 +46,7 @@ class Node:
         self.edges: dict[int, int] = {}
         self.naming: list[int] = []  # the edges to correlations, or from one
         self.used = 0
+        self.look_at = 0  # how many edges it must have before it may be a hub
         self.below: dict[str, list[int]] = {}
         self.above: dict[str, list[int]] = {}
         self.owners: dict[str, int | None] = {}
@@ -41,6 +56,10 @@ class Node:
         if bits & NAMING and other not in self.naming:
             self.naming.append(other)
         self.edges[other] = self.edges.get(other, 0) | bits
+        self.conclude_anew()
+
+    def conclude_anew(self) -> None:
+        """Forget what was concluded from its relations."""
         self.below = {}
         self.above = {}
         self.owners = {}
@@ -62,10 +81,38 @@ class Graph:
         self.types: dict[int, str] = {}
         self.ahead: dict[int, set[int]] = {}
         """By correlation: who names it as the database has it, while the touch that tells so is still to come."""
+        self.hubs: set[int] = set()
+        self.decided = Decided()
+
+    def relate(self, one: int, other: int, bits: int) -> None:
+        """Put a relation on a node, if that is loaded. A hub keeps none: they count for nothing."""
+        node = self.nodes.get(one)
+        if node is not None and one not in self.hubs:
+            node.relate(other, bits)
+
+    def most_parents(self, node: Node, model: CompiledModel) -> tuple[int, str]:
+        """How many objects of one type stand directly above a node at most, and which type: were it no hub (rule 7)."""
+        counts: dict[str, int] = {}
+        for other, bits in node.edges.items():
+            kind = self.types[other]
+            if node.type == CORRELATION:
+                above = kind in model.root_rank
+            else:
+                above = _directed(kind, node.type, bits & CHILD, model)
+            if above:
+                counts[kind] = counts.get(kind, 0) + 1
+        return max(((count, kind) for kind, count in counts.items()), default=(0, ""))
 
     def node(self, object_id: int) -> Node:
         """Raises Missing when the node is not loaded."""
         found = self.nodes.get(object_id)
+        if found is None:
+            raise Missing({object_id})
+        return found
+
+    def kind(self, object_id: int) -> str:
+        """The type of an object that may be related by a decision only. Raises Missing when it isn't known."""
+        found = self.types.get(object_id)
         if found is None:
             raise Missing({object_id})
         return found
@@ -80,28 +127,28 @@ class Graph:
     def owner(self, correlation: Node, model: CompiledModel) -> int | None:
         """The one root that names a correlation (rule 5), or None."""
         if model.name not in correlation.owners:
-            correlation.owners[model.name] = self.owner_among(correlation.edges, model)
+            correlation.owners[model.name] = self.owner_among(correlation, correlation.edges, model)
         return correlation.owners[model.name]
 
-    def owner_among(self, naming: Iterable[int], model: CompiledModel) -> int | None:
+    def owner_among(self, correlation: Node, naming: Iterable[int], model: CompiledModel) -> int | None:
         """Of the root types that name a correlation the most preferred one counts, and no root type may name it twice:
         a batch job's correlation id, named by many orders, owns nothing."""
         best: tuple[int, int] | None = None
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for other in naming:
             kind = self.types[other]
             rank = model.root_rank.get(kind)
-            if rank is None:
+            if rank is None or self._inert(correlation.id, other):
                 continue
-            if kind in seen:
+            one = self.decided.into.get(other, other)
+            if seen.setdefault(kind, one) != one:
                 return None
-            seen.add(kind)
             if best is None or rank < best[0]:
-                best = (rank, other)
+                best = (rank, one)
         return best[1] if best else None
 
     def children(self, node: Node, model: CompiledModel) -> list[int]:
-        """The objects directly below a node (rules 3, 4 and 5)."""
+        """The objects directly below a node (rules 3, 4 and 5), and those that it was merged with (rule 8)."""
         if node.type == CORRELATION:
             return self._named_by(node, model)
         below = node.below.get(model.name)
@@ -112,42 +159,44 @@ class Graph:
                 if not bits & NAMING and self._over(node, other, bits, model)
             ]
         if node.naming and node.type in model.root_rank:
-            named = [z.id for z in self.correlations(node) if self.owner(z, model) in (None, node.id)]
-            return below + named
-        return below
+            own = (None, self.decided.into.get(node.id, node.id))
+            named = [z.id for z in self.correlations(node) if not self._inert(node.id, z.id)]
+            below = below + [z for z in named if self.owner(self.nodes[z], model) in own]
+        return [*below, *self._mates(node)] if node.id in self.decided.mates else below
 
     def _named_by(self, correlation: Node, model: CompiledModel) -> list[int]:
         owner = self.owner(correlation, model)
         if owner is None:
             return []
-        return [other for other in correlation.edges if other != owner and self.types[other] in model.types]
+        return [
+            other
+            for other in correlation.edges
+            if other != owner and self.types[other] in model.types and not self._inert(correlation.id, other)
+        ]
+
+    @property
+    def _judged(self) -> bool:
+        """Whether anything may be inert at all: mostly nothing is, and it is asked for every relation."""
+        return bool(self.hubs or self.decided.cuts)
+
+    def _inert(self, upper: int, lower: int) -> bool:
+        """Whether a relation counts for nothing: its lower end is a hub (rule 7), or it was cut (rule 8)."""
+        return lower in self.hubs or self.decided.apart(upper, lower)
 
     def _over(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
-        """Whether the node is above the other: models direct a relation; of two types that a model doesn't order, an
-        explicit link's direction counts."""
-        kind = self.types[other]
-        if kind in model.below.get(node.type, ()):
-            return True
-        if not bits & PARENT or kind not in model.types or node.type not in model.types:
-            return False
-        return node.type not in model.below.get(kind, ())
+        """Whether the node is above the other."""
+        directed = _directed(node.type, self.types[other], bits & PARENT, model)
+        return directed and not (self._judged and self._inert(node.id, other))
 
     def _under(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
         """Whether the node is below the other: `_over` seen from the other side."""
-        kind = self.types[other]
-        if node.type in model.below.get(kind, ()):
-            return True
-        if not bits & CHILD or kind not in model.types or node.type not in model.types:
-            return False
-        return kind not in model.below.get(node.type, ())
+        directed = _directed(self.types[other], node.type, bits & CHILD, model)
+        return directed and not (self._judged and self._inert(other, node.id))
 
     def parents(self, node: Node, model: CompiledModel) -> list[int]:
         """The objects directly above a node: the exact inverse of `children`."""
         if node.type == CORRELATION:
-            owner = self.owner(node, model)
-            if owner is not None:
-                return [owner]
-            return [other for other in node.edges if self.types[other] in model.root_rank]
+            return self._naming(node, model)
         above = node.above.get(model.name)
         if above is None:
             above = node.above[model.name] = [
@@ -155,10 +204,28 @@ class Graph:
                 for other, bits in node.edges.items()
                 if not bits & NAMING and self._under(node, other, bits, model)
             ]
-        if node.naming and node.type in model.types:
-            owners = ((z.id, self.owner(z, model)) for z in self.correlations(node))
-            return above + [z for z, owner in owners if owner is not None and owner != node.id]
-        return above
+        if node.naming and node.type in model.types and node.id not in self.hubs:
+            own = (None, self.decided.into.get(node.id, node.id))
+            named = [z.id for z in self.correlations(node) if not self.decided.apart(z.id, node.id)]
+            above = above + [z for z in named if self.owner(self.nodes[z], model) not in own]
+        return [*above, *self._mates(node)] if node.id in self.decided.mates else above
+
+    def _mates(self, node: Node) -> set[int]:
+        """What is the same thing as a node. A hub is nothing in particular."""
+        return self.decided.mates[node.id] - self.hubs if node.id not in self.hubs else set()
+
+    def _naming(self, correlation: Node, model: CompiledModel) -> list[int]:
+        """The roots that a correlation belongs to."""
+        if correlation.id in self.hubs:
+            return []
+        owner = self.owner(correlation, model)
+        if owner is not None:
+            return [owner]
+        return [
+            other
+            for other in correlation.edges
+            if self.types[other] in model.root_rank and not self.decided.apart(other, correlation.id)
+        ]
 
     def tops(self, pairs: Iterable[tuple[int, int]], model: CompiledModel) -> tuple[set[int], set[int]]:
         """For newly related pairs: the upper ends, whose journeys grow, and the lower ends that may stop being roots.
@@ -170,21 +237,29 @@ class Graph:
         for one, other in pairs:
             for top, bottom in ((one, other), (other, one)):
                 node = self.node(top)
-                if self._over(node, bottom, node.edges[bottom], model):
+                if self._over(node, bottom, node.edges.get(bottom, 0), model):
                     upper.add(top)
                     if self.types[bottom] in model.root_rank:
                         lower.add(bottom)
         return upper, lower
 
-    def absorbers(self, node: Node, model: CompiledModel) -> list[int]:
-        """The objects of a preferred root type directly above a lesser root (rule 6); empty: it is a root itself."""
+    def is_root(self, node: Node, model: CompiledModel) -> bool:
+        """Whether an object of a root type has a journey: it is no hub, not merged into another, not absorbed."""
+        if node.id in self.hubs or node.id in self.decided.into:
+            return False
+        mates = (self.node(mate) for mate in self.decided.mates.get(node.id, ()))
+        return not model.root_rank[node.type] or not any(self._absorbed(one, model) for one in (node, *mates))
+
+    def _absorbed(self, node: Node, model: CompiledModel) -> bool:
+        """Whether an object of a preferred root type stands directly above a lesser root (rule 6)."""
         rank = model.root_rank[node.type]
-        found = []
         for parent in self.parents(node, model):
-            above = self.owner(self.node(parent), model) if self.types[parent] == CORRELATION else parent
-            if above is not None and model.root_rank.get(self.types[above], rank) < rank:
-                found.append(above)
-        return found
+            above = self.owner(self.node(parent), model) if self.kind(parent) == CORRELATION else parent
+            if above is None or model.root_rank.get(self.kind(above), rank) >= rank or above in self.hubs:
+                continue
+            if node.id not in self.decided.excluded.get(self.decided.into.get(above, above), ()):
+                return True
+        return False
 
     def roots_above(self, start: Iterable[int], model: CompiledModel) -> set[int]:
         """All objects of the model's root types among the starts and everything above them."""
@@ -194,9 +269,9 @@ class Graph:
         seen = set(stack)
         while stack:
             object_id = stack.pop()
-            if self.types[object_id] in model.root_rank:
-                roots.add(object_id)
             try:
+                if self.kind(object_id) in model.root_rank:
+                    roots |= {object_id, self.decided.into.get(object_id, object_id)}
                 above = self.parents(self.node(object_id), model)
             except Missing as error:
                 missing |= error.ids
@@ -212,7 +287,7 @@ class Graph:
     def closure(self, root: int, model: CompiledModel) -> list[Member]:
         """The root and everything reachable downwards, breadth first, ties by id: the shortest path is the reason."""
         members = [Member(root, None, 0)]
-        seen = {root}
+        seen = {root, *self.decided.excluded.get(root, ())}
         missing: set[int] = set()
         level = [root]
         depth = 0
@@ -235,3 +310,13 @@ class Graph:
         if missing:
             raise Missing(missing)
         return members
+
+
+def _directed(upper: str, lower: str, linked: int, model: CompiledModel) -> bool:
+    """Whether a model puts one type above the other: by its tree; of two types that it doesn't order, the direction of
+    an explicit link counts (`linked`)."""
+    if lower in model.below.get(upper, ()):
+        return True
+    if not linked or lower not in model.types or upper not in model.types:
+        return False
+    return upper not in model.below.get(lower, ())

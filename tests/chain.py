@@ -39,6 +39,7 @@ class Chain:
         self, engine: sa.Engine, recorders: int = 1, changed: Changed = ignore, catalog: Catalog = CATALOG
     ) -> None:
         self.engine = engine
+        self.catalog = catalog
         self.recorders = [Recorder(engine, lambda _: catalog, utc_now) for _ in range(recorders)]
         self.assembler = Assembler(engine, lambda _: catalog, utc_now, changed)
         self.recorders[0].prepare()

@@ -19,9 +19,21 @@ def us(text: str) -> int:
 
 
 class Oracle:
-    """Journeys from a set of stored events, each with its receive time (microseconds)."""
+    """Journeys from a set of stored events, each with its receive time (microseconds), and of decisions: (act, first
+    object, second object), those that count."""
 
-    def __init__(self, journeys: dict[str, Any], events: list[tuple[Wire, int]]) -> None:
+    def __init__(
+        self,
+        journeys: dict[str, Any],
+        events: list[tuple[Wire, int]],
+        decisions: list[tuple[str, Obj, Obj | None]] | None = None,
+    ) -> None:
+        decisions = decisions or []
+        self.limit = journeys.get("hub_limit", 1000)
+        self.cuts = {frozenset((one, other)) for act, one, other in decisions if act == "cut"}
+        self.excluded = {(one, other) for act, one, other in decisions if act == "exclude"}
+        self.into = {other: one for act, one, other in decisions if act == "merge"}
+        self.lifted = {one for act, one, _ in decisions if act == "lift"}
         self.models = journeys["models"]
         self.keys = journeys["keys"]
         self.events = [self.parse(wire, received) for wire, received in events]
@@ -30,6 +42,37 @@ class Oracle:
         self.naming: set[tuple[str, Obj]] = set()
         for event in self.events:
             self.relate(event)
+        self.hubs = {obj for obj in self.everything() | self.threads() if obj not in self.lifted and self.is_hub(obj)}
+
+    # --- hubs and decisions ---
+
+    def threads(self) -> set[Obj]:
+        return {("correlation", "", name) for name, _ in self.naming}
+
+    def is_hub(self, obj: Obj) -> bool:
+        """More distinct direct parents of one type than the limit."""
+        for model in self.models:
+            if obj[0] == "correlation":
+                above = {
+                    other for name, other in self.naming if name == obj[2] and other[0] in self.models[model]["roots"]
+                }
+            else:
+                above = {other for other in self.everything() if obj in self.related_below(model, other)}
+            if any(sum(other[0] == kind for other in above) > self.limit for kind in {other[0] for other in above}):
+                return True
+        return False
+
+    def counts(self, upper: Obj, lower: Obj) -> bool:
+        return lower not in self.hubs and frozenset((upper, lower)) not in self.cuts
+
+    def same(self, obj: Obj) -> Obj:
+        return self.into.get(obj, obj)
+
+    def mates(self, obj: Obj) -> set[Obj]:
+        if obj in self.hubs:
+            return set()
+        group = {other for other in {*self.into, *self.into.values()} if self.same(other) == self.same(obj)}
+        return group - {obj} - self.hubs
 
     def parse(self, wire: Wire, received: int) -> dict[str, Any]:
         data = wire["data"]
@@ -133,7 +176,14 @@ class Oracle:
 
     def owner(self, model: str, correlation: str) -> Obj | None:
         roots = self.models[model]["roots"]
-        named = [obj for name, obj in self.naming if name == correlation and obj[0] in roots]
+        thread = ("correlation", "", correlation)
+        if thread in self.hubs:
+            return None
+        named = {
+            self.same(obj)
+            for name, obj in self.naming
+            if name == correlation and obj[0] in roots and self.counts(thread, obj)
+        }
         for kind in roots:
             if sum(obj[0] == kind for obj in named) > 1:
                 return None
@@ -145,7 +195,23 @@ class Oracle:
             owner = self.owner(model, obj[2])
             if owner is None:
                 return set()
-            return {other for name, other in self.naming if name == obj[2] and other != owner and other[0] in kinds}
+            return {
+                other
+                for name, other in self.naming
+                if name == obj[2] and other != owner and other[0] in kinds and self.counts(obj, other)
+            }
+        if obj in self.hubs:
+            return set()
+        found = {other for other in self.related_below(model, obj) if self.counts(obj, other)} | self.mates(obj)
+        if obj[0] in roots:
+            for name, other in self.naming:
+                thread = ("correlation", "", name)
+                if other == obj and self.counts(obj, thread) and self.owner(model, name) in (None, self.same(obj)):
+                    found.add(thread)
+        return found
+
+    def related_below(self, model: str, obj: Obj) -> set[Obj]:
+        kinds = self.kinds(model)
         found = {other for one, other in self.pairs if one == obj and other[0] in self.below(model, obj[0])}
         for parent, child in self.links:
             for one, other, forward in ((parent, child, True), (child, parent, False)):
@@ -154,23 +220,28 @@ class Oracle:
                 down, up = other[0] in self.below(model, obj[0]), obj[0] in self.below(model, other[0])
                 if down or (forward and not up):
                     found.add(other)
-        if obj[0] in roots:
-            for name, other in self.naming:
-                if other == obj and self.owner(model, name) in (None, obj):
-                    found.add(("correlation", "", name))
         return found
 
     def absorbed(self, model: str, obj: Obj) -> bool:
+        if obj in self.hubs or obj in self.into:
+            return True
+        return any(self.contained(model, one) for one in {obj} | self.mates(obj))
+
+    def contained(self, model: str, obj: Obj) -> bool:
+        """Whether something of a preferred root type stands directly above."""
         roots = self.models[model]["roots"]
         rank = roots.index(obj[0])
-        for other in self.everything():
-            if other[0] in roots and roots.index(other[0]) < rank and obj in self.under(model, other):
-                return True
+        above = {other for other in self.everything() if obj in self.under(model, other)}
         for name, other in self.naming:
-            owner = self.owner(model, name)
-            if other == obj and owner and owner != obj and roots.index(owner[0]) < rank:
-                return True
-        return False
+            if other == obj and self.counts(("correlation", "", name), obj):
+                above.add(self.owner(model, name) or obj)
+        return any(
+            other[0] in roots
+            and roots.index(other[0]) < rank
+            and other not in self.hubs
+            and (self.same(other), obj) not in self.excluded
+            for other in above
+        )
 
     def everything(self) -> set[Obj]:
         objs = {obj for event in self.events for group in event["named"].values() for obj in group}
@@ -180,7 +251,7 @@ class Oracle:
         found, todo = {root}, [root]
         while todo:
             for child in self.under(model, todo.pop()):
-                if child not in found:
+                if child not in found and (root, child) not in self.excluded:
                     found.add(child)
                     todo.append(child)
         return found
@@ -205,9 +276,9 @@ class Oracle:
             reached = self.milestone(milestone, members)
             if reached:
                 milestones[milestone["name"]] = reached
-        values = {obj: self.values(obj) for obj in members}
+        values = {self.same(obj): self.values(obj, members) for obj in members}
         others: dict[str, set[Any]] = {}
-        for obj in members - {root}:
+        for obj in values.keys() - {root}:
             for key, value in values[obj].items():
                 if value is not None:
                     others.setdefault(key, set()).add(value)
@@ -229,34 +300,37 @@ class Oracle:
         found: dict[Obj, list[tuple[int, str, str]]] = {}
         for event in self.events:
             if event["type"] in milestone["events"] and event["outcome"] == "ok":
-                for obj in event["subjects"]:
+                for obj in event["subjects"]:  # one that names a thing by both its names counts for each
                     if obj in members:
-                        found.setdefault(obj, []).append(event["order"])
+                        found.setdefault(self.same(obj), []).append(event["order"])
         if not found:
             return None
         kind = milestone.get("all")
-        wanted = {obj for obj in members if obj[0] == kind}
+        wanted = {self.same(obj) for obj in members if obj[0] == kind}
         if kind is None or not wanted:
             orders = [order for group in found.values() for order in group]
             first = min(orders)
             return (first[0], max(orders)[0], len(orders), first[1], first[2])
-        wanted = {obj for obj in wanted if not self.cancelled(obj)}
+        wanted = {obj for obj in wanted if not self.cancelled(obj, members)}
         if not wanted or not wanted <= set(found):
             return None
         last = max(min(found[obj]) for obj in wanted)
         orders = [order for obj in wanted for order in found[obj]]
         return (last[0], max(orders)[0], len(orders), last[1], last[2])
 
-    def cancelled(self, obj: Obj) -> bool:
+    def told_of(self, event: dict[str, Any], obj: Obj, members: set[Obj]) -> bool:
+        return any(one in members and self.same(one) == self.same(obj) for one in event["subjects"])
+
+    def cancelled(self, obj: Obj, members: set[Obj]) -> bool:
         return any(
-            event["type"] == f"{obj[0]}.cancelled" and event["outcome"] == "ok" and obj in event["subjects"]
+            event["type"] == f"{obj[0]}.cancelled" and event["outcome"] == "ok" and self.told_of(event, obj, members)
             for event in self.events
         )
 
-    def values(self, obj: Obj) -> dict[str, Any]:
+    def values(self, obj: Obj, members: set[Obj]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for event in sorted(self.events, key=lambda event: event["order"]):
-            if obj in event["subjects"]:
+            if self.told_of(event, obj, members):
                 found.update(event["attributes"])
         return found
 
@@ -266,7 +340,7 @@ class Oracle:
             if (
                 event["type"] in model.get("cancelled_by", [])
                 and event["outcome"] == "ok"
-                and root in event["subjects"]
+                and self.told_of(event, root, members)
             ):
                 return "cancelled"
         for way in model["complete_when"]:

@@ -98,6 +98,7 @@ def _load(texts: Texts) -> Catalog:
         ),
         aliases=_aliases(partners.get("aliases", {})),
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
+        hub_limit=_convert("journeys.yaml", "hub_limit", journeys.get("hub_limit", 1000), int),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
         edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
@@ -170,6 +171,8 @@ def _aliases(value: Any) -> dict[str, dict[str, str]]:
 
 def check(catalog: Catalog) -> None:
     """What types can't say: references, cycles, fields that a kind needs. Raises CatalogError."""
+    if catalog.hub_limit < 1:
+        raise CatalogError(f"journeys.yaml: hub_limit: {catalog.hub_limit} is less than 1")
     for name, calendar in catalog.calendars.items():
         _check_calendar(name, calendar)
     for model in catalog.models.values():

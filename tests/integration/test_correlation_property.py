@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 import yaml
 
 from milepost.catalog import loader
-from milepost.clock import to_us
+from milepost.clock import to_us, utc_now
 from milepost.db import tables as t
-from tests.chain import Chain, Wire, entry
+from milepost.decisions import correlation
+from milepost.errors import Conflict
+from tests.chain import CATALOG, Chain, Wire, entry
 from tests.oracle import Oracle
 
 JOURNEYS = yaml.safe_load(loader.default_texts()["journeys.yaml"])
@@ -42,6 +46,7 @@ TYPES = [
     "ticket.opened",
 ]
 SCENARIOS = 120
+DECIDED = 60
 
 
 def scenario(rng: random.Random, prefix: str) -> list[tuple[Wire, int]]:
@@ -131,8 +136,8 @@ def stored(engine: sa.Engine, prefix: str) -> dict[Any, dict[str, Any]]:
     return result
 
 
-def expected(events: list[tuple[Wire, int]]) -> dict[Any, dict[str, Any]]:
-    result = Oracle(JOURNEYS, events).journeys()
+def expected(events: list[tuple[Wire, int]], limit: int = 1000, decided: Any = None) -> dict[Any, dict[str, Any]]:
+    result = Oracle({**JOURNEYS, "hub_limit": limit}, events, decided).journeys()
     for journey in result.values():
         attributes = journey.pop("attributes")
         journey["carrier"], journey["partner"] = attributes.get("carrier"), attributes.get("partner")
@@ -140,8 +145,48 @@ def expected(events: list[tuple[Wire, int]]) -> dict[Any, dict[str, Any]]:
     return result
 
 
-def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]]) -> Chain:
-    """Send the events in any order, some twice, in any batches, with steps and restarts in between."""
+def decide(engine: sa.Engine, rng: random.Random, prefix: str) -> None:
+    """Decide something about objects that there are, or take a decision back."""
+    with engine.begin() as connection:
+        rows = connection.execute(sa.select(t.objects).where(t.objects.c.key.startswith(prefix))).all()
+        threads = connection.execute(sa.select(t.correlations).where(t.correlations.c.key.startswith(prefix))).all()
+        known = [correlation.Named(row.object_id, row.type, row.namespace, row.key) for row in rows]
+        known += [correlation.Named(row.object_id, "correlation", "", row.key) for row in threads]
+        if len(known) < 2:
+            return
+        about = {item.object_id for item in known}
+        told = {"actor": "test", "reason": "try", "now": utc_now()}
+        standing = [item.decision_id for item in correlation.effective(connection) if item.first_id in about]
+        if standing and rng.random() < 0.3:
+            correlation.reverse(connection, rng.choice(standing), **told)
+            return
+        act = rng.choice(["cut", "exclude", "merge", "lift"])
+        one, other = rng.sample(known, k=2)
+        if act == "merge":
+            other = rng.choice([item for item in known if item.type == one.type])
+        with suppress(Conflict):
+            correlation.decide(connection, act, one, None if act == "lift" else other, **told)
+
+
+def decided(engine: sa.Engine, prefix: str) -> list[tuple[str, Any, Any]]:
+    """The decisions that count, in the oracle's words."""
+    with engine.connect() as connection:
+        standing = correlation.effective(connection)
+        ids = {number for item in standing for number in (item.first_id, item.second_id) if number is not None}
+        names = correlation.names_of(connection, sorted(ids))
+    said = {number: (item.type, item.namespace, item.key) for number, item in names.items()}
+    return [
+        (item.act, said[item.first_id], said.get(item.second_id or 0))
+        for item in standing
+        if said[item.first_id][2].startswith(prefix)
+    ]
+
+
+def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]], prefix: str = "") -> Chain:
+    """Send the events in any order, some twice, in any batches, with steps and restarts in between.
+
+    With a prefix, people decide about its objects meanwhile.
+    """
     sent = [*events, *rng.choices(events, k=len(events) // 4)] if events else []
     rng.shuffle(sent)
     while sent:
@@ -150,8 +195,10 @@ def play(chain: Chain, rng: random.Random, events: list[tuple[Wire, int]]) -> Ch
         del sent[:size]
         for _ in range(rng.randint(0, 3)):
             rng.choice([*(recorder.step for recorder in chain.recorders), chain.assembler.step])()
+        if prefix and rng.random() < 0.4:
+            decide(chain.engine, rng, prefix)
         if rng.random() < 0.1:
-            chain = Chain(chain.engine, recorders=rng.randint(1, 3))
+            chain = Chain(chain.engine, recorders=rng.randint(1, 3), catalog=chain.catalog)
             chain.assembler._batches = rng.choice([1, 8])  # in small steps, what is loaded is ahead of what was told
     chain.settle()
     return chain
@@ -169,3 +216,21 @@ def test_journeys_equal_the_oracles(engine: sa.Engine, part: int) -> None:
         assert found.keys() == wanted.keys(), (part, number, events)
         for root, journey in wanted.items():
             assert found[root] == journey, (part, number, root, events)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_journeys_equal_the_oracles_with_hubs_and_decisions(engine: sa.Engine, part: int) -> None:
+    """A limit so low that many things are hubs, and people who decide at random."""
+    limit = part + 2
+    catalog = msgspec.structs.replace(CATALOG, hub_limit=limit)
+    chain = Chain(engine, recorders=2, catalog=catalog)
+    for number in range(DECIDED // 2):
+        rng = random.Random(f"decided-{part}-{number}")
+        prefix = f"d{part}n{number}_"
+        events = scenario(rng, prefix)
+        chain = play(chain, rng, events, prefix)
+        judged = decided(engine, prefix)
+        found, wanted = stored(engine, prefix), expected(events, limit, judged)
+        assert found.keys() == wanted.keys(), (part, number, events, judged)
+        for root, journey in wanted.items():
+            assert found[root] == journey, (part, number, root, events, judged)

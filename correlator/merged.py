@@ -1,0 +1,71 @@
+"""Objects that people merged count as one: their states are united (rule 8). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from correlator.decided import Decided
+from correlator.stitch import Node
+from milepost.journeystate import AttributeGroup, Evidence, ObjectState, Scalar, Trouble
+
+
+def fold(nodes: list[Node], decided: Decided, ranks: Mapping[str, int]) -> list[Node]:
+    """The members of a journey, each group of merged ones as one node by the name that stays. Order is kept."""
+    if not decided.into:
+        return nodes
+    groups: dict[int, list[Node]] = {}
+    for node in nodes:
+        groups.setdefault(decided.into.get(node.id, node.id), []).append(node)
+    return [group[0] if len(group) == 1 else _one(standing, group, ranks) for standing, group in groups.items()]
+
+
+def _one(standing: int, group: list[Node], ranks: Mapping[str, int]) -> Node:
+    named = next((node for node in group if node.id == standing), group[0])
+    return Node(named.id, named.type, named.namespace, named.key, unite([node.state for node in group], ranks))
+
+
+def unite(states: Sequence[ObjectState], ranks: Mapping[str, int]) -> ObjectState:
+    """The state of one object that all of these events were about. `ranks` are those of the sources."""
+    told = [state for state in states if state.events]
+    result = ObjectState(events=sum(state.events for state in told))
+    if not told:
+        return result
+    result.first_us = min(state.first_us for state in told)
+    result.last_us = max(state.last_us for state in told)
+    result.first_received_us = min(state.first_received_us for state in told)
+    result.last_received_us = max(state.last_received_us for state in told)
+    for kind in sorted({kind for state in told for kind in state.reached}):
+        result.reached[kind] = _evidence([state.reached[kind] for state in told if kind in state.reached])
+    for kind in sorted({kind for state in told for kind in state.trouble}):
+        result.trouble[kind] = _trouble([state.trouble[kind] for state in told if kind in state.trouble])
+    result.attributes = _attributes([group for state in told for group in state.attributes], ranks)
+    return result
+
+
+def _evidence(found: Sequence[Evidence]) -> Evidence:
+    first = min(found, key=lambda item: (item.first_us, item.first_source, item.first_id))
+    return Evidence(
+        sum(item.count for item in found),
+        first.first_us,
+        first.first_source,
+        first.first_id,
+        first.first_no,
+        first.first_received_us,
+        max(item.last_us for item in found),
+    )
+
+
+def _trouble(found: Sequence[Trouble]) -> Trouble:
+    last = max(found, key=lambda item: (item.last_us, item.outcome, item.code or "", item.reason or ""))
+    return Trouble(sum(item.count for item in found), last.last_us, last.outcome, last.code, last.reason)
+
+
+def _attributes(groups: Sequence[AttributeGroup], ranks: Mapping[str, int]) -> list[AttributeGroup]:
+    """For each attribute the last word."""
+    words: dict[str, tuple[tuple[int, str, str], Scalar]] = {}
+    for group in sorted(groups, key=lambda item: (ranks.get(item.source, 0), item.at_us, item.source, item.id)):
+        words.update((name, ((group.at_us, group.source, group.id), value)) for name, value in group.values.items())
+    kept: dict[tuple[int, str, str], dict[str, Scalar]] = {}
+    for name, (said, value) in words.items():
+        kept.setdefault(said, {})[name] = value
+    return [AttributeGroup(*said, values) for said, values in kept.items()]
