@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from dashboards.queries.paging import MAX_LIMIT, Page
 from dashboards.session import Person
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
 Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")]
+BIGGEST: Final = 2**63 - 1
+Number = Annotated[int, Path(ge=1, le=BIGGEST)]
 Text = Annotated[str | None, Query(max_length=256)]
 Who = Callable[[Request], Person]
 

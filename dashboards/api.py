@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
 from dashboards import mending, shapes
-from dashboards.answers import Cursor, Limit, Text, Who, answer, answer_page
+from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
 from dashboards.queries import alerts as alert_queries
@@ -110,7 +110,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
         return answer_page(page, shapes.alert)
 
     @router.get("/alerts/{alert_id}", tags=["read"], summary="One alert", dependencies=[Depends(who)])
-    def alert(alert_id: int) -> Response:
+    def alert(alert_id: Number) -> Response:
         with context.engine.connect() as connection:
             found = alert_queries.one(connection, alert_id)
             if found is None:
@@ -119,7 +119,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
             return answer(shapes.alert_detail(found, *(part(connection, alert_id) for part in parts)))
 
     @router.post("/alerts/{alert_id}/acknowledge", tags=["act"], summary="Acknowledge an alert", status_code=202)
-    def acknowledge(alert_id: int, person: Person = Depends(who)) -> Response:
+    def acknowledge(alert_id: Number, person: Person = Depends(who)) -> Response:
         person.require("act")
         with context.engine.begin() as connection:
             commands.acknowledge(connection, alert_id, actor=person.name, now=context.clock())
@@ -127,7 +127,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
 
     @router.post("/alerts/{alert_id}/resolve", tags=["act"], summary="Resolve an alert", status_code=202)
     def resolve(
-        alert_id: int,
+        alert_id: Number,
         person: Person = Depends(who),  # as a default: FastAPI can't resolve the name of a local in an annotation
         reason: Annotated[str, Body(embed=True, max_length=500)] = "",
     ) -> Response:

@@ -7,11 +7,11 @@ import binascii
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards import shapes
-from dashboards.answers import Cursor, Limit, Text, Who, answer, answer_page
+from dashboards.answers import BIGGEST, Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import problem
 from dashboards.queries import quarantine as queries
@@ -27,12 +27,10 @@ AT_ONCE: Final = 20_000
 MAX_EDIT: Final = 512 * 1024
 """Characters of a body that is edited over HTTP; the command takes larger ones."""
 RIGHT: Final = "quarantine"
-_BIGGEST: Final = 2**63 - 1
 _STATUS: Final = {"accepted": 202, "duplicate": 200, "conflict": 409, "refused": 422}
 _TITLES: Final = {"conflict": "It contradicts what is stored", "refused": "It is refused again"}
 
-Number = Annotated[int, Path(ge=1, le=_BIGGEST)]
-Group = Annotated[int | None, Query(ge=1, le=_BIGGEST)]
+Group = Annotated[int | None, Query(ge=1, le=BIGGEST)]
 
 
 class _Body(BaseModel):
@@ -59,8 +57,8 @@ class Reason(_Body):
 class Filter(_Body):
     """Which open rows; what is given is joined by and."""
 
-    ids: Annotated[list[Annotated[int, Field(ge=1, le=_BIGGEST)]] | None, Field(max_length=1000)] = None
-    group: Annotated[int | None, Field(ge=1, le=_BIGGEST)] = None
+    ids: Annotated[list[Annotated[int, Field(ge=1, le=BIGGEST)]] | None, Field(max_length=1000)] = None
+    group: Annotated[int | None, Field(ge=1, le=BIGGEST)] = None
     source: Annotated[str | None, Field(max_length=256)] = None
     kind: Kind | None = None
     limit: Annotated[int, Field(ge=1, le=AT_ONCE)] = AT_ONCE
