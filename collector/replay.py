@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from collector import hooks
 from collector.edi import events as edi
+from collector.folders import chunks as folders
 from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
@@ -68,11 +69,15 @@ def _edi(raw: Raw) -> list[bytes]:
     return edi.read_again(raw.catalog.edi, raw.source, raw.body, raw.context)
 
 
+def _row(raw: Raw) -> list[bytes]:
+    return folders.read_again(raw.catalog, raw.detail, raw.source, raw.body)
+
+
 def _never(_: Raw) -> list[bytes]:
     raise InvalidEvent(_TOUCH_NOTE)
 
 
-READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook, edi.WAY: _edi}
+READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook, edi.WAY: _edi, folders.ROWS: _row}
 """By the part of the way before the colon."""
 
 

@@ -97,9 +97,14 @@ class Alerting(Struct, frozen=True):
 
 
 class Paths(Struct, frozen=True):
-    """Files. `catalog` is a folder whose YAML replaces the built-in files of the same names."""
+    """Files. `catalog` is a folder whose YAML replaces the built-in files of the same names.
+
+    `folders` is the folder below which the catalog's sources may have files watched.
+    """
 
     catalog: str = ""
+    folders: str = ""
+    folders_interval: Seconds = 5.0
 
 
 class Log(Struct, frozen=True):

@@ -54,7 +54,8 @@ class Job:
 
 def jobs_of(resources: Resources) -> list[Job]:
     """All jobs; the modules that they need are loaded here."""
-    return [*_watching(resources), *_learning(resources), *_polling(resources), *_keeping(resources)]
+    reading = [*_polling(resources), _folders(resources)]
+    return [*_watching(resources), *_learning(resources), *reading, *_keeping(resources)]
 
 
 def _watching(resources: Resources) -> list[Job]:
@@ -116,6 +117,31 @@ def _polling(resources: Resources) -> list[Job]:
             _log.info("odoo: %d events, %d refused", result.events, result.rejected)
 
     return [Job("odoo", options.odoo_interval, poll)]
+
+
+def _folders(resources: Resources) -> Job:
+    from collector.folders.watch import Watcher
+    from collector.ingest import Limits
+    from collector.masking import Masking
+
+    settings = resources.settings
+    every = settings.paths.folders_interval
+    watcher = Watcher(
+        resources.engine,
+        settings.paths.folders,
+        resources.catalog,
+        resources.clock,
+        seconds=every,
+        limits=Limits(event_bytes=settings.ingest.max_event_bytes),
+        masking=Masking(resources.privacy_key),
+    )
+
+    def look() -> None:
+        looked = watcher.step()
+        if looked.files or looked.refused:
+            _log.info("folders: %d files, %d events, %d refused", looked.files, looked.accepted, looked.refused)
+
+    return Job("folders", every, look)
 
 
 def _keeping(resources: Resources) -> list[Job]:

@@ -1,0 +1,1 @@
+"""Watched folders: files that appear in them are events of a source."""
