@@ -59,10 +59,9 @@ def _acts(buttons: Sequence[html.Button], number: int, discard: html.Button) -> 
     reason = dmc.TextInput(
         id={"type": "mend-reason", "row": number},
         placeholder="Why it is discarded",
-        maxLength=mend.MAX_REASON,
         size="sm",
         className="mp-reason",
-        inputProps={"aria-label": "Why it is discarded"},
+        inputProps={"aria-label": "Why it is discarded", "maxLength": mend.MAX_REASON},
     )
     row = html.Div([*buttons, html.Div([reason, discard], className="mp-discard")], className="mp-mend")
     return card(row, name="mend", alive=False, className="mp-block")

@@ -236,8 +236,8 @@ class Quarantined:
             row_acts(row.quarantine_id, row.kind, vouch=view.person.may("administer")) if editor else None,
             html.Div(
                 [
-                    html.Div([_body_card(found), editor], className="mp-span-8 mp-stack"),
-                    html.Div([_stands_card(found), _edit_card(found)], className="mp-span-4 mp-stack"),
+                    html.Div([_stands_card(found), _body_card(found)], className="mp-span-6 mp-stack"),
+                    html.Div([editor, _edit_card(found)], className="mp-span-6 mp-stack"),
                 ],
                 className="mp-grid",
             ),
@@ -263,7 +263,7 @@ def _row_head(found: queries.Detail) -> Any:
         ("Last act", act),
         ("Group", link("All that fail alike", f"/quarantine/groups/{row.group_id}", className="mp-link")),
     ]
-    note = html.P(row.note, className="mp-refusal-note") if row.note else None
+    note = html.P(row.note, className="mp-refusal-note") if row.note and row.note != row.reason else None
     states = (row.kind,) if row.state == "open" else (row.kind, row.state)
     return card(
         [_title(row.reason, row.source, *states), facts(values), note, html.P(_MEANING[row.kind], className="mp-note")],

@@ -87,7 +87,7 @@ def _row(source: queries.Source, now: datetime) -> html.Div:
             _cell("Lag", _lag(source), "mp-two"),
             _cell("Events", words.count(source.events)),
             _cell("Duplicates", _share(source.duplicates, source.events)),
-            _cell("Clock ahead", _share(source.skewed, source.events)),
+            _cell("Clock ahead", _share(source.skewed, source.events - source.skewed)),
             _cell("Quarantine", _quarantined(source), "mp-two"),
         ],
         className="mp-source",

@@ -176,7 +176,8 @@ def detail(connection: sa.Connection, quarantine_id: int) -> Detail | None:
     revisions = [Revision(**each) for each in connection.execute(query).mappings()]
     stands = None
     if "conflict" in (row.kind, row.outcome):
-        stands = _standing(connection, revisions[-1].body if revisions else values["body"])
+        edited = bool(revisions) and row.kind != "conflict"  # a conflict is with what came
+        stands = _standing(connection, revisions[-1].body if edited else values["body"])
     return Detail(row, values["body"], values["context"] or {}, revisions, stands)
 
 

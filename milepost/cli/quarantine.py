@@ -105,7 +105,7 @@ def _show(found: Detail) -> None:
     row = found.row
     facts: dict[str, Any] = {
         "state": row.state, "kind": row.kind, "source": row.source, "id": row.event_id, "reason": row.reason,
-        "received": row.received_at, "way": row.way, "sent by": row.sender, "group": row.group_id,
+        "received": f"{row.received_at:%Y-%m-%d %H:%M:%SZ}", "way": row.way, "sent by": row.sender, "group": row.group_id,
         "last act": f"{row.acted_by} at {row.acted_at:%Y-%m-%d %H:%M:%SZ}" if row.acted_at else None,
         "outcome": row.outcome, "note": row.note,
     }  # fmt: skip
