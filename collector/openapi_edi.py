@@ -64,5 +64,5 @@ _SOURCE: Final = {
     "in": "path",
     "required": True,
     "description": "The source of the events; the key must be allowed to send as it",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\x00-\x1f]+$"},
 }
