@@ -77,7 +77,14 @@ def _never(_: Raw) -> list[bytes]:
     raise InvalidEvent(_TOUCH_NOTE)
 
 
-READERS: Final[Mapping[str, Reader]] = {STRICT: _one, LENIENT: _one, TOUCH: _never, hooks.WAY: _webhook, edi.WAY: _edi, folders.ROWS: _row}
+READERS: Final[Mapping[str, Reader]] = {
+    STRICT: _one,
+    LENIENT: _one,
+    TOUCH: _never,
+    hooks.WAY: _webhook,
+    edi.WAY: _edi,
+    folders.ROWS: _row,
+}
 """By the part of the way before the colon."""
 
 
