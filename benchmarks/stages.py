@@ -73,7 +73,7 @@ def _http(key: str, seconds: float) -> float:
 
 
 def _serve_reader(port: int) -> None:
-    uvicorn.Server(server_config(_read, host="127.0.0.1", port=port, lifespan="off")).run()  # type: ignore[arg-type]
+    uvicorn.Server(server_config(_read, host="127.0.0.1", port=port, lifespan="off")).run()
 
 
 async def _read(_: Any, receive: Any, send: Any) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from milepost.inbox import log
 from milepost.signing import sign
 from tests.databases import Databases
 from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.relay import relay
 from tests.served import Served, collector
 
 HOW_TO = DOCS / "how-to"
@@ -70,13 +72,36 @@ def test_the_readmes_request_is_accepted(served: Served, tmp_path: Path) -> None
     assert json.loads(shell(script, tmp_path, {"KEY": served.keys["north"]}).stdout) == {"accepted": 1, "rejected": []}
 
 
-def test_the_sender_in_python_sends(served: Served, tmp_path: Path) -> None:
-    (block,) = blocks(SEND, "python")
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_the_sender_in_javascript_sends_and_repeats(served: Served, tmp_path: Path) -> None:
+    (block,) = blocks(SEND, "js")
     served.taken()
-    script = tmp_path / "send.py"
-    script.write_text(block.text)
-    shell(f"{sys.executable} send.py", tmp_path, {"URL": served.url, "KEY": served.keys["north"]})
-    assert [json.loads(entry.body)["id"] for entry in served.taken()] == ["889130"]
+    script = write(block, tmp_path / "send.mjs")
+    with relay(served.url) as door:
+        environment = {**PLAIN, "URL": door.url, "KEY": served.keys["north"]}
+        with subprocess.Popen(["node", script], env=environment, stdout=subprocess.PIPE, text=True) as sender:
+            door.open()
+            said, _ = sender.communicate(timeout=60)
+    assert said == "{ accepted: 1, rejected: [] }\n"
+    assert [json.loads(entry.body)["id"] for entry in served.taken()] == ["889140"]
+
+
+def test_the_sender_in_python_sends(served: Served, tmp_path: Path) -> None:
+    page = HOW_TO / "send-from-python.md"
+    (tmp_path / "milepost").symlink_to(ROOT / "milepost")
+    (tmp_path / "my_project").mkdir()
+    (copy,) = blocks(page, "sh")
+    shell(copy.text, tmp_path, {})
+    served.taken()
+    text = "\n".join(block.text for block in blocks(page, "python"))
+    text = text.replace("http://127.0.0.1:8080", served.url).replace("mp_…", served.keys["north"])
+    (tmp_path / "my_project" / "send.py").write_text(text)
+    done = shell(f"{sys.executable} -S my_project/send.py", tmp_path, {})
+    assert "sent=2, refused=0, dropped=0" in done.stdout
+    first, second = [json.loads(entry.body) for entry in served.taken()]
+    assert first["data"]["keys"] == {"order": "S00024", "picking": "WH/OUT/00047"}
+    assert first["data"]["attributes"] == {"warehouse": "north"}
+    assert (second["id"], second["data"]["outcome"]) == ("wms-889123", "rejected")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ def test_blocks_are_of_known_kinds() -> None:
         "yaml",
         "csv",
         "python",
+        "js",
         "text",
         "sql",
     }
