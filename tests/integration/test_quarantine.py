@@ -30,7 +30,7 @@ CATALOG = loader.load(loader.default_texts())
 
 
 def body(number: int = 1, **changes: Any) -> bytes:
-    whole = {"specversion": "1.0", "id": f"e{number}", "source": SOURCE, "type": "order.received"}
+    whole: dict[str, Any] = {"specversion": "1.0", "id": f"e{number}", "source": SOURCE, "type": "order.received"}
     whole["data"] = {"keys": {"order": f"S{number}"}}
     return json.dumps({name: value for name, value in (whole | changes).items() if value is not None}).encode()
 
