@@ -10,7 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,7 +20,9 @@ from collector.masking import Masks
 from milepost import contract
 from milepost.contract import Entry, Event
 from milepost.errors import InvalidEvent, NotAllowed, Permanent, TooLarge
-from milepost.inbox.quarantine import Kind
+
+if TYPE_CHECKING:
+    from milepost.inbox.quarantine import Kind
 
 MAX_DEPTH: Final = 32
 """Nesting of one event; deeper JSON would exhaust the stack of one reader or another."""
