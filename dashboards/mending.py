@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -200,7 +199,7 @@ def _edited(context: Context, number: int, wanted: Edit) -> bytes:
         return changed(_detail(context, number).present, values)
     try:
         return base64.b64decode(wanted.body_base64 or "", validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise MalformedBody(f"body_base64: {error}") from error
 
 
