@@ -7,10 +7,11 @@ STAMP := $(VENV)/.installed
 PACKAGES := milepost collector correlator sla anomaly alerting dashboards simulator
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= 2
+FUZZ_EXAMPLES ?= 500
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo run test test-services lint check bench services services-down clean
+.PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ test-services: setup ## The suites on real services (make services; source its e
 	$(PYTEST) -n $(WORKERS) --require-services -m "timescale or odoo or browser" tests
 	$(PYTEST) -n $(WORKERS) --database=timescale -m "not timescale and not odoo and not browser" \
 		tests/integration tests/conformance
+
+fuzz: setup ## Send hostile requests made from openapi.json, FUZZ_EXAMPLES an operation
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) tests/conformance/openapi
 
 lint: setup ## Style, types, imports and schema, without the tests
 	$(BIN)/ruff check .
