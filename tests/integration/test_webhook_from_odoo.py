@@ -9,6 +9,7 @@ import pytest
 
 from milepost.catalog import loader
 from milepost.clock import utc_now
+from milepost.contract import Entry
 from milepost.decisions import catalog
 from tests.integration.erp import Erp
 from tests.served import collector, wait_until
@@ -42,8 +43,13 @@ def test_an_order_is_told_by_odoos_own_action(database: str, erp: Erp, monkeypat
         try:
             context = {"active_model": "sale.order", "active_id": order, "active_ids": [order]}
             erp.call("ir.actions.server", "run", [action], context=context)
-            found = []
-            wait_until(lambda: found.extend(served.taken()) or found)
+            found: list[Entry] = []
+
+            def look() -> int:
+                found.extend(served.taken())
+                return len(found)
+
+            wait_until(look)
         finally:
             erp.call("ir.actions.server", "unlink", [action])
     (event,) = [json.loads(entry.body) for entry in found]
@@ -58,13 +64,16 @@ def test_a_server_actions_code_cannot_send(erp: Erp) -> None:
     context = {"active_model": "sale.order", "active_id": order, "active_ids": [order]}
     try:
         with pytest.raises(odoorpc.error.RPCError, match=r"(?i)forbidden|IMPORT_NAME"):
-            action = erp.make(
-                "ir.actions.server", name="Import it", model_id=model_of(erp), state="code", code="import urllib"
-            )
-            erp.call("ir.actions.server", "run", [action], context=context)
+            make_and_run(erp, context)
     finally:
         left = erp.find("ir.actions.server", ("name", "=", "Import it"), fields=[])
         erp.call("ir.actions.server", "unlink", [row["id"] for row in left])
+
+
+def make_and_run(erp: Erp, context: dict[str, object]) -> None:
+    code = {"state": "code", "code": "import urllib"}
+    action = erp.make("ir.actions.server", name="Import it", model_id=model_of(erp), **code)
+    erp.call("ir.actions.server", "run", [action], context=context)
 
 
 def model_of(erp: Erp) -> int:
