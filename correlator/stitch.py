@@ -53,9 +53,10 @@ class Node:
 
     def relate(self, other: int, bits: int) -> None:
         """Add a relation; what was concluded from the former ones is forgotten."""
-        if bits & NAMING and other not in self.naming:
+        known = self.edges.get(other, 0)
+        if bits & NAMING and not known & NAMING:
             self.naming.append(other)
-        self.edges[other] = self.edges.get(other, 0) | bits
+        self.edges[other] = known | bits
         self.conclude_anew()
 
     def conclude_anew(self) -> None:
