@@ -56,7 +56,7 @@ class Webhooks:
             if ping and _PING.fullmatch(body.strip()):
                 return Answer(HTTPStatus.OK, b"{}")
             self._authenticate(hook, call, now, lambda: hook.lock.check(request, body, now))
-            return await self._take(hook, sender, body, request, now)
+            return await self._take(hook, sender, body, request, now, call.correlation)
 
     def refuse(self, error: MilepostError) -> Answer:
         if isinstance(error, NotFound):
@@ -79,13 +79,15 @@ class Webhooks:
             self._intake.metrics.count_hook(hook.source, "unauthentic")
             raise
 
-    async def _take(self, hook: Hook, sender: Principal, body: bytes, request: Request, now: datetime) -> Answer:
+    async def _take(
+        self, hook: Hook, sender: Principal, body: bytes, request: Request, now: datetime, correlation: str | None
+    ) -> Answer:
         if len(body) <= _INLINE_BYTES:
             reading = hooks.read(hook, body, request)
         else:
             reading = await asyncio.to_thread(hooks.read, hook, body, request)
         unread = [] if reading.unread is None else [reading.unread]
-        verdict = await self._intake.take(reading.bodies, sender, now=now, unread=unread)
+        verdict = await self._intake.take(reading.bodies, sender, now=now, unread=unread, correlation=correlation)
         self._intake.metrics.count_hook(hook.source, _outcome(reading))
         return _answer(verdict, reading)
 

@@ -105,6 +105,15 @@ def test_the_same_unread_payload_is_kept_once(called: Called) -> None:
     assert len(called.quarantined()) == 1
 
 
+def test_the_trace_of_a_request_correlates_what_has_no_correlation_of_its_own(called: Called) -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    called.post("header", b'{"test": 1}', {"X-Token": PLAIN, **trace})
+    called.post("header", b'{"test": 1}', {"X-Token": PLAIN})  # the same, tried again by a sender without a trace
+    first, again = called.taken()
+    assert json.loads(first.body)["correlationid"] == "0af7651916cd43dd8448eb211c80319c"
+    assert (first.identity, first.content) == (again.identity, again.content)
+
+
 def test_events_that_break_the_contract_are_a_fault_of_the_payload(called: Called) -> None:
     body = changed(sample("shopify-order"), name="x" * 300, id=7)
     answer = to_shop(called, body, "orders/create")
