@@ -31,7 +31,7 @@ from collector.metrics import Metrics
 from collector.problems import INTERNAL, problem
 from collector.spool import Spool
 from collector.store import Store
-from collector.ways import Endpoint, Way, edi, hooks, otlp
+from collector.ways import Endpoint, Way, edi, epcis, hooks, otlp
 from collector.ways.events import Events
 from milepost import settings
 from milepost.clock import Clock, Steady, utc_now
@@ -106,7 +106,7 @@ def make_app(
 
     app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.limits = limits
-    for name, path, methods, way in _ways(intake):
+    for name, path, methods, way in _ways(intake, store):
         endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_failure_of(way))
         app.router.routes.append(Route(path, endpoint, methods=methods, include_in_schema=False))
         if path == PATH:
@@ -116,13 +116,14 @@ def make_app(
     return app
 
 
-def _ways(intake: Intake) -> list[tuple[str, str, Sequence[str], Way]]:
+def _ways(intake: Intake, store: Store) -> list[tuple[str, str, Sequence[str], Way]]:
     """Every way in: its name in the metrics, path, methods, and who answers."""
     return [
         ("events", PATH, _METHODS, Events(intake)),
         ("hooks", hooks.PATH, _METHODS, hooks.Webhooks(intake, os.environ)),
         ("edi", edi.PATH, ("POST",), edi.Interchanges(intake)),
         *((f"otlp {kind.name}s", kind.path, _ANY_METHOD, otlp.Otlp(intake, kind)) for kind in otlp.KINDS),
+        *(("epcis", path, _ANY_METHOD, way) for path, way in epcis.resources(intake, store).items()),
     ]
 
 

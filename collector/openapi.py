@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collector import openapi_edi, openapi_otlp
+from collector import openapi_edi, openapi_epcis, openapi_otlp
 from collector.binding import Format
 from milepost import settings
 from milepost.contract import Event
@@ -59,7 +59,9 @@ def describe(schema: dict[str, Any], limits: settings.Ingest) -> dict[str, Any]:
             "responses": {**_OPTIONS["responses"], "404": _no_hook()},
         },
     }
-    schema["paths"].update(openapi_otlp.paths(limits) | openapi_edi.paths(limits, _responses))
+    schema["paths"].update(
+        openapi_otlp.paths(limits) | openapi_epcis.paths(limits) | openapi_edi.paths(limits, _responses)
+    )
     return schema
 
 

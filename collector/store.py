@@ -14,7 +14,9 @@ from milepost.db import schema
 from milepost.decisions import access
 from milepost.decisions.catalog import CatalogCache
 from milepost.errors import Unavailable
-from milepost.inbox import quarantine
+from milepost.inbox import captures, quarantine
+from milepost.inbox.captures import Capture
+from milepost.inbox.identities import look_up
 from milepost.inbox.quarantine import Tallies
 
 
@@ -35,6 +37,15 @@ class Store(Protocol):
 
     def catalog(self) -> Catalog:
         """The catalog in force."""
+
+    def add_capture(self, capture: Capture) -> None:
+        """Keep what became of an EPCIS capture."""
+
+    def find_capture(self, capture_id: str, sender: str) -> Capture | None:
+        """The capture, if it is this sender's."""
+
+    def any_known(self, identities: Collection[bytes]) -> bool:
+        """Whether an event of one of these identities was recorded."""
 
     def check_ready(self) -> None:
         """Raises Unavailable unless the database answers and has this version's schema."""
@@ -66,6 +77,18 @@ class DatabaseStore:
     def catalog(self) -> Catalog:
         with self._engine.begin() as connection:
             return self._catalogs.active(connection)
+
+    def add_capture(self, capture: Capture) -> None:
+        with self._engine.begin() as connection:
+            captures.add(connection, capture)
+
+    def find_capture(self, capture_id: str, sender: str) -> Capture | None:
+        with self._engine.connect() as connection:
+            return captures.find(connection, capture_id, sender)
+
+    def any_known(self, identities: Collection[bytes]) -> bool:
+        with self._engine.connect() as connection:
+            return bool(look_up(connection, identities))
 
     def check_ready(self) -> None:
         with self._engine.connect() as connection:

@@ -14,7 +14,7 @@ _SSCC_DIGITS, _GSIN_DIGITS, _GLN_DIGITS = 17, 16, 12
 """Without the check digit."""
 
 _urn: Final = re.compile(r"urn:epc:id:(sscc|gsin|sgln|pgln|gdti):(.+)")
-_link: Final = re.compile(r"/(00|402|414|417|253)/([0-9A-Za-z!\"%&'()*+,\-./:;<=>?_]+?)(?:/.*)?")
+_link: Final = re.compile(r"/(00|402|414|417|253)/([^/]+)(?:/|$)")
 _transaction: Final = re.compile(r"urn:epcglobal:cbv:bt:([0-9]{1,14}):(.+)")
 _words: Final = re.compile(
     r"(?:urn:epcglobal:cbv:(?:bizstep|disp|btt|sdt|er):|(?:https?://(?:ref\.gs1\.org|ns\.gs1\.org)/cbv/|cbv:)"
