@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from milepost.cli.access import actor
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError
 
@@ -62,6 +63,7 @@ def backfill(
     from collector.odoo.backfill import Backfill, parse_since
     from collector.odoo.snapshots import MODELS
     from collector.odoo.source import Source
+    from milepost.decisions import audit
     from milepost.wiring.resources import prepared
 
     settings = _settings()
@@ -73,6 +75,16 @@ def backfill(
         masks = Masking(resources.privacy_key).of(resources.catalog())
         source = Source(resources.engine, settings.odoo, resources.clock, lambda: masks)
         events = Backfill(source).run(progress, since=day, models=models or ())
+        detail = {"events": events, "since": since, "models": models or []}
+        with resources.engine.begin() as connection:
+            audit.record(
+                connection,
+                actor=actor(),
+                action="odoo.backfilled",
+                target=settings.odoo.odoo_source,
+                now=resources.clock(),
+                detail=detail,
+            )
     for problem in source.reader.problems.values():
         notes.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
     notes.print(f"{events:,} events taken in, {source.client.calls} calls", highlight=False)
