@@ -25,6 +25,8 @@ WAY: Final = "hook"
 MAX_HEADERS: Final = 64
 MAX_HEADER: Final = 512
 """Headers of a call that a mapping can read, and characters of one."""
+MAX_VALUES: Final = 200_000
+"""Values of one payload: members, elements, objects and lists."""
 MIN_TOKEN: Final = 16
 MAX_REASON: Final = 900
 _BOM: Final = b"\xef\xbb\xbf"
@@ -236,9 +238,9 @@ def read(hook: Hook, body: bytes, request: Request) -> Reading:
     """The events of an authentic call. Pure."""
     headers, delivery = _readable(hook, request), _delivery(hook, request)
     try:
-        payload = msgspec.json.decode(body.removeprefix(_BOM))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Reading(unread=_unread(hook, body, headers, delivery, f"not valid JSON: {error}", malformed=True))
+        payload = _parsed(body)
+    except InvalidEvent as error:
+        return Reading(unread=_unread(hook, body, headers, delivery, str(error), malformed=True))
     bodies, ignored, problem = _events(hook.mapping, hook.source, payload, headers, delivery)
     unread = None if problem is None else _unread(hook, body, headers, delivery, problem)
     return Reading(bodies, unread, ignored)
@@ -249,15 +251,24 @@ def read_again(catalog: Catalog, source: str, body: bytes, context: Mapping[str,
     spec = catalog.sources[source].hook if source in catalog.sources else None
     if spec is None:
         raise InvalidEvent(f"source {source} takes no webhooks any more; sources.yaml of the catalog says which do")
-    try:
-        payload = msgspec.json.decode(body.removeprefix(_BOM))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEvent(f"not valid JSON: {error}") from error
     mapping = EventMapping(catalog.mappings[spec.mapping])
-    bodies, ignored, problem = _events(mapping, source, payload, context.get("headers", {}), context.get("delivery"))
+    bodies, ignored, problem = _events(
+        mapping, source, _parsed(body), context.get("headers", {}), context.get("delivery")
+    )
     if problem is not None or ignored is not None:
         raise InvalidEvent(problem or f"the mapping ignores it: {ignored}; discard it")
     return bodies
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON of a body, which may not become many times its size in memory. Raises InvalidEvent."""
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if values > MAX_VALUES:
+        raise InvalidEvent(f"about {values} values, at most {MAX_VALUES} are read of one payload")
+    try:
+        return msgspec.json.decode(body.removeprefix(_BOM))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent(f"not valid JSON: {error}") from error
 
 
 def _events(

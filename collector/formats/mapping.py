@@ -164,7 +164,9 @@ class _Run:
         items = found if isinstance(found, list) else [] if found is None else [found]
         if not items:
             self.made.left_out.append(f"{where}.each: {rule.each} is empty")
-        yield from enumerate(items)
+        yield from enumerate(items[:MAX_EVENTS])
+        if len(items) > MAX_EVENTS:
+            raise InvalidEvent(f"{where}.each: {len(items)} elements, at most {MAX_EVENTS} are looked at")
 
     def _event(self, where: str, rule: EventRule, suffix: str, number: int | None) -> dict[str, Any] | None:
         if rule.when is not None and (objection := self._objection(f"{where}.when", rule.when)) is not None:
@@ -174,7 +176,7 @@ class _Run:
         if rule.time is not None:
             moment = self._moments.read(f"{where}.time", self._plain(f"{where}.time", rule.time))
             if moment is None:
-                self.made.left_out.append(f"{where}.time: {rule.time} is empty")
+                self._undated(f"{where}.time: {rule.time} is empty", number)
                 return None
         event_type = self._type(where, rule)
         if event_type is None:
@@ -190,6 +192,12 @@ class _Run:
             "causationid": self._optional(where, "causationid", rule),
         }
         return {name: value for name, value in made.items() if value is not None} | {"data": self._data(where, rule)}
+
+    def _undated(self, why: str, number: int | None) -> None:
+        """What did not happen yet has no date; an element that is there has one."""
+        if number is not None:
+            raise InvalidEvent(why)
+        self.made.left_out.append(why)
 
     # --- parts of an event --------------------------------------------------------------------------------------------
 

@@ -188,6 +188,13 @@ def test_a_missing_time_is_no_event_of_its_rule_and_a_payload_without_any_is_tol
     assert result.problem == "the mapping makes no event of this payload: events[0].time: body.t is empty"
 
 
+def test_an_element_without_a_time_is_a_fault() -> None:
+    result = made(
+        "{type: a.b, each: body, time: item.t, keys: {order: item.o}}", [{"o": 1, "t": "2026-01-01"}, {"o": 2}]
+    )
+    assert (len(result.events), result.faults) == (1, ["events[0] item 1.time: item.t is empty"])
+
+
 def test_ids_stay_the_same_and_tell_events_apart() -> None:
     rules = "{type: a.b, keys: {order: body.o}}\n  - {type: a.b, each: body.l, keys: {order: item}}"
     payload = {"o": 1, "l": ["x", "y"]}
@@ -301,7 +308,11 @@ def test_an_expression_cannot_cost_much(text: str, value: Any) -> None:
 def test_a_payload_gives_no_more_events_than_a_thousand() -> None:
     result = made("{type: a.b, each: body, keys: {order: item}}", list(range(MAX_EVENTS + 1)))
     assert len(result.events) == MAX_EVENTS
-    assert result.faults == [f"events[0]: more than {MAX_EVENTS} events of one payload"]
+    assert result.faults == [f"events[0].each: {MAX_EVENTS + 1} elements, at most {MAX_EVENTS} are looked at"]
+    two = "{type: a.b, each: body, keys: {order: item}}\n  - {type: a.c, each: body, keys: {order: item}}"
+    result = made(two, list(range(MAX_EVENTS - 1)))
+    assert len(result.events) == MAX_EVENTS
+    assert result.faults == [f"events[1]: more than {MAX_EVENTS} events of one payload"]
 
 
 def test_all_rules_share_one_budget() -> None:

@@ -85,6 +85,14 @@ def test_what_is_no_json_is_kept_too(called: Called) -> None:
         assert (row["kind"], row["reason"][:14]) == ("malformed", "not valid JSON"), body[:20]
 
 
+def test_a_payload_of_too_many_values_is_kept_and_not_read(called: Called) -> None:
+    body = b"[" + b"[]," * 200_001 + b"0]"
+    answer = to_shop(called, body, "orders/create")
+    assert (answer.status_code, answer.json()["quarantined"].split(",")[0]) == (202, "about 400003 values")
+    (row,) = called.quarantined()
+    assert (row["kind"], bytes(row["body"])) == ("malformed", body)
+
+
 def test_a_fault_in_one_event_costs_only_that_and_the_payload_is_kept(called: Called) -> None:
     tracker = json.loads(sample("easypost-tracker"))
     tracker["result"]["tracking_details"][1]["status"] = "teleported"
