@@ -19,6 +19,7 @@ from milepost.cli import (
     database,
     edi,
     history,
+    journeys,
     mapping,
     odoo,
     quarantine,
@@ -59,6 +60,7 @@ app.add_typer(access.keys, name="keys")
 app.add_typer(access.users, name="users")
 app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
+app.add_typer(journeys.app, name="journeys")
 app.add_typer(edi.app, name="edi")
 app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")

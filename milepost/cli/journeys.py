@@ -1,0 +1,188 @@
+"""milepost journeys …"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milepost.cli.access import actor, transaction
+from milepost.cli.output import notes, out, table
+from milepost.errors import ConfigurationError, Conflict, NotFound
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from dashboards.queries.journey import Link, Member
+    from milepost.decisions.correlation import Act, Named
+
+app = typer.Typer(help="Why a journey is as it is, and decisions about who belongs to whom.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="TYPE:KEY, like order:S00024; customer_po:1001@partner=ACME in a namespace.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+@app.command("explain")
+def explain(
+    kind: Annotated[str, typer.Argument(help="The journey model: order, shipment …")],
+    key: Annotated[str, typer.Argument(help="The key of the journey's root.")],
+    namespace: Annotated[str | None, typer.Option(help="Where the key exists in several.")] = None,
+) -> None:
+    """Tell which event proved which link, how each member was reached, and what is missing."""
+    from dashboards.queries import journey as queries
+    from milepost.decisions import catalog as decided
+
+    with transaction() as (connection, _, _):
+        catalog = decided.active(connection)
+        found = queries.candidates(connection, catalog, kind, key, namespace)
+        if not found:
+            raise NotFound(f"there is no {kind} journey {key}")
+        if len(found) > 1:
+            spaces = ", ".join(sorted(head.namespace for head in found))
+            raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {spaces}")
+        (head,) = found
+        model = catalog.models.get(kind)
+        members = queries.member_list(connection, head.journey_id)
+        links = queries.link_list(connection, model, members)
+        reached = queries.milestone_list(connection, head.journey_id)
+    amount = f", {head.amount} {head.currency or ''}" if head.amount is not None else ""
+    _say(f"{kind} {head.key}: {head.state}, {head.stage or 'nothing reached'}{amount}")
+    _say(f"from {_at(head.started_at)} to {_at(head.last_at)}")
+    _say("")
+    _members(members, links)
+    _say("")
+    first = {item.name: item for item in reached}
+    last = max((item.rank for item in reached if model and not model.milestones[item.rank].beside), default=-1)
+    steps = model.milestones if model is not None else []
+    rows = [
+        (step.name, first[step.name].first_at, first[step.name].count, "")
+        if step.name in first
+        else (step.name, None, None, "missing: later ones were seen" if rank < last and not step.beside else "")
+        for rank, step in enumerate(steps)
+    ]
+    table("milestone", "reached", "events", "", rows=rows, empty="")
+
+
+def _members(members: Sequence[Member], links: Sequence[Link]) -> None:
+    """Each member with the member that it was reached through, and the first event that relates the two."""
+    by_id = {member.object_id: member for member in members}
+    proofs = {frozenset((link.parent_id, link.child_id)): link for link in reversed(links)}
+    rows = []
+    for member in members:
+        via = by_id.get(member.via_id or 0)
+        link = proofs.get(frozenset((member.object_id, member.via_id or 0)))
+        proof = f"{link.rel}, {link.source} {link.event_id}, {_at(link.occurred_at)}" if link else ""
+        rows.append((f"{member.type} {member.key}", f"{via.type} {via.key}" if via else "", proof))
+    table("member", "through", "proven by", rows=rows, empty="It has no members.")
+
+
+def _at(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("hubs")
+def list_hubs() -> None:
+    """List the keys that too many share to mean anything: they join nothing."""
+    import sqlalchemy as sa
+
+    from milepost.db.tables import hubs
+
+    with transaction() as (connection, _, _):
+        rows = connection.execute(sa.select(hubs).order_by(hubs.c.found_at.desc()).limit(500)).all()
+    listed = [
+        (f"{row.type}:{row.key}", f"{row.parents} of type {row.parent_type}", ", ".join(row.sources), row.found_at)
+        for row in rows
+    ]
+    table("object", "named by", "sources", "found", rows=listed, empty="There are no hubs.")
+
+
+# --- deciding ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("cut")
+def cut(one: Name, other: Name, reason: Reason) -> None:
+    """Let the relation between two objects count for nothing, whatever proves it."""
+    _decide("cut", one, other, reason)
+
+
+@app.command("exclude")
+def exclude(root: Name, member: Name, reason: Reason) -> None:
+    """Take an object out of the journey of a root, by whatever path it came in."""
+    _decide("exclude", root, member, reason)
+
+
+@app.command("merge")
+def merge(name: Name, other: Name, reason: Reason) -> None:
+    """Say that OTHER is the same thing as NAME, whose name stays."""
+    _decide("merge", name, other, reason)
+
+
+@app.command("lift")
+def lift(hub: Name, reason: Reason) -> None:
+    """Say that an object is no hub, however many share it."""
+    _decide("lift", hub, None, reason)
+
+
+@app.command("reverse")
+def reverse(number: Annotated[int, typer.Argument(help="As `decisions` shows it.")], reason: Reason) -> None:
+    """Take a decision back."""
+    from milepost.decisions import correlation
+
+    with transaction() as (connection, now, _):
+        correlation.reverse(connection, number, actor=actor(), reason=reason, now=now)
+    notes.print(f"Decision {number} is taken back; journeys follow in a moment.", highlight=False)
+
+
+@app.command("decisions")
+def list_decisions() -> None:
+    """List the decisions that count."""
+    from milepost.decisions import correlation
+
+    with transaction() as (connection, _, _):
+        found = correlation.effective(connection)
+        ids = {number for item in found for number in (item.first_id, item.second_id) if number is not None}
+        names = correlation.names_of(connection, sorted(ids))
+    rows = [
+        (
+            item.decision_id,
+            item.act,
+            names.get(item.first_id),
+            names.get(item.second_id or 0),
+            item.actor,
+            item.at,
+            item.reason,
+        )
+        for item in found
+    ]
+    table("number", "act", "first", "second", "by", "at", "reason", rows=rows, empty="Nothing is decided.")
+
+
+def _decide(act: Act, one: str, other: str | None, reason: str) -> None:
+    from milepost.decisions import correlation
+
+    with transaction() as (connection, now, _):
+        first = _named(connection, one)
+        second = _named(connection, other) if other is not None else None
+        number = correlation.decide(connection, act, first, second, actor=actor(), reason=reason, now=now)
+    notes.print(f"Decision {number}; journeys follow in a moment.", highlight=False)
+
+
+def _named(connection: sa.Connection, text: str) -> Named:
+    from milepost.catalog.keys import normalise
+    from milepost.decisions import catalog as decided
+    from milepost.decisions import correlation
+
+    kind, colon, key = text.partition(":")
+    if not colon or not key:
+        raise ConfigurationError(f"{text}: write an object as TYPE:KEY, like order:S00024")
+    plain, at, namespace = key.rpartition("@")
+    known, space = (plain, namespace) if at and "=" in namespace else (key, None)
+    return correlation.find(connection, kind, normalise(decided.active(connection), kind, known) or known, space)
