@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -64,6 +66,10 @@ class Filter(_Body):
 
     def wanted(self) -> Wanted:
         return Wanted(self.ids, self.group, self.source, self.kind)
+
+
+class EditMany(Filter):
+    set: Annotated[dict[str, Any], Field(min_length=1, max_length=100)]
 
 
 class ReplayMany(Filter):
@@ -153,6 +159,16 @@ def _add_one(router: APIRouter, context: Context, who: Who) -> None:
 
 
 def _add_many(router: APIRouter, context: Context, who: Who) -> None:
+    @router.post("/quarantine/edit", tags=["act"], summary="Edit events by group, source or kind")
+    def edit_many(wanted: EditMany, person: Person = Depends(who)) -> Response:
+        person.require(RIGHT)
+        change = partial(changed, changes=_values(wanted.set))
+        with context.engine.begin() as connection:
+            done = mend.edit_many(
+                connection, wanted.wanted(), change, actor=person.name, now=context.clock(), limit=wanted.limit
+            )
+        return answer({"edited": done.rows, "of": done.seen, "more": done.last is not None})
+
     @router.post("/quarantine/replay", tags=["act"], summary="Replay events by group, source or kind")
     def replay_many(wanted: ReplayMany, person: Person = Depends(who)) -> Response:
         _check(person, vouch=wanted.vouch)
@@ -195,12 +211,16 @@ def _edited(context: Context, number: int, wanted: Edit) -> bytes:
     if wanted.body is not None:
         return wanted.body.encode("utf-8", "surrogatepass")
     if wanted.set is not None:
-        values = {f"{path}:": msgspec.json.encode(value).decode() for path, value in wanted.set.items()}
-        return changed(_detail(context, number).present, values)
+        return changed(_detail(context, number).present, _values(wanted.set))
     try:
         return base64.b64decode(wanted.body_base64 or "", validate=True)
     except ValueError as error:
         raise MalformedBody(f"body_base64: {error}") from error
+
+
+def _values(given: Mapping[str, Any]) -> dict[str, str]:
+    """As `changed` takes them."""
+    return {f"{path}:": msgspec.json.encode(value).decode() for path, value in given.items()}
 
 
 def _answer_verdict(verdict: Verdict) -> Response:

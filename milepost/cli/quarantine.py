@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,7 +106,8 @@ def _show(found: Detail) -> None:
     row = found.row
     facts: dict[str, Any] = {
         "state": row.state, "kind": row.kind, "source": row.source, "id": row.event_id, "reason": row.reason,
-        "received": f"{row.received_at:%Y-%m-%d %H:%M:%SZ}", "way": row.way, "sent by": row.sender, "group": row.group_id,
+        "received": f"{row.received_at:%Y-%m-%d %H:%M:%SZ}", "way": row.way,
+        "sent by": row.sender, "group": row.group_id,
         "last act": f"{row.acted_by} at {row.acted_at:%Y-%m-%d %H:%M:%SZ}" if row.acted_at else None,
         "outcome": row.outcome, "note": row.note,
     }  # fmt: skip
@@ -125,32 +127,60 @@ def _show(found: Detail) -> None:
 
 @app.command("edit")
 def edit(
-    number: Number,
+    numbers: Numbers = None,
+    group: Group = None,
+    source: Source = None,
+    kind: Kind = None,
     file: Annotated[
         str | None, typer.Option(help="Take the new body from a file, or from standard input with -.")
     ] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="data.keys.order=S00001: change one value. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="data.keys.order=S00001, or JSON with data.links:=[]: change one value. Repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Mend a body: in $EDITOR, from a file, or value by value. What came is kept beside it."""
+    """Mend a body in $EDITOR or from a file, or many at once value by value. What came is kept beside it."""
     from milepost.inbox.quarantine import mend
-    from milepost.inbox.quarantine.body import readable
 
     with _database() as resources:
-        present = _detail(resources, number).present
         if changes:
-            body = _changed(present, changes)
-        elif file is not None:
-            body = sys.stdin.buffer.read() if file == "-" else _read(Path(file))
-        else:
-            written = click.edit(readable(present), extension=".json")
-            if written is None:
-                raise Permanent("nothing was saved, so nothing is changed")
-            body = written.encode()
+            return _edit_many(resources, _wanted(numbers, group, source, kind), changes)
+        if not numbers or len(numbers) != 1 or group or source or kind:
+            raise Permanent("give one number; many are edited with --set")
+        body = _new_body(resources, numbers[0], file)
         with resources.engine.begin() as connection:
-            revision = mend.edit(connection, number, body, actor=actor(), now=resources.clock())
-    notes.print(f"Edit {revision} of {number} is kept. Replay it: milepost quarantine replay {number}", highlight=False)
+            revision = mend.edit(connection, numbers[0], body, actor=actor(), now=resources.clock())
+    return notes.print(f"Edit {revision} of {numbers[0]} is kept. Next: milepost quarantine replay", highlight=False)
+
+
+def _new_body(resources: Resources, number: int, file: str | None) -> bytes:
+    from milepost.inbox.quarantine.body import readable
+
+    present = _detail(resources, number).present
+    if file is not None:
+        return sys.stdin.buffer.read() if file == "-" else _read(Path(file))
+    written = click.edit(readable(present), extension=".json")
+    if written is None:
+        raise Permanent("nothing was saved, so nothing is changed")
+    return written.encode()
+
+
+def _edit_many(resources: Resources, wanted: Wanted, changes: list[str]) -> None:
+    from milepost.inbox.quarantine import mend
+    from milepost.inbox.quarantine.body import changed
+
+    values = _pairs(changes)
+    rows = seen = 0
+    last: int | None = 0
+    while last is not None:
+        with resources.engine.begin() as connection:
+            done = mend.edit_many(
+                connection, wanted, partial(changed, changes=values), actor=actor(), now=resources.clock(), after=last
+            )
+        rows, seen, last = rows + done.rows, seen + done.seen, done.last
+    notes.print(f"{rows} of {seen} edited. Next: milepost quarantine replay", highlight=False)
 
 
 @app.command("replay")
@@ -239,16 +269,14 @@ def _detail(resources: Resources, number: int) -> Detail:
     return found
 
 
-def _changed(body: bytes, changes: list[str]) -> bytes:
-    from milepost.inbox.quarantine.body import changed
-
+def _pairs(changes: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for change in changes:
         path, equals, value = change.partition("=")
         if not equals or not path:
             raise typer.BadParameter(f"--set {change}: write it as data.keys.order=S00001")
         pairs[path] = value
-    return changed(body, pairs)
+    return pairs
 
 
 def _read(path: Path) -> bytes:

@@ -7,7 +7,8 @@ order, the audit last.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -17,7 +18,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from milepost.db.tables import quarantine, quarantine_groups, quarantine_revisions
 from milepost.decisions import audit
-from milepost.errors import Conflict, NotFound, Permanent, TooLarge
+from milepost.errors import Conflict, InvalidEvent, NotFound, Permanent, TooLarge
 from milepost.inbox.quarantine.keep import Kind, storable
 
 State = Literal["open", "replayed", "discarded"]
@@ -94,6 +95,15 @@ class Report:
     more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What came of an edit of many: rows changed, of how many looked at; the last one's number if there may be more."""
+
+    rows: int
+    seen: int
+    last: int | None
+
+
 def take(connection: sa.Connection, wanted: Wanted, *, limit: int, after: int = 0, lock: bool = True) -> list[Held]:
     """Open rows after a number, in their order, locked to the transaction's end. Whoever holds one is waited for, and
     what he closed is left out."""
@@ -124,20 +134,60 @@ def edit(connection: sa.Connection, quarantine_id: int, body: bytes, *, actor: s
 
     Raises NotFound, Conflict for a row that is closed, TooLarge.
     """
-    if len(body) > MAX_REVISION_BYTES:
-        raise TooLarge(f"the body has {len(body)} bytes, at most {MAX_REVISION_BYTES} are allowed")
     held = _open(connection, quarantine_id)
+    changed = _revise(connection, [(held, body)], actor, now)
+    if changed:
+        _audit_edit(connection, Wanted(ids=[quarantine_id]), changed, actor, now)
     r = quarantine_revisions.c
-    last: int = connection.scalar(sa.select(sa.func.max(r.revision)).where(r.quarantine_id == quarantine_id)) or 0
-    if body == held.body:
-        return last
-    row = {"quarantine_id": quarantine_id, "revision": last + 1, "at": now, "actor": actor, "body": body}
-    connection.execute(sa.insert(quarantine_revisions), row)
-    detail = {"revision": last + 1, "bytes": len(body)}
-    audit.record(
-        connection, actor=actor, action="quarantine.edited", target=_target(quarantine_id), now=now, detail=detail
+    return connection.scalar(sa.select(sa.func.max(r.revision)).where(r.quarantine_id == quarantine_id)) or 0
+
+
+def edit_many(
+    connection: sa.Connection,
+    wanted: Wanted,
+    change: Callable[[bytes], bytes],
+    *,
+    actor: str,
+    now: datetime,
+    limit: int = 1000,
+    after: int = 0,
+) -> Edited:
+    """Change the bodies of open rows after a number alike, at most `limit`. What `change` refuses stays as it is."""
+    found = take(connection, wanted, limit=limit, after=after)
+    pairs = []
+    for held in found:
+        with suppress(InvalidEvent):
+            pairs.append((held, change(held.body)))
+    rows = _revise(connection, pairs, actor, now)
+    if rows:
+        _audit_edit(connection, wanted, rows, actor, now)
+    return Edited(rows, len(found), found[-1].quarantine_id if len(found) == limit else None)
+
+
+def _revise(connection: sa.Connection, pairs: Sequence[tuple[Held, bytes]], actor: str, now: datetime) -> int:
+    """Add a revision to each row whose body is another one; how many. Raises TooLarge."""
+    news = {held.quarantine_id: body for held, body in pairs if body != held.body}
+    if any(len(body) > MAX_REVISION_BYTES for body in news.values()):
+        raise TooLarge(f"a body may have {MAX_REVISION_BYTES} bytes at most")
+    if not news:
+        return 0
+    r = quarantine_revisions.c
+    last = (
+        sa.select(r.quarantine_id, sa.func.max(r.revision)).where(r.quarantine_id.in_(news)).group_by(r.quarantine_id)
     )
-    return last + 1
+    numbers = {row[0]: row[1] for row in connection.execute(last)}
+    rows = [
+        {"quarantine_id": number, "revision": numbers.get(number, 0) + 1, "at": now, "actor": actor, "body": body}
+        for number, body in news.items()
+    ]
+    connection.execute(sa.insert(quarantine_revisions), rows)
+    return len(rows)
+
+
+def _audit_edit(connection: sa.Connection, wanted: Wanted, rows: int, actor: str, now: datetime) -> None:
+    audit.record(
+        connection, actor=actor, action="quarantine.edited", target=wanted.shown(), now=now, detail={"rows": rows}
+    )
 
 
 def _open(connection: sa.Connection, quarantine_id: int) -> Held:
@@ -221,7 +271,3 @@ def _move(connection: sa.Connection, groups: Mapping[int, int], state: str) -> N
     rows = [{"number": group_id, "moved": number} for group_id, number in sorted(groups.items())]
     if rows:
         connection.execute(update.values({"open": g.open - moved, state: g[state] + moved}), rows)
-
-
-def _target(quarantine_id: int) -> str:
-    return f"quarantine {quarantine_id}"

@@ -220,6 +220,22 @@ def test_a_group_is_tried_replayed_and_discarded(served: Dashboard) -> None:
     assert (group["open"], group["replayed"], group["discarded"]) == (0, 7, 3)
 
 
+def test_what_fails_alike_is_mended_alike(served: Dashboard) -> None:
+    put(served, *(body(300 + number, data={"outcome": "fine"}) for number in range(3)), b"no json", source="/alike")
+    wanted = {"source": "/alike"}
+    answer = post(served, "edit", **wanted, set={"data.outcome": "ok", "data.keys": {"order": "S9"}})
+    assert (answer.status_code, answer.json()) == (200, {"edited": 3, "of": 4, "more": False})
+    assert post(served, "edit", **wanted, set={"data.outcome": "ok"}).json()["edited"] == 0
+    assert post(served, "edit", **wanted, set={"source": "/alike"}, limit=2).json() == {
+        "edited": 2, "of": 2, "more": True,
+    }  # fmt: skip
+    report = post(served, "replay", **wanted).json()
+    assert (report["accepted"], report["refused"]) == (2, 2)
+    assert logged(served) == ["e300", "e301"]
+    problem(post(served, "edit", **wanted, set={}), 422)
+    problem(post(served, "edit", "read", **wanted, set={"data.outcome": "ok"}), 403)
+
+
 @pytest.mark.parametrize("path", ["replay", "discard"])
 @pytest.mark.parametrize(
     ("content", "status"),
