@@ -55,7 +55,7 @@ def place(
         environment = {**secrets(), "URL": served.url, "MILEPOST_DATABASE_URL": url}
         apply = blocks(PAGE, "sh")[0]
         shell(apply.text, tmp_path, environment)
-        wait_until(lambda: served.client.options("/v1/hooks/shop").status_code == 200)
+        wait_until(lambda: served.client.options("/v1/hooks/shop").status_code == 200, seconds=60)
         yield tmp_path, environment
 
 

@@ -328,7 +328,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     payload=JSON, name=st.sampled_from(sorted(SHIPPED)), topic=st.sampled_from(["orders/create", "order.updated", ""])
 )

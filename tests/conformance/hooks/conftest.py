@@ -83,7 +83,7 @@ def called(databases: Databases) -> Iterator[Called]:
         with collector(url, clock=lambda: stand[0]) as served:
             made = Called(served.url, served.engine, served.client, served.keys, stand)
             made.apply(anything=ANYTHING)
-            wait_until(lambda: made.client.options("/v1/hooks/standard").status_code == 200)
+            wait_until(lambda: made.client.options("/v1/hooks/standard").status_code == 200, seconds=60)
             yield made
 
 
