@@ -11,7 +11,7 @@ FUZZ_EXAMPLES ?= 500
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean
+.PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-services: setup ## The suites on real services (make services; source its e
 
 fuzz: setup ## Send hostile requests made from openapi.json, FUZZ_EXAMPLES an operation
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) tests/conformance/openapi
+
+faults: setup ## Every fault under load: how many events were lost and doubled (MINUTES=0.1)
+	$(BIN)/python -m tests.integration.faults --minutes $(or $(MINUTES),0.1)
 
 lint: setup ## Style, types, imports and schema, without the tests
 	$(BIN)/ruff check .

@@ -83,6 +83,7 @@ class Writer:
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._connection: AsyncConnection[Any] | None = None
+        self._suspected = False
         metrics.queue_events.set_function(lambda: self._waiting)
         metrics.database_up.set_function(lambda: self._connection is not None)
         if spool is not None:
@@ -136,7 +137,7 @@ class Writer:
         self._disk = ThreadPoolExecutor(2, "spool")
         tasks = [asyncio.create_task(self._keep_linked(), name="link")]
         if self._spool is not None:
-            self._drain = Drain(self._conninfo, self._spool, self._metrics, self._disk, self._vouched_us)
+            self._drain = Drain(self._conninfo, self._spool, self._metrics, self._disk, self._vouched_us, self._suspect)
             tasks.append(asyncio.create_task(self._drain.run(self._stop), name="drain"))
         self._lost.set()
         try:
@@ -153,11 +154,17 @@ class Writer:
         self._stop.set()
         self._wake.set()
 
+    def _suspect(self) -> None:
+        """Another connection was lost: look after this one too."""
+        self._suspected = True
+        self._wake.set()
+
     async def _turn(self) -> None:
         try:
             if self._pending:
                 await self._write(self._take())
-            elif not await self._woken() and self._connection is not None:
+            elif (not await self._woken() or self._suspected) and self._connection is not None:
+                self._suspected = False
                 await self._ping(self._connection)
         except Exception as error:  # noqa: BLE001 the writer's outermost loop: a bug must not end it
             await self._lose(error)

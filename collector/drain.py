@@ -38,20 +38,29 @@ T = TypeVar("T")
 
 
 class Drain:
-    """Empties a spool on a connection of its own. `vouched_us`: all that came in before is committed or in the spool.
+    """Empties a spool on a connection of its own.
+
+    `vouched_us`: all that came in before is committed or in the spool. `lost` is called when the connection was lost.
 
     `reported`: the database knows of this spool. Before that nothing may be put into it: a clock would be judged
     without it.
     """
 
     def __init__(
-        self, conninfo: str, spool: Spool, metrics: Metrics, disk: Executor, vouched_us: Callable[[], int]
+        self,
+        conninfo: str,
+        spool: Spool,
+        metrics: Metrics,
+        disk: Executor,
+        vouched_us: Callable[[], int],
+        lost: Callable[[], None],
     ) -> None:
         self._conninfo = conninfo
         self._spool = spool
         self._metrics = metrics
         self._disk = disk
         self._vouched_us = vouched_us
+        self._lost = lost
         self._name = f"{spool.name}@{platform.node()}"
         self._segment: Segment | None = None
         self._groups: deque[list[Record]] = deque()
@@ -74,6 +83,7 @@ class Drain:
                 finally:
                     await connection.close()
             except Exception as error:  # noqa: BLE001 a task's outermost loop: a bug must not end it
+                self._lost()
                 _log.info("spool: %s", str(error) or type(error).__name__, exc_info=None if expected(error) else error)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), wait)

@@ -26,7 +26,7 @@ from milepost.inbox.heartbeats import SPOOL
 
 SETTLE: Final = timedelta(milliseconds=500)
 """Longer than a healthy group commit takes."""
-PATIENCE: Final = 300.0
+PATIENCE: Final = 900.0
 """Seconds to wait for the report of a collector that no longer sends any."""
 _LONGEST_STEP: Final = 5.0
 """A longer pause between two questions was an outage, or ours: it is no time that the collector had to report."""
