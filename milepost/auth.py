@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Final, Literal, get_args
 
 from argon2 import PasswordHasher
@@ -25,8 +26,6 @@ REFUSED: Final = "this key is not known, has expired or was revoked"
 """The one answer to a key that doesn't count, whatever is wrong with it."""
 
 _hasher: Final = PasswordHasher()
-# verified when the user is unknown, so that both cases take the same time
-_nobody: Final = _hasher.hash(secrets.token_urlsafe(16))
 _rights: Final[dict[Role, frozenset[str]]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "act", "quarantine"}),
@@ -126,10 +125,16 @@ def hash_password(password: str) -> str:
 def verify_password(password: str, password_hash: str | None) -> bool:
     """Constant work, whether the user exists (a hash) or not (None)."""
     try:
-        _hasher.verify(password_hash or _nobody, password)
+        _hasher.verify(password_hash or _nobody(), password)
     except (VerifyMismatchError, InvalidHashError):
         return False
     return password_hash is not None
+
+
+@cache
+def _nobody() -> str:
+    """What is verified when the user is unknown, so that both cases take the same time."""
+    return _hasher.hash(secrets.token_urlsafe(16))
 
 
 def make_token() -> tuple[str, bytes]:
