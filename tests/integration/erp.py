@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ class Erp:
         line = (0, 0, {"product_id": product, "product_uom_qty": quantity})
         partner = self.find("res.partner", ("is_company", "=", True), fields=["name"], limit=1)[0]["id"]
         return self.make("sale.order", partner_id=partner, order_line=[line], **values)
+
+    def buy(self, quantity: int) -> tuple[str, Callable[[], list[Row]]]:
+        """A confirmed purchase order: its name, and what gives its receipts."""
+        partner = self.find("res.partner", ("is_company", "=", True), fields=[], limit=1)[0]["id"]
+        line = (0, 0, {"product_id": self.stock(0), "product_qty": quantity, "price_unit": 2.0})
+        order = self.make("purchase.order", partner_id=partner, order_line=[line])
+        self.call("purchase.order", "button_confirm", [order])
+        fields = ["name", "date_done", "move_ids"]
+        domain = ("purchase_id", "=", order)
+        return self.name("purchase.order", order), lambda: self.find("stock.picking", domain, fields=fields, order="id")
 
     def pickings(self, order: int) -> list[Row]:
         fields = ["name", "state", "create_date", "date_done", "move_ids", "backorder_id", "picking_type_code"]

@@ -158,7 +158,7 @@ def test_a_return_two_payments_and_a_credit_note(erp: Erp, engine: sa.Engine) ->
     found = members(engine, journey)
     assert found >= {("return", back["name"]), ("picking", first["name"]), ("picking", rest["name"])}
     assert found >= {("shipment", f"TA{order}"), ("shipment", f"TB{order}"), ("invoice", number)}
-    assert found >= {("payment", payment) for payment in payments}
+    assert found >= {("payment", payment) for payment in payments} | {("credit_note", credited)}
     assert (first["name"], back["name"]) in links(engine, "return")
 
 
@@ -182,9 +182,31 @@ def test_picking_and_packing_ahead_of_the_delivery(erp: Erp, engine: sa.Engine, 
     ]
     assert done == [{"transfer": row["name"], "order": name} for row in before]
     Chain(engine).settle()
-    reached = milestones(engine, journey_of(engine, name))
+    journey = journey_of(engine, name)
+    steps_named = {("transfer", row["name"]) for row in before}
+    assert members(engine, journey) >= {("picking", delivery["name"]), *steps_named}
+    reached = milestones(engine, journey)
+    assert reached["allocated"] == time(before[0]["create_date"])
     assert reached[verb] == time(before[-1]["date_done"])
     assert reached["fulfilled"] == time(delivery["date_done"])
+
+
+def test_a_purchase_is_received_in_two_parts(erp: Erp, engine: sa.Engine) -> None:
+    order, pickings = erp.buy(5)
+    poller = Poller(engine, erp.options, utc_now)
+    poller.step()
+    erp.deliver(pickings()[0], quantity=2)
+    first, rest = pickings()
+    poller.step()
+    erp.deliver(rest)
+    poller.step()
+    Chain(engine).settle()
+    rest = pickings()[1]
+    journey = journey_of(engine, order)
+    assert milestones(engine, journey)["received"] == time(rest["date_done"])
+    receipts = {("receipt", first["name"]), ("receipt", rest["name"])}
+    assert members(engine, journey) == {("purchase_order", order), *receipts}
+    assert (first["name"], rest["name"]) in links(engine, "backorder")
 
 
 def test_what_is_deleted_in_odoo_is_cancelled(erp: Erp, engine: sa.Engine) -> None:
