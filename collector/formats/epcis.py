@@ -269,7 +269,6 @@ def _links(event: _Event, named: set[str]) -> list[dict[str, Any]]:
 def _attributes(event: _Event) -> dict[str, str]:
     issuers = (gs1.transaction(item.biz_transaction)[1] for item in event.biz_transaction_list if _is_order(item))
     found = {
-        "biz_step": gs1.word(event.biz_step),
         "disposition": gs1.word(event.disposition),
         "read_point": gs1.place(event.read_point.id) if event.read_point else "",
         "location": gs1.place(event.biz_location.id) if event.biz_location else "",

@@ -122,7 +122,6 @@ def test_a_shipment_leaves(served: Served) -> None:
         "data": {
             "keys": {"customer_po": ["PO/1152"], "package": ["106141412345678908"]},
             "attributes": {
-                "biz_step": "shipping",
                 "disposition": "in_transit",
                 "read_point": "0614141073467.1234",
                 "partner": "0614141073467",
