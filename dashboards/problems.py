@@ -96,6 +96,8 @@ class ProblemRoute(APIRoute):
                 if isinstance(error.__cause__, errors.MilepostError):
                     return problem_of(error.__cause__)
                 return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail))
+            except (sqlalchemy.exc.DataError, UnicodeEncodeError):
+                return problem(422, "Invalid request", "a text holds U+0000 or half a character, a number is too large")
             except sqlalchemy.exc.TimeoutError:
                 return problem(503, "Not available now", "no database connection is free; try again")
 
