@@ -108,7 +108,7 @@ def check_shapes(url: str, key: str) -> None:
         assert client.post("/v1/events", json={"type": "order.received", "source": "shop"}).status_code == 422
         paths = {"{kind}": "order", "{key}": "S00001", "{alert_id}": "1"}
         shown = {name: text for name, text in examples().items() if name.startswith("GET /v1/")}
-        assert len(shown) == 6
+        assert len(shown) == 7
         for name, example in shown.items():
             path = name.removeprefix("GET ")
             for placeholder, value in paths.items():
