@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from collector import hooks
 from collector.edi import events as edi
 from collector.folders import chunks as folders
+from collector.formats import epcis
 from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
@@ -73,6 +74,10 @@ def _row(raw: Raw) -> list[bytes]:
     return folders.read_again(raw.catalog, raw.detail, raw.source, raw.body)
 
 
+def _epcis(raw: Raw) -> list[bytes]:
+    return epcis.read_again(raw.catalog, raw.source, raw.body)
+
+
 def _never(_: Raw) -> list[bytes]:
     raise InvalidEvent(_TOUCH_NOTE)
 
@@ -84,6 +89,7 @@ READERS: Final[Mapping[str, Reader]] = {
     hooks.WAY: _webhook,
     edi.WAY: _edi,
     folders.ROWS: _row,
+    epcis.WAY: _epcis,
 }
 """By the part of the way before the colon."""
 

@@ -19,8 +19,11 @@ from msgspec import Meta, Raw, Struct
 from collector.formats import gs1
 from collector.ingest import Rejection
 from milepost.catalog.epcis import EpcisSpec
+from milepost.catalog.schema import Catalog
 from milepost.errors import InvalidEvent, MalformedBody, TooLarge
 
+WAY: Final = "epcis"
+"""How the quarantine reads an event again that could not be read."""
 _MAX_OBJECTS: Final = 1_000_000
 """Objects in one document: what is parsed takes some 150 bytes each."""
 _KEYS_AN_EVENT: Final = 100
@@ -147,11 +150,20 @@ def read(events: Sequence[Raw], source: str, spec: EpcisSpec) -> Reading:
         try:
             told = list(_told(raw, source, spec, reading))
         except InvalidEvent as error:
-            reading.refused.append(Rejection(index, None, str(error), bytes(raw), source))
+            reading.refused.append(Rejection(index, None, str(error), bytes(raw), source, way=WAY))
             continue
         reading.bodies += told
         reading.places += [index] * len(told)
     return reading
+
+
+def read_again(catalog: Catalog, source: str, body: bytes) -> list[bytes]:
+    """The events of one EPCIS event that was refused. Raises InvalidEvent."""
+    registered = catalog.sources.get(source)
+    reading = read([Raw(body)], source, registered.epcis if registered is not None else EpcisSpec())
+    if reading.refused:
+        raise InvalidEvent(reading.refused[0].error)
+    return reading.bodies
 
 
 def _told(raw: Raw, source: str, spec: EpcisSpec, reading: Reading) -> Iterator[bytes]:
@@ -303,7 +315,7 @@ def _made_up_id(raw: Raw) -> str:
     """A hash of the event without what a repeat may differ in, so that it is known again."""
     fields = msgspec.json.decode(raw)
     fields.pop("recordTime", None)
-    return f"urn:milepost:sha256:{sha256(msgspec.json.encode(fields, order='sorted')).hexdigest()}"
+    return f"urn:milepost:sha256:{sha256(msgspec.json.encode(fields, order='sorted')).hexdigest()[:32]}"
 
 
 def with_id(raw: Raw, event_id: str) -> bytes:

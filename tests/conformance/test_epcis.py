@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from collector import replay
+from collector.formats import epcis
 from milepost import settings
 from milepost.catalog import loader
 from milepost.clock import utc_now
 from milepost.db.engine import make_engine
 from milepost.decisions import catalog
+from milepost.errors import InvalidEvent
 from milepost.inbox import identities
 from tests.databases import Databases
 from tests.served import SOURCE, Served, collector, wait_until
@@ -282,6 +285,19 @@ def test_proceed(served: Served) -> None:
         "eventList[2]: action: ObjectEvent requires it: OBSERVE, ADD or DELETE",
     ]
     assert len(served.taken()) == 1
+
+
+def test_what_was_refused_can_be_mended_and_replayed(served: Served) -> None:
+    bad = event(eventID="urn:uuid:mend", eventTimeZoneOffset="CET")
+    post(served, document(bad))
+    (row,) = served.quarantined()
+    assert (row["way"], json.loads(row["body"])) == (epcis.WAY, bad)
+    checked = loader.load({**loader.default_texts(), "sources.yaml": SOURCES})
+    with pytest.raises(InvalidEvent, match="eventTimeZoneOffset"):
+        epcis.read_again(checked, SOURCE, row["body"])
+    (body,) = epcis.read_again(checked, SOURCE, row["body"].replace(b"CET", b"+01:00"))
+    assert json.loads(body)["type"] == "shipment.dispatched"
+    assert replay.READERS[epcis.WAY]
 
 
 def test_nobody_else_is_told(served: Served) -> None:
