@@ -49,7 +49,7 @@ class Interchanges:
             if len(bodies) > most.max_batch_events:
                 raise TooLarge(f"{len(bodies)} events, at most {most.max_batch_events} a request are allowed")
             unread = [item for read in found for item in read.refused]
-            verdict = await self._intake.take(bodies, key, refused=unread)
+            verdict = await self._intake.take(bodies, key, refused=unread, correlation=call.correlation)
         return _answer(verdict, found, unread)
 
     def refuse(self, error: MilepostError) -> Answer:
