@@ -92,6 +92,7 @@ def test_blocks_are_of_known_kinds() -> None:
         "sh database",
         "sh docker",
         "sh data",
+        "sh quarantine",
         "json",
         "yaml",
         "csv",
