@@ -74,7 +74,7 @@ class Sessions:
         self._clock = clock
         self._signer = URLSafeSerializer(web.secret, salt=_SALT)
         self.lifetime = timedelta(hours=web.session_hours)
-        self.secure = web.secure_cookies
+        self.secure = web.secure_cookies or web.scheme == "https"
         # the prefix makes browsers refuse a cookie of this name from a neighbouring host, or over plain HTTP
         self.cookie = f"__Host-{COOKIE}" if self.secure else COOKIE
         self._known: OrderedDict[bytes, tuple[datetime, Person | None]] = OrderedDict()

@@ -36,6 +36,7 @@ class Web(Struct, frozen=True):
 
     `trusted_proxies`: addresses whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by commas.
     `otlp_port`: where OpenTelemetry's exporters send unless they are told otherwise; 0 for nowhere.
+    `tls_cert` and `tls_key`: files in PEM format; without them Milepost speaks plain HTTP.
     """
 
     host: str = "127.0.0.1"
@@ -46,11 +47,18 @@ class Web(Struct, frozen=True):
     session_hours: Count = 12
     secure_cookies: bool = False
     trusted_proxies: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_cert else "http"
 
 
 class Ingest(Struct, frozen=True):
     """Limits of the collector.
 
+    `rates_of_keys`: others than `rate_per_key`, by the name of the key: "wms north=500, shop=50".
     `spool_dir`: empty for `spool` in the data directory. `spool_bytes`: 0 for no spool.
     """
 
@@ -60,6 +68,7 @@ class Ingest(Struct, frozen=True):
     queue_events: Count = 50_000
     commit_events: Count = 5_000
     rate_per_key: Count = 200_000
+    rates_of_keys: str = ""
     spool_dir: str = ""
     spool_bytes: Annotated[int, Meta(ge=0)] = 1024 * 1024 * 1024
     max_connections: Count = 2_000
@@ -145,7 +154,7 @@ class Settings(Struct, frozen=True):
     @property
     def public_url(self) -> str:
         """The address people use, without a trailing slash."""
-        return self.web.public_url.rstrip("/") or f"http://{self.web.host}:{self.web.port}"
+        return self.web.public_url.rstrip("/") or f"{self.web.scheme}://{self.web.host}:{self.web.port}"
 
 
 def variables() -> dict[str, Any]:

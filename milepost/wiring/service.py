@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -86,7 +87,9 @@ class Ready:
 
     def __init__(self, settings: Settings) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)
-        self._url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/readyz"
+        self._url = f"{settings.web.scheme}://{f'[{host}]' if ':' in host else host}:{settings.web.port}/readyz"
+        # it asks itself, by an address that no certificate needs to name
+        self._tls = ssl._create_unverified_context() if settings.web.tls_cert else None
         self._done = threading.Event()
         threading.Thread(target=self._ask, name="ready", daemon=True).start()
 
@@ -102,7 +105,7 @@ class Ready:
 
     def _ask(self) -> None:
         while True:
-            with suppress(OSError), urllib.request.urlopen(self._url, timeout=5):
+            with suppress(OSError), urllib.request.urlopen(self._url, timeout=5, context=self._tls):
                 self._done.set()
                 return
             time.sleep(0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import time
 from typing import Any, Final
 
@@ -139,5 +140,12 @@ def serve(
         sockets.append(otlp)
     if web.trusted_proxies:
         options |= {"proxy_headers": True, "forwarded_allow_ips": web.trusted_proxies}
+    if web.tls_cert:
+        options |= {"ssl_certfile": web.tls_cert, "ssl_keyfile": web.tls_key or None}
+    options |= {"limit_concurrency": settings.ingest.max_connections}
     config = server_config(app, host=web.host, port=web.port, **options)
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"MILEPOST_TLS_CERT, MILEPOST_TLS_KEY: {error}") from error
     uvicorn.Server(config).run(sockets=sockets)

@@ -13,6 +13,7 @@ from dashboards import login, session, tries
 from dashboards.session import COOKIE
 from milepost.clock import utc_now
 from milepost.decisions import access, audit
+from milepost.settings import Settings
 from tests.dashboard import PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
 
@@ -220,6 +221,13 @@ def test_behind_tls_the_cookie_is_bound_to_the_host(database: str) -> None:
         assert {"secure", "httponly", "path=/", "samesite=lax"} <= set(cookie.split("; "))
         assert "domain" not in cookie
         assert "max-age=" in answer.headers["strict-transport-security"]
+
+
+def test_speaking_tls_makes_addresses_and_cookies_secure(database: str) -> None:
+    files = {"MILEPOST_TLS_CERT": "/etc/milepost/cert.pem", "MILEPOST_TLS_KEY": "/etc/milepost/key.pem"}
+    assert Settings.load(files).public_url == "https://127.0.0.1:8080"
+    with dashboard(database, **files) as served:
+        assert "; secure" in served.login("Vera").headers["set-cookie"].lower()
 
 
 # --- logging in -------------------------------------------------------------------------------------------------------
