@@ -16,7 +16,7 @@ import msgspec
 
 from collector.edi import edifact_documents, ladder, x12_documents
 from collector.edi.envelope import Broken, Document, Interchange, interchanges, plain
-from collector.edi.facts import Fact, Reading
+from collector.edi.facts import Fact, Reading, known
 from collector.edi.parties import Parties, Roles
 from collector.ingest import Rejection
 from milepost.catalog.edi import Edi
@@ -167,6 +167,7 @@ class _Writer:
         if fact.type in ("document.sent", "document.received") and reading is not None:
             attributes |= {"document_type": reading.document.type, "standard": self._interchange.standard}
             attributes |= {"direction": self._roles.direction, "digest": digest}
+            attributes |= known(about=ladder.about(fact))
         if self._interchange.header.test:
             attributes["test"] = True
         data: Wire = {"keys": dict(fact.keys), "outcome": fact.outcome, "attributes": attributes}

@@ -21,6 +21,7 @@ ACKNOWLEDGEMENTS: Final = ("997", "999", "CONTRL")
 _GROUP_OF_ACKNOWLEDGEMENTS: Final = "FA"
 ANSWERED_BY: Final[Mapping[str, str]] = {"855": "850", "ORDRSP": "ORDERS", "990": "204"}
 """The document that a business response answers."""
+_OF_THE_LADDER: Final = ("document", "envelope", "reply")
 _MANY: Final = 60
 """Keys of one type that a document's event names."""
 _AWAIT: Final = frozenset(ANSWERED_BY.values())
@@ -81,6 +82,12 @@ def _about(facts: Sequence[Fact]) -> dict[str, str | list[str]]:
             if kind != "package":
                 found.setdefault(kind, []).extend([keys] if isinstance(keys, str) else keys)
     return {kind: keys[0] if len(set(keys)) == 1 else list(dict.fromkeys(keys))[:_MANY] for kind, keys in found.items()}
+
+
+def about(fact: Fact) -> str | None:
+    """In words what a document is about, for people: its journey is not that of the order."""
+    kinds = ((kind, keys) for kind, keys in fact.keys.items() if kind not in _OF_THE_LADDER)
+    return next((f"{kind} {keys if isinstance(keys, str) else keys[0]}" for kind, keys in kinds), None)
 
 
 def reply_key(direction: str, kind: str, fact: Fact) -> str:

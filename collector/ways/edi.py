@@ -28,7 +28,7 @@ MEDIA: Final = (
     "application/octet-stream",
     "text/plain",
 )
-_INLINE_BYTES: Final = 64 * 1024
+_INLINE_BYTES: Final = 16 * 1024
 """Bodies up to this are read at once, larger ones in a thread, one of them at a time."""
 
 

@@ -35,6 +35,7 @@ def test_an_order_that_a_customer_sends() -> None:
             "attributes": {
                 "partner": "ACME", "document_type": "850", "standard": "x12", "direction": "in",
                 "digest": received["data"]["attributes"]["digest"],
+                "about": "customer_po 4500012345",
             },
         },
     }  # fmt: skip
