@@ -295,3 +295,105 @@ def test_a_source_document_that_is_a_shops_number(origin: str) -> None:
 @pytest.mark.parametrize("origin", ["", "S00021", "P00003", "WH/OUT/00047", "Return of 77", "Opportunity", "12"])
 def test_a_source_document_that_is_something_else(origin: str) -> None:
     assert not is_channel_order(origin)
+
+
+PAYMENT: dict[str, Any] = {
+    "id": 3,
+    "name": "PBNK1/2026/00003",
+    "state": "paid",
+    "create_date": "2026-11-21 04:34:25",
+    "write_date": "2026-11-21 04:34:25",
+    "amount": 50.0,
+    "currency_id": [1, "USD"],
+    "partner_id": [9, "Azure Interior"],
+    "memo": "INV/2026/00010",
+    "invoice_ids": [57],
+    "reconciled_invoice_ids": [57, 58],
+    "company_id": [1, "My Company"],
+}
+INVOICES = Names(partners=NAMES.partners, invoices={57: "INV/2026/00010", 58: "INV/2026/00011"}, orders=NAMES.orders)
+
+
+def test_a_payment_names_the_invoices_that_it_pays() -> None:
+    created, paid = mapping.made("account.payment", PAYMENT, {"state": "paid"}, INVOICES, "odoo")
+    assert (created["type"], created["data"]["keys"]) == ("payment.created", {"payment": "PBNK1/2026/00003"})
+    assert (paid["type"], paid["id"]) == ("payment.paid", "account.payment/3/created/paid")
+    assert paid["data"]["keys"]["invoice"] == ["INV/2026/00010", "INV/2026/00011"]
+    (update,) = mapping.updated("account.payment", PAYMENT, "", True, INVOICES, "odoo")[0]
+    assert update["data"]["attributes"] == {
+        "state": "paid",
+        "company": "My Company",
+        "amount": "50.00",
+        "currency": "USD",
+        "partner": "Azure Interior",
+        "reference": "INV/2026/00010",
+    }
+
+
+def test_a_draft_payment_tells_nothing_and_then_all() -> None:
+    draft = {**PAYMENT, "name": False, "state": "draft"}
+    assert made("account.payment", draft, state="draft") == []
+    assert [told[0] for told in changed("account.payment", PAYMENT, "state", "draft", "in_process")] == [
+        "payment.created",
+        "payment.posted",
+    ]
+
+
+def test_a_credit_note_names_its_invoice_and_order() -> None:
+    note = {**INVOICE, "id": 57, "name": "RINV/2026/00001", "move_type": "out_refund", "reversed_entry_id": [58, "x"]}
+    created, posted = mapping.made("account.move", note, {"state": "posted"}, INVOICES, "odoo")
+    assert created["data"]["keys"] == {"credit_note": "RINV/2026/00001"}
+    assert posted["type"] == "credit_note.posted"
+    keys = {"credit_note": "RINV/2026/00001", "order": "S00025", "invoice": "INV/2026/00011"}
+    assert posted["data"]["keys"] == keys
+
+
+STEP = {**PICKING, "id": 60, "name": "WH/PICK/1", "picking_type_code": "internal", "backorder_id": False}
+STEPS = Names(warehouses={2: "North", 7: "North"}, packing={7}, next={60: ["WH/OUT/00048"]})
+
+
+@pytest.mark.parametrize(("operation", "type_"), [(2, "picking.picked"), (7, "picking.packed")])
+def test_the_last_step_before_a_delivery_picks_or_packs_it(operation: int, type_: str) -> None:
+    step = {**STEP, "picking_type_id": [operation, "x"]}
+    change = Change(9, "state", "assigned", "done", AT)
+    done, handed = mapping.changed("stock.picking", step, change, STEPS, "odoo")
+    assert (done["type"], done["data"]["keys"]) == ("transfer.done", {"transfer": "WH/PICK/1", "order": "S00025"})
+    assert (handed["type"], handed["time"]) == (type_, "2026-11-21T02:06:44Z")
+    assert handed["data"]["keys"]["picking"] == ["WH/OUT/00048"]
+    nobody = mapping.changed("stock.picking", step, change, Names(), "odoo")
+    assert [event["type"] for event in nobody] == ["transfer.done"]
+
+
+def test_an_internal_transfer_without_an_order_is_nobodys() -> None:
+    assert made("stock.picking", {**STEP, "sale_id": False}, state="done") == []
+
+
+def test_facts_carry_the_company_that_makes_keys_unique() -> None:
+    events = mapping.made("account.move", INVOICE, {"state": "posted", "payment_state": "not_paid"}, NAMES, "odoo")
+    assert [event["data"]["attributes"] for event in events] == [{"company": "My Company"}] * 2
+    (bare,) = mapping.made("sale.order", {**ORDER, "company_id": False}, {"state": "draft"}, NAMES, "odoo")
+    assert "attributes" not in bare["data"]
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "subject"),
+    [
+        ("sale.order", {**ORDER, "state": "draft"}, "order"),
+        ("stock.picking", {**PICKING, "state": "assigned"}, "picking"),
+        ("account.move", {**INVOICE, "state": "draft"}, "invoice"),
+        ("account.payment", {**PAYMENT, "state": "draft"}, "payment"),
+    ],
+)
+def test_what_odoo_may_delete_is_remembered_until_it_is_over(model: str, row: dict[str, Any], subject: str) -> None:
+    told = mapping.opened(model, row, NAMES)
+    assert told == {"subject": subject, "key": row["name"], "company": "My Company"}
+    event = mapping.deleted(model, row["id"], told, AT, "odoo")
+    contract.decode(mapping.encode([event])[0])
+    assert (event["type"], event["id"]) == (f"{subject}.cancelled", f"{model}/{row['id']}/deleted")
+    assert event["data"]["keys"] == {subject: row["name"]}
+    assert mapping.opened(model, {**row, "state": "done"}, NAMES) is None
+
+
+def test_what_can_not_be_deleted_is_not_remembered() -> None:
+    assert mapping.opened("purchase.order", {**PURCHASE, "state": "draft"}, NAMES) is None
+    assert mapping.opened("account.move", {**INVOICE, "name": False, "state": "draft"}, NAMES) is None
