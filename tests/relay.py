@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.receivers import closed_port
 
 
 class Relay:
-    """Passes connections on to `url` while it is open."""
+    """Passes connections on to `url` while it is open.
 
-    def __init__(self, url: str) -> None:
+    `certificate`: it speaks TLS with those who come. `proxy`: it wants a CONNECT first; `asked` is what for.
+    """
+
+    def __init__(self, url: str, certificate: Path | None = None, proxy: bool = False) -> None:
         target = urlsplit(url)
         self._target = (target.hostname or "", target.port or 0)
         self._port = closed_port()
         self._listener: socket.socket | None = None
         self._held: list[socket.socket] = []
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._context = _context(certificate) if certificate else None
+        self._proxy = proxy
+        self.asked: list[str] = []
+        self.url = f"{'https://localhost' if certificate else 'http://127.0.0.1'}:{self._port}"
 
     def open(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self._port))
@@ -43,10 +51,25 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 here, _ = listener.accept()
-                there = socket.create_connection(self._target, timeout=30)
-                self._held += [here, there]
-                for pair in ((here, there), (there, here)):
-                    threading.Thread(target=_pass_on, args=pair, daemon=True).start()
+                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+
+    def _serve(self, here: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self._context is not None:
+                here = self._context.wrap_socket(here, server_side=True)
+            if self._proxy:
+                self.asked.append(here.recv(4096).decode().splitlines()[0])
+                here.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            there = socket.create_connection(self._target, timeout=30)
+            self._held += [here, there]
+            threading.Thread(target=_pass_on, args=(there, here), daemon=True).start()
+            _pass_on(here, there)
+
+
+def _context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
@@ -59,9 +82,9 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextmanager
-def relay(url: str) -> Iterator[Relay]:
+def relay(url: str, *, certificate: Path | None = None, proxy: bool = False) -> Iterator[Relay]:
     """A relay, shut at first and at the end."""
-    made = Relay(url)
+    made = Relay(url, certificate, proxy)
     try:
         yield made
     finally:

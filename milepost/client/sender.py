@@ -130,12 +130,11 @@ class Client:
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until nothing is left in memory: what was queued is with the collector, or on disk. False if not yet."""
         with self._changed:
-            if self._waiting():
-                self._start()
             self._hurry += 1
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: not self._waiting(), timeout)
+                self._changed.wait_for(lambda: not self._waiting() or self._thread is None, timeout)
+                return not self._waiting()
             finally:
                 self._hurry -= 1
 
@@ -150,8 +149,8 @@ class Client:
             thread = self._thread
         if thread is not None:
             thread.join(timeout)
-            if thread.is_alive():  # it still waits for an answer; an event that goes out twice counts once
-                self._finish()
+        if thread is None or thread.is_alive():  # it may still wait for an answer: what goes out twice counts once
+            self._finish()
         atexit.unregister(self.close)
 
     def stats(self) -> Stats:
@@ -205,8 +204,13 @@ class Client:
 
     def _start(self) -> None:
         if self._thread is None and not self._over:
-            self._thread = threading.Thread(target=self._run, name="milepost.client", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="milepost.client", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the program is about to end
+                self._complain("thread", f"events wait for the end: {error}")
+            else:
+                self._thread = thread
 
     def _count(self, **more: int) -> None:
         with self._changed:
@@ -371,6 +375,9 @@ class Client:
         self._room_at = 0.0
         if left and not self._keep(left):
             self._drop(len(left), "closed", f"{len(left)} events are dropped: the program ends")
+        if self._spool is not None:
+            with self._disk:
+                self._spool.seal()
 
 
 def _after_fork() -> None:

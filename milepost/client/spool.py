@@ -70,7 +70,7 @@ class Spool:
         os.fsync(segment.descriptor)
         self._written += len(lines)
         if self._written >= SEGMENT_BYTES:
-            self._end_writing()
+            self.seal()
 
     def peek(self, most: int, most_bytes: int) -> list[bytes]:
         """The oldest events that no other process is at; they stay until `drop`. Empty when there are none."""
@@ -91,10 +91,16 @@ class Spool:
 
     def close(self) -> None:
         """Let go of everything. What remains is for whoever comes next."""
-        self._end_writing()
+        self.seal()
         if self._reading is not None:
             self._reading.release()
             self._reading, self._left = None, []
+
+    def seal(self) -> None:
+        """Let others send what was written."""
+        if self._writing is not None:
+            self._writing.release()
+            self._writing, self._written = None, 0
 
     def forget(self) -> None:
         """In a forked child: the files are the parent's, and so are the locks."""
@@ -117,16 +123,11 @@ class Spool:
         self._writing = segment
         return segment
 
-    def _end_writing(self) -> None:
-        if self._writing is not None:
-            self._writing.release()
-            self._writing, self._written = None, 0
-
     def _next_segment(self) -> bool:
         """Lock and read the oldest one that has something. False when there is none."""
         for path in self._segments():
             if self._writing is not None and path == self._writing.path:
-                self._end_writing()
+                self.seal()
             try:
                 segment = _Segment(path, os.O_RDONLY)
             except (BlockingIOError, FileNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -258,3 +259,53 @@ def test_a_disk_that_cannot_be_written_breaks_nobody(
         door.open()
         wait_until(lambda: client.stats().sent == 1)
     assert ids(served) == ["1"]
+
+
+def test_a_proxy_is_asked_for_the_collector(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with relay(served.url, proxy=True) as proxy:
+        proxy.open()
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "elsewhere.example.org")
+        with Client("http://milepost.example.org", served.keys["north"]) as client:
+            send(client, "1")
+            assert client.flush(30)
+            assert client.stats().sent == 1
+    assert [asked.split()[:2] for asked in proxy.asked] == [["CONNECT", "milepost.example.org:80"]]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_nobody_gets_the_key_without_a_certificate_that_is_vouched_for(
+    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tmp_path / "own.pem"
+    own.write_bytes(subprocess.run(["openssl", *OPENSSL.split()], check=True, capture_output=True, timeout=30).stdout)
+    with relay(served.url, certificate=own) as door:
+        door.open()
+        with Client(door.url, served.keys["north"], spool=tmp_path / "spool") as client:
+            send(client, "1")
+            assert client.flush(30)
+            assert client.stats().spooled == 1
+        assert "certificate verify failed" in caplog.text
+        with Client(door.url, served.keys["north"], spool=tmp_path / "spool", ca_file=str(own)) as client:
+            wait_until(lambda: client.stats().sent == 1)
+    assert ids(served) == ["1"]
+
+
+OPENSSL = (
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    " -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout - -out -"
+)
+
+ENDS = """
+import sys
+from milepost.client import Client
+client = Client(sys.argv[1], sys.argv[2])
+client.send("picking.packed", {"picking": "P"}, id="last words")
+"""
+
+
+def test_a_program_that_just_ends_has_sent_everything(served: Served) -> None:
+    command = [sys.executable, "-c", ENDS, served.url, served.keys["north"]]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert ids(served) == ["last words"]
