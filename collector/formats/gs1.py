@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 _SSCC_DIGITS, _GSIN_DIGITS, _GLN_DIGITS = 17, 16, 12
 """Without the check digit."""
 
 _urn: Final = re.compile(r"urn:epc:id:(sscc|gsin|sgln|pgln|gdti):(.+)")
+_web: Final = re.compile(r"(?s)https?://[^/?#]*([^?#]*).*")
 _link: Final = re.compile(r"/(00|402|414|417|253)/([^/]+)(?:/|$)")
 _transaction: Final = re.compile(r"urn:epcglobal:cbv:bt:([0-9]{1,14}):(.+)")
 _words: Final = re.compile(
@@ -67,9 +68,13 @@ def transaction(uri: str) -> tuple[str, str | None]:
     kind, value = _parsed(uri)
     if kind == "gdti":
         return value.rpartition(".")[2], None
-    if uri.startswith(("http://", "https://")):
-        return unquote(urlsplit(uri).path.rstrip("/").rpartition("/")[2]) or uri, None
-    return uri, None
+    return unquote(_path(uri).rstrip("/").rpartition("/")[2]) or uri, None
+
+
+def _path(uri: str) -> str:
+    """The path of a web address; empty for anything else."""
+    found = _web.fullmatch(uri)
+    return found[1] if found else ""
 
 
 def _parsed(uri: str) -> tuple[str, str]:
@@ -77,11 +82,8 @@ def _parsed(uri: str) -> tuple[str, str]:
     found = _urn.fullmatch(uri)
     if found:
         return found[1], found[2]
-    if uri.startswith(("http://", "https://")):
-        linked = _link.search(urlsplit(uri).path)
-        if linked:
-            return _AI[linked[1]], unquote(linked[2])
-    return "", uri
+    linked = _link.search(_path(uri))
+    return (_AI[linked[1]], unquote(linked[2])) if linked else ("", uri)
 
 
 def _checked(digits: str, length: int) -> str | None:

@@ -234,11 +234,14 @@ def _value(value: _Any | None, depth: int = 0) -> Value:
         return _attributes(value.kvlist_value.values, depth + 1)
     if value.int_value is not None:
         return _int(value.int_value)
-    return next(
-        (
-            item
-            for item in (value.string_value, value.bool_value, value.double_value, value.bytes_value)
-            if item is not None
-        ),
-        None,
-    )
+    if value.double_value is not None:
+        return _double(value.double_value)
+    return next((item for item in (value.string_value, value.bool_value, value.bytes_value) if item is not None), None)
+
+
+def _double(value: float | str) -> float:
+    """A number, or what JSON has no number for: "NaN", "Infinity", "-Infinity"."""
+    try:
+        return float(value)
+    except ValueError as error:
+        raise MalformedBody("the body is no OTLP: doubleValue is not a number") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,9 @@ def value(item: Any) -> dict[str, Any]:
     if isinstance(item, int):
         return {"intValue": str(item)}
     if isinstance(item, float):
-        return {"doubleValue": item}
+        return {
+            "doubleValue": item if math.isfinite(item) else str(item).replace("inf", "Infinity").replace("nan", "NaN")
+        }
     if isinstance(item, list):
         return {"arrayValue": {"values": [value(one) for one in item]}}
     if isinstance(item, Mapping):
