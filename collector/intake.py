@@ -18,7 +18,7 @@ from collector.keys import KeyRing
 from collector.masking import Masking, no_key
 from collector.metrics import Metrics
 from collector.problems import TooSlow
-from collector.rates import Buckets
+from collector.rates import Rates, named
 from collector.refusals import Gate
 from milepost import auth, settings
 from milepost.auth import ApiKey, allows
@@ -28,7 +28,6 @@ from milepost.errors import (
     MalformedBody,
     NotAllowed,
     Overloaded,
-    RateLimited,
     TooLarge,
     Transient,
 )
@@ -67,7 +66,7 @@ class Intake:
         self.clock = clock
         self.metrics = metrics
         self._event_limits = Limits(event_bytes=limits.max_event_bytes)
-        self._rates = Buckets(limits.rate_per_key, limits.rate_per_key)
+        self._rates = Rates(limits.rate_per_key, named(limits.rates_of_keys))
         self._room = Room(_HELD_BODIES * limits.max_body_bytes)
         self._gate = Gate(metrics)
         self._keys = keys
@@ -89,14 +88,13 @@ class Intake:
         key = await self._keys.authenticate(_presented(headers), now, client)
         if not allows(key.scopes, "send"):
             raise NotAllowed("this key may not send events")
-        self.check_rate(key.key_id, now)
+        self.check_rate(key, now)
         return key
 
-    def check_rate(self, key_id: str, now: datetime) -> None:
-        """Raises RateLimited while a sender is over its events a second."""
-        wait = self._rates.wait(key_id, now)
-        if wait:
-            raise RateLimited(f"over {self.limits.rate_per_key} events a second", retry_after=wait)
+    def check_rate(self, key: Principal, now: datetime) -> None:
+        """Raises RateLimited while a sender is over its events a second, Transient while nothing can be taken."""
+        self._rates.check(key, now)
+        self._writer.check_room()
 
     @asynccontextmanager
     async def body(self, headers: Headers, receive: Receive) -> AsyncIterator[bytes]:
@@ -137,7 +135,7 @@ class Intake:
         now = now or self.clock()
         if unread:
             self._gate.check(key, now)
-        self._rates.take(key.key_id, len(bodies) or 1, now)
+        self._rates.take(key, len(bodies) or 1, now)
         verdict = validate(
             bodies,
             received_us=to_us(now),

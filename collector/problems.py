@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -35,9 +36,10 @@ class Answer:
     media_type: bytes = JSON
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
-    async def send(self, send: Send) -> None:
+    async def send(self, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`more`: header fields beside its own."""
         length = str(len(self.body)).encode()
-        headers = [(b"content-type", self.media_type), (b"content-length", length), *self.headers]
+        headers = [(b"content-type", self.media_type), (b"content-length", length), *self.headers, *more]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 

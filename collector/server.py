@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from collector.problems import PROBLEM, problem
+from collector.problems import PROBLEM, Answer, problem
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Request line and headers together; more is answered with 431."""
@@ -25,14 +25,17 @@ class HeadTooLarge(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 with a bound on the size of a request's head and on the time that it takes."""
+    """HTTP/1.1 with bounds on the size of a request's head, on the time that it takes, and on open connections."""
 
+    max_connections = 2_000
     _head_bytes = 0
     _in_head = True
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            self._turn_away()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -63,9 +66,16 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """A problem in place of plain text: the one error that no app sees."""
         large = self._head_bytes > MAX_HEAD_BYTES
-        answer = problem(431, f"the headers have more than {MAX_HEAD_BYTES} bytes") if large else problem(400, msg)
-        head = b"content-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (PROBLEM, len(answer.body))
-        self.transport.write(STATUS_LINE[answer.status] + head + answer.body)
+        self._say(problem(431, f"the headers have more than {MAX_HEAD_BYTES} bytes") if large else problem(400, msg))
+
+    def _turn_away(self) -> None:
+        """One connection too many costs an answer, and nothing is read from it."""
+        self._say(problem(503, "too many connections"), b"retry-after: 1\r\n")
+
+    def _say(self, answer: Answer, more: bytes = b"") -> None:
+        head = b"content-type: %s\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n"
+        about = head % (PROBLEM, len(answer.body), more)
+        self.transport.write(STATUS_LINE[answer.status] + about + answer.body)
         self.transport.close()
 
     def _count(self, size: int) -> None:
@@ -81,6 +91,11 @@ class Protocol(HttpToolsProtocol):
                 self._timer = None
         elif self._timer is None:
             self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
+def limited(connections: int) -> type[Protocol]:
+    """A protocol that serves so many connections at once."""
+    return type("Limited", (Protocol,), {"max_connections": connections})
 
 
 class Narrowed:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from collector import trace
+from collector import rates, trace
 from collector.intake import Disconnected
 from collector.metrics import Metrics
 from collector.problems import Answer
@@ -72,4 +72,4 @@ class Endpoint:
         except Disconnected:
             return
         self._metrics.count_request(self._name, answer.status)
-        await answer.send(send)
+        await answer.send(send, rates.told())

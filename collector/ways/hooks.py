@@ -68,7 +68,7 @@ class Webhooks:
         if hook.spec.scheme == "key":
             return await self._intake.sender(call.headers, call.client)
         self._guard.admit(call.client, "", now)
-        self._intake.check_rate(hook.key_id, now)
+        self._intake.check_rate(hook, now)
         return hook
 
     def _authenticate(self, hook: Hook, call: Call, now: datetime, check: Callable[[], None]) -> None:

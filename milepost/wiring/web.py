@@ -18,7 +18,7 @@ from collector.health import Health
 from collector.ingest import Limits
 from collector.metrics import Metrics
 from collector.replay import Replayer
-from collector.server import Narrowed, server_config
+from collector.server import Narrowed, limited, server_config
 from collector.store import DatabaseStore
 from collector.ways.otlp import KINDS
 from milepost.db.engine import libpq_url
@@ -142,7 +142,7 @@ def serve(
         options |= {"proxy_headers": True, "forwarded_allow_ips": web.trusted_proxies}
     if web.tls_cert:
         options |= {"ssl_certfile": web.tls_cert, "ssl_keyfile": web.tls_key or None}
-    options |= {"limit_concurrency": settings.ingest.max_connections}
+    options |= {"http": limited(settings.ingest.max_connections)}
     config = server_config(app, host=web.host, port=web.port, **options)
     try:
         config.load()

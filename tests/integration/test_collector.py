@@ -366,3 +366,25 @@ def test_metrics_count_events_by_outcome(served: Served) -> None:
     assert metric(served, "queue_events") == 0
     assert metric(served, "held_bytes") == 0
     assert metric(served, "database_up") == 1
+
+
+def test_answers_tell_what_may_still_be_sent(database: str) -> None:
+    clock = Hands()
+    limits = settings.Ingest(rate_per_key=10, rates_of_keys="several=3")
+    with collector(database, clock=clock, limits=limits) as served:
+        answer = served.send(body(*range(30)), BATCH)
+        assert answer.headers["ratelimit-policy"] == '"events";q=10;w=1;milepost-unit="event"'
+        assert answer.headers["ratelimit"] == '"events";r=0;t=3'
+        refused = served.send(body(31), BATCH)
+        assert (refused.status_code, refused.headers["ratelimit"]) == (429, '"events";r=0;t=3')
+        assert served.send(body(32), BATCH, key="several").headers["ratelimit"] == '"events";r=2;t=1'
+
+
+def test_a_connection_too_many_is_turned_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.client.get("/healthz")
+    monkeypatch.setattr(server.Protocol, "max_connections", 1)
+    with connected(served) as connection:
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in answer
+    assert served.client.get("/healthz").status_code == 200
