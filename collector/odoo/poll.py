@@ -172,13 +172,23 @@ class Poller:
     def _changed(self, tracking: Sequence[Row]) -> list[mapping.Event]:
         events: list[mapping.Event] = []
         for model, changes in self._reader.explained(tracking).items():
-            rows = self._reader.records(model, {record for record, _ in changes})
+            rows = self._readable(model, {record for record, _ in changes})
             names = self._reader.names(model, rows)
             by_id = {row["id"]: row for row in rows}
             for record, change in changes:
                 if record in by_id:
                     events += mapping.changed(model, by_id[record], change, names, self._source.name)
         return events
+
+    def _readable(self, model: str, ids: set[int]) -> list[Row]:
+        """Records, none when the model can't be read: `_records` sees to it that their changes are made up for."""
+        if model not in self._reader.models:
+            return []
+        try:
+            return self._reader.records(model, ids)
+        except (NotAllowed, NotFound) as error:
+            self._reader.drop(model, error)
+            return []
 
     def _records(self, model: str, cursor: Cursor) -> Iterator[Read]:
         """What was written since the floor. A model that can't be read is said, and made up for when it can be."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +27,15 @@ STATES = {
     "account.payment": {"state": {"draft": "Draft", "in_process": "In Process", "paid": "Paid"}},
     "purchase.order": {"state": {"draft": "RFQ", "purchase": "Purchase Order"}},
 }
-TEST = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "in": lambda a, b: a in b, "not in": lambda a, b: a not in b}
+TEST: dict[str, Callable[[Any, Any], bool]] = {
+    "=": eq,
+    "!=": ne,
+    ">": gt,
+    ">=": ge,
+    "<": lt,
+    "in": lambda a, b: a in b,
+    "not in": lambda a, b: a not in b,
+}
 PASSWORD = "open sesame"
 
 
