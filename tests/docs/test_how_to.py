@@ -9,7 +9,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,13 +18,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from milepost.client import Client
 from milepost.clock import utc_now
 from milepost.db.tables import api_keys, audit, users
 from milepost.decisions import access, catalog
 from milepost.inbox import log
 from milepost.signing import sign
 from tests.databases import Databases
-from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.docs.pages import DOCS, ROOT, Block, blocks, named
 from tests.relay import relay
 from tests.served import Served, collector
 
@@ -104,6 +106,13 @@ def test_the_sender_in_python_sends(served: Served, tmp_path: Path) -> None:
     assert (second["id"], second["data"]["outcome"]) == ("wms-889123", "rejected")
 
 
+@pytest.mark.parametrize(("heading", "call"), [("of `Client`", Client), ("of `send`", Client.send)])
+def test_every_argument_of_the_python_client_stands_there(heading: str, call: Callable[..., object]) -> None:
+    text = (HOW_TO / "send-from-python.md").read_text("utf-8")
+    table = text.partition(f"| {heading} |")[2].partition("\n\n")[0]
+    assert named(table) == signature(call).parameters.keys() - {"self"}
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
@@ -169,17 +178,27 @@ def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> Non
 def test_keys_and_users(database: str, engine: sa.Engine, tmp_path: Path) -> None:
     with engine.begin() as connection:
         access.create_user(connection, name="admin", password=None, role="admin", actor="test", now=utc_now())
-    people, systems = blocks(HOW_TO / "keys-and-users.md", "sh")
+    page = HOW_TO / "keys-and-users.md"
+    people, changes, systems, rotate, chain, anchored = blocks(page, "sh")
     environment = {"MILEPOST_DATABASE_URL": database, "MILEPOST_PUBLIC_URL": "https://milepost.example.org"}
     assert "https://milepost.example.org/login?token=" in shell(people.text, tmp_path, environment).stdout
+    shell(changes.text, tmp_path, environment)
     keys = shell(systems.text, tmp_path, environment).stdout.split()
+    key_id = next(word for word in keys if word.startswith("mp_")).split("_")[1]
+    rotated = shell(rotate.text.replace("KEY_ID", key_id), tmp_path, environment).stdout
+    keys += [word for word in rotated.split() if word.startswith("mp_")]
+    head = shell(chain.text, tmp_path, environment).stdout.split()[-1]
+    assert shell(anchored.text.replace("5f0c…", head), tmp_path, environment).stdout.strip() == head
+    (checks,) = blocks(page, "python")
+    (tmp_path / "check.py").write_text(checks.text)
+    shell(f"milepost audit list --json --limit 1000000 | {sys.executable} check.py", tmp_path, environment)
     with engine.connect() as connection:
         roles = {row.name: row.role for row in connection.execute(sa.select(users.c.name, users.c.role))}
         made = connection.execute(sa.select(api_keys.c.name, api_keys.c.scopes).order_by(api_keys.c.created_at)).all()
         acts = set(connection.scalars(sa.select(audit.c.action)))
-    assert roles == {"admin": "admin", "ines": "operator", "jo": "viewer"}
-    assert [tuple(row) for row in made] == [("WMS North", ["send"]), ("BI", ["read"])]
-    assert sum(word.startswith("mp_") for word in keys) == 2
+    assert roles == {"admin": "admin", "ines": "operator", "jo": "analyst"}
+    assert [tuple(row) for row in made] == [("WMS North", ["send"]), ("BI", ["read"]), ("WMS North", ["send"])]
+    assert sum(word.startswith("mp_") for word in keys) == 3
     assert {"key.created", "user.created", "user.password_set", "login.issued"} <= acts
 
 
