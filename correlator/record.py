@@ -64,6 +64,7 @@ class Recorder:
                 self._known, self._low = Known(), 0
             self._watch_rebuild(connection)
             batches = log.consume(connection, self._batches, self._low)
+            quarantine.add(connection, [_unreadable(batch.unread) for batch in batches if batch.unread is not None])
             entries = [entry for batch in batches for entry in batch.entries]
             done = self._record(connection, entries, now) if entries else Done()
         if not batches:
@@ -151,6 +152,12 @@ def _conflict(entry: Entry) -> quarantine.Refusal:
     event = read(entry.body)
     reason = "an event with this source and id but other content is stored; the first stands"
     return quarantine.Refusal(from_us(entry.received_us), event.source, "conflict", reason, event.id, entry.body, None)
+
+
+def _unreadable(unread: log.Unread) -> quarantine.Refusal:
+    """A batch of the log that nobody can decode: whole, for whoever can."""
+    reason = f"a batch of the event log can't be read: {unread.reason}"
+    return quarantine.Refusal(unread.received_at, "", "failed", reason, None, unread.payload, None)
 
 
 def _failed(entry: Entry, error: BaseException) -> quarantine.Refusal:

@@ -27,7 +27,7 @@ APPEND_SQL: Final = "INSERT INTO input.event_log (received_at, events, payload) 
 _CONSUME: Final = sa.text(
     "DELETE FROM input.event_log WHERE seq = ANY(ARRAY("
     " SELECT seq FROM input.event_log WHERE seq >= :low ORDER BY seq FOR UPDATE SKIP LOCKED LIMIT :batches))"
-    " RETURNING seq, payload"
+    " RETURNING seq, received_at, payload"
 )
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[Entry])
@@ -35,12 +35,26 @@ _LEVEL: Final = 1
 MAX_BYTES: Final = 1 << 30
 
 
+UNREADABLE: Final = (zstandard.ZstdError, msgspec.MsgspecError, TooLarge)
+"""What decoding a payload may raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A payload that can't be decoded, and why."""
+
+    received_at: datetime
+    payload: bytes
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One appended batch, decoded."""
+    """One appended batch, decoded; or, without entries, what could not be decoded."""
 
     seq: int
     entries: list[Entry]
+    unread: Unread | None = None
 
 
 def row(entries: Sequence[Entry]) -> tuple[datetime, int, bytes]:
@@ -79,9 +93,16 @@ def consume(connection: sa.Connection, batches: int, low_seq: int = 0) -> list[B
     """
     rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
     return sorted(
-        (Batch(seq, decode_batch(payload)) for seq, payload in rows),
+        (_batch(seq, received_at, payload) for seq, received_at, payload in rows),
         key=lambda batch: batch.seq,
     )
+
+
+def _batch(seq: int, received_at: datetime, payload: bytes) -> Batch:
+    try:
+        return Batch(seq, decode_batch(payload))
+    except UNREADABLE as error:
+        return Batch(seq, [], Unread(received_at, payload, str(error)))
 
 
 def oldest(connection: sa.Connection) -> datetime | None:

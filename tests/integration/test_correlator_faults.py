@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
+import zstandard
 
 from milepost import contract
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
+from milepost.clock import from_us
 from milepost.db import tables as t
 from milepost.journeystate import JourneyChange
 from tests.chain import Chain, Wire
@@ -70,6 +73,29 @@ def test_an_event_that_cannot_be_recorded_goes_to_quarantine_alone(engine: sa.En
     assert (kept.kind, kept.body) == ("failed", json.dumps(wires[2]).encode())
     if "outcome" not in poison:
         assert (kept.source, kept.event_id) == ("/odoo", "e2")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"no zstd at all",
+        zstandard.compress(b"no msgpack"),
+        zstandard.compress(msgspec.msgpack.encode([[1, 2]])),
+        zstandard.ZstdCompressor().compress(b"x" * 1000)[:-5],
+    ],
+)
+def test_a_batch_that_cannot_be_read_stops_nobody(engine: sa.Engine, payload: bytes) -> None:
+    chain = Chain(engine)
+    chain.append([unchecked(event(1))])
+    with engine.begin() as connection:
+        received_at = from_us(RECEIVED_US)
+        connection.execute(t.event_log.insert().values(received_at=received_at, events=3, payload=payload))
+    chain.append([unchecked(event(2))])
+    chain.settle()
+    assert keys_of_journeys(engine) == ["S1", "S2"]
+    (kept,) = rows(engine, sa.select(t.quarantine))
+    assert (kept.kind, kept.body, kept.received_at) == ("failed", payload, received_at)
+    assert kept.reason.startswith("a batch of the event log can't be read: ")
 
 
 def test_what_a_failed_attempt_allocated_is_not_remembered(engine: sa.Engine) -> None:
@@ -230,7 +256,7 @@ def test_a_running_assembler_forgets_what_it_concluded_from_another_catalog(engi
     chain.settle()
     assert members_of(engine) == {"S1": {"S1", "R1"}}
     texts = loader.default_texts()
-    fewer = texts["journeys.yaml"].replace("invoice, payment, return]", "invoice, payment]")
+    fewer = texts["journeys.yaml"].replace("payment, return]", "payment]")
     catalog = loader.load(texts | {"journeys.yaml": fewer})
     chain.assembler._catalog_of = lambda _: catalog
     chain.settle()
