@@ -49,11 +49,12 @@ class Service:
             )
 
     def ready(self) -> bool:
-        """Whether the web answers and has its database."""
+        """Whether the web answers, has its database, and nothing left in its spool."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            answer = httpx.get(f"{self.url}/readyz", timeout=5)
         except httpx.TransportError:
             return False
+        return bool(answer.status_code == 200 and answer.json()["status"] == "ready")
 
     def stop(self) -> None:
         """Ask it to end; that takes less than ten seconds, and nothing is left running."""
