@@ -16,13 +16,14 @@ import sqlalchemy as sa
 
 from correlator import aside, hubs, touches
 from correlator import journeystore as store
-from correlator.assess import Journey, Occurrence, assess, learn
+from correlator.assess import Journey, assess
 from correlator.decided import Decided
+from correlator.memory import Memory
 from correlator.merged import fold
-from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.model import Compiled, CompiledModel
 from correlator.poison import FAILURES, is_poison
 from correlator.rows import Output, diff_members, diff_milestones, gone, journey_row
-from correlator.stitch import Graph, Missing, Node
+from correlator.stitch import Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
@@ -67,7 +68,7 @@ class Assembler:
 
     def _forget(self) -> None:
         """Drop the caches: after a failure they may be ahead of what is committed."""
-        self._graph = Graph()
+        self._memory = Memory()
         self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
         self._quiet: set[int] = set()
         self._ranks: Mapping[str, int] = {}
@@ -114,6 +115,7 @@ class Assembler:
             self._forget()
         compiled = self._current(connection, version, now)
         self._decide(connection, decision, now)
+        self._memory.begin(connection)
         self._steps += 1
         if self._steps % RESCAN == 0:
             self._low = 0
@@ -155,9 +157,10 @@ class Assembler:
             return
         self._forget()
         self._decision = last
-        self._graph.decided = Decided(decisions.effective(connection))
-        hubs.forget(connection, self._graph.decided.lifted)
-        self._graph.hubs = hubs.known(connection)
+        graph = self._memory.graph
+        graph.decided = Decided(decisions.effective(connection))
+        hubs.forget(connection, graph.decided.lifted)
+        graph.hubs = hubs.known(connection)
         if last > applied:
             again = decisions.concerned_since(connection, applied)
             touches.put(connection, TouchBatch({}, [], [], sorted(again)), now)
@@ -173,150 +176,31 @@ class Assembler:
     def _assemble(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
     ) -> None:
-        dirty, related, learned = self._take_in(connection, compiled, batches)
+        news = self._memory.take_in(connection, compiled, batches, now)
         self._ranks = compiled.ranks
         self._quiet = {object_id for batch in batches if batch.quiet for object_id in batch.again}
         output = Output()
         roots = {
             (model.name, root): model
             for model in compiled.models
-            for root in self._roots(connection, dirty, related, model)
+            for root in self._memory.roots(connection, news, model)
         }
         self._find_journeys(connection, roots)
         pending = list(roots.items())
         while pending:
             pending = self._put_together(connection, pending, output)
         self._number(connection, output)
-        self._save(connection, learned, output)
+        self._save(connection, news.learned, output)
         if output.changes:
             self._changed(connection, compiled.catalog, output.changes, now)
         if output.absorbed:
             store.remove_journeys(connection, output.absorbed)
         self._evict()
 
-    def _take_in(
-        self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch]
-    ) -> tuple[set[int], set[tuple[int, int]], set[Node]]:
-        """Bring relations and touches into the graph.
-
-        Returns the objects concerned, the pairs newly related, and the nodes that learned something.
-        """
-        graph = self._graph
-        names: dict[int, tuple[str, str, str]] = {}
-        for batch in batches:
-            names.update(batch.names)
-        about = {object_id for batch in batches for touch in batch.touches for object_id, _ in touch.about}
-        ends = {end for batch in batches for item in batch.relations for end in (item.first_id, item.second_id)}
-        again = {object_id for batch in batches for object_id in batch.again}
-        graph.types.update((object_id, name[0]) for object_id, name in names.items())
-        unloaded = (about | ends | again) - graph.nodes.keys()
-        if unloaded:
-            store.load(connection, graph, unloaded, names)
-        dirty, related = self._relate(compiled, batches)
-        judged = again | self._find_hubs(connection, compiled, about | ends | again)
-        dirty |= judged | self._naming_the_same(connection, compiled, judged)
-        return about | dirty, related, self._learn(compiled, batches)
-
-    def _naming_the_same(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
-        """The roots that name a correlation which one of these is, or names: its owner may have changed."""
-        graph = self._graph
-        self._need(connection, ids)
-        threads = {z for i in ids for z in ([i] if graph.types[i] == CORRELATION else graph.nodes[i].naming)}
-        self._need(connection, threads)
-        naming = {other for z in threads for other in graph.nodes[z].edges}
-        return {other for other in naming if graph.types[other] in compiled.root_types}
-
-    def _need(self, connection: sa.Connection, ids: set[int]) -> None:
-        """Have these loaded."""
-        missing = ids - self._graph.nodes.keys()
-        if missing:
-            store.load(connection, self._graph, missing, {})
-
-    def _find_hubs(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
-        """Objects that have become hubs, and all that they were related to."""
-        found = hubs.find(self._graph, ids, compiled.models, compiled.catalog.hub_limit)
-        if not found:
-            return set()
-        hubs.report(connection, found, self._clock())
-        return {hub.node.id for hub in found}.union(*(hub.neighbours for hub in found))
-
-    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], set[tuple[int, int]]]:
-        """Put new relations into the graph: the objects that correlations concern, and the other pairs."""
-        graph = self._graph
-        dirty: set[int] = set()
-        pairs: set[tuple[int, int]] = set()
-        named: dict[int, set[int]] = {}
-        for batch in batches:
-            for item in batch.relations:
-                store.relate(graph, item.first_id, item.second_id, item.rel)
-                if item.rel == CORRELATION:
-                    first_is = graph.types[item.first_id] == CORRELATION
-                    correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
-                    named.setdefault(correlation, set()).add(other)
-                    if correlation in graph.ahead:
-                        graph.ahead[correlation].discard(other)
-                else:
-                    pairs.add((item.first_id, item.second_id))
-        for correlation, others in named.items():
-            dirty |= others
-            dirty |= self._renamed(graph.nodes[correlation], others, compiled)
-        return dirty, pairs
-
-    def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
-        """What else changes when new objects name a correlation: all roots that name it, if its owner changes.
-
-        Where a load brought namings that no touch has told, who was the owner is not known: then it may have changed.
-        """
-        graph = self._graph
-        unsure = bool(graph.ahead.pop(correlation.id, None))
-        dirty: set[int] = set()
-        for model in compiled.models:
-            after = graph.owner(correlation, model)
-            former = (other for other in correlation.edges if other not in new)
-            before = graph.owner_among(correlation, former, model)
-            if unsure or before != after:
-                dirty |= {other for other in correlation.edges if graph.types[other] in model.root_rank}
-            if after is not None:
-                dirty.add(correlation.id)
-        return dirty
-
-    def _learn(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[Node]:
-        nodes = self._graph.nodes
-        learned: set[Node] = set()
-        for batch in batches:
-            for touch in batch.touches:
-                event = Occurrence(
-                    touch.event_no,
-                    touch.received_us,
-                    touch.occurred_us,
-                    touch.source,
-                    touch.event_id,
-                    touch.type,
-                    touch.outcome,
-                    touch.code,
-                    touch.reason,
-                    touch.attributes,
-                )
-                for object_id, subject in touch.about:
-                    node = nodes[object_id]
-                    node.used = self._steps
-                    learn(node.state, event=event, subject=subject, ranks=compiled.ranks)
-                    learned.add(node)
-        return learned
-
-    def _roots(
-        self, connection: sa.Connection, dirty: set[int], related: set[tuple[int, int]], model: CompiledModel
-    ) -> set[int]:
-        """The objects of root types whose journeys are to be put together anew."""
-        while True:
-            try:
-                upper, lower = self._graph.tops(related, model)
-                return self._graph.roots_above(dirty | upper, model) | lower
-            except Missing as error:
-                store.load(connection, self._graph, error.ids, {})
-
     def _find_journeys(self, connection: sa.Connection, roots: Iterable[Root]) -> None:
-        unknown = {root for model, root in roots if (model, root) not in self._journeys}
+        unknown = {
+            root for model, root in roots if self._memory.may_be_stored(root) and (model, root) not in self._journeys
+        }
         if unknown:
             found = store.load_journeys(connection, unknown)
             for root, journey in found.items():
@@ -335,19 +219,18 @@ class Assembler:
             except Missing as error:
                 missing |= error.ids
                 left.append(item)
-        if missing:
-            store.load(connection, self._graph, missing, {})
+        self._memory.need(connection, missing)
         return left
 
     def _one(self, name: str, root: int, model: CompiledModel, output: Output) -> None:
-        graph = self._graph
+        graph = self._memory.graph
         node = graph.node(root)
         journey = None
         if graph.is_root(node, model):
             members = graph.closure(root, model)
             nodes = [graph.node(member.object_id) for member in members]
             for member in nodes:
-                member.used = self._steps
+                member.used = self._memory.steps
             nodes = fold(nodes, graph.decided, self._ranks)
             journey = assess(nodes[0], nodes, model)
         if journey is not None:
@@ -423,14 +306,8 @@ class Assembler:
 
     def _evict(self) -> None:
         """Keep the caches bounded: forget the half that was used longest ago."""
-        graph = self._graph
-        if len(graph.nodes) > CACHE:
-            oldest = sorted(graph.nodes.values(), key=lambda node: node.used)
-            for node in oldest[: len(oldest) // 2]:
-                del graph.nodes[node.id]
-            graph.ahead = {i: others for i, others in graph.ahead.items() if i in graph.nodes}
-            near = {other for node in graph.nodes.values() for other in node.edges}
-            graph.types = {i: kind for i, kind in graph.types.items() if i in graph.nodes or i in near}
+        self._memory.evict(CACHE)
         if len(self._journeys) > CACHE:
             for root in list(self._journeys)[: CACHE // 2]:
                 del self._journeys[root]
+                self._memory.forgot(root[1])

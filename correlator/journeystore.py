@@ -69,6 +69,13 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
         relate(graph, first, second, rel)
 
 
+def make(graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
+    """Nodes for objects of which nothing is stored yet."""
+    for object_id in ids:
+        graph.types[object_id] = names[object_id][0]
+        graph.nodes[object_id] = Node(object_id, *names[object_id], ObjectState())
+
+
 def _foresee(graph: Graph, first: int, second: int) -> None:
     """Mark a naming that a correlation didn't have: nobody was told of it yet, as far as this process knows."""
     correlation, other = (first, second) if graph.types[first] == CORRELATION else (second, first)

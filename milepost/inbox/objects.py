@@ -84,3 +84,9 @@ def refs_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, Ref]:
     )
     rows = connection.execute(statement, {"ids": sorted(ids), "correlation": CORRELATION})
     return {row[0]: Ref(row[1], row[2], row[3]) for row in rows}
+
+
+def newest(connection: sa.Connection) -> int:
+    """The greatest id given so far, by transactions still open too."""
+    found: int = connection.scalar(sa.text("SELECT last_value FROM input.object_ids"))
+    return found

@@ -148,7 +148,7 @@ def test_the_first_assemblers_take_turns_too(engine: sa.Engine) -> None:
             took.set()
 
     with engine.begin() as connection:
-        assert journeystore.take_over(connection, "first") == (False, None)
+        assert journeystore.take_over(connection, "first") == (False, None, 0)
         waiting = threading.Thread(target=second)
         waiting.start()
         assert not took.wait(0.5)

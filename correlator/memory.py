@@ -1,0 +1,182 @@
+"""What the assembler remembers of objects, and how touches change it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from correlator import hubs
+from correlator import journeystore as store
+from correlator.assess import Occurrence, learn
+from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.stitch import Graph, Missing, Node
+from correlator.touches import TouchBatch
+from milepost.inbox import objects
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What touches brought: the objects concerned, the pairs newly related, and the nodes that learned something."""
+
+    concerned: set[int]
+    related: set[tuple[int, int]]
+    learned: set[Node]
+
+
+class Memory:
+    """The loaded objects. Bounded by `evict`; forgetting costs a look-up, never correctness."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.steps = 0
+        self._newest_known = -1
+        """Objects with a greater id came into being while this process consumed all touches: of them nothing is stored
+        that isn't in memory."""
+
+    def begin(self, connection: sa.Connection) -> None:
+        """Before each step, in its transaction."""
+        if self._newest_known < 0:
+            self._newest_known = objects.newest(connection)
+        self.steps += 1
+
+    def may_be_stored(self, object_id: int) -> bool:
+        """Whether the database may know more of an object than is remembered."""
+        return object_id <= self._newest_known
+
+    def forgot(self, object_id: int) -> None:
+        """Something of an object was dropped from memory: from now on the database is asked."""
+        self._newest_known = max(self._newest_known, object_id)
+
+    def evict(self, limit: int) -> None:
+        """When more than `limit` nodes are loaded, forget the half that was used longest ago."""
+        graph = self.graph
+        if len(graph.nodes) <= limit:
+            return
+        oldest = sorted(graph.nodes.values(), key=lambda node: node.used)
+        for node in oldest[: len(oldest) // 2]:
+            del graph.nodes[node.id]
+            self.forgot(node.id)
+        graph.ahead = {i: others for i, others in graph.ahead.items() if i in graph.nodes}
+        near = {other for node in graph.nodes.values() for other in node.edges}
+        graph.types = {i: kind for i, kind in graph.types.items() if i in graph.nodes or i in near}
+
+    def take_in(
+        self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
+    ) -> News:
+        """Bring relations and touches into the graph."""
+        graph = self.graph
+        names: dict[int, tuple[str, str, str]] = {}
+        for batch in batches:
+            names.update(batch.names)
+        about = {object_id for batch in batches for touch in batch.touches for object_id, _ in touch.about}
+        ends = {end for batch in batches for item in batch.relations for end in (item.first_id, item.second_id)}
+        again = {object_id for batch in batches for object_id in batch.again}
+        graph.types.update((object_id, name[0]) for object_id, name in names.items())
+        unloaded = (about | ends | again) - graph.nodes.keys()
+        fresh = {object_id for object_id in unloaded if object_id > self._newest_known and object_id in names}
+        store.make(graph, fresh, names)
+        if unloaded - fresh:
+            store.load(connection, graph, unloaded - fresh, names)
+        dirty, related = self._relate(compiled, batches)
+        judged = again | self._find_hubs(connection, compiled, about | ends | again, now)
+        dirty |= judged | self._naming_the_same(connection, compiled, judged)
+        return News(about | dirty, related, self._learn(compiled, batches))
+
+    def _naming_the_same(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
+        """The roots that name a correlation which one of these is, or names: its owner may have changed."""
+        graph = self.graph
+        self.need(connection, ids)
+        threads = {z for i in ids for z in ([i] if graph.types[i] == CORRELATION else graph.nodes[i].naming)}
+        self.need(connection, threads)
+        naming = {other for z in threads for other in graph.nodes[z].edges}
+        return {other for other in naming if graph.types[other] in compiled.root_types}
+
+    def need(self, connection: sa.Connection, ids: set[int]) -> None:
+        """Have these loaded."""
+        missing = ids - self.graph.nodes.keys()
+        if missing:
+            store.load(connection, self.graph, missing, {})
+
+    def _find_hubs(self, connection: sa.Connection, compiled: Compiled, ids: set[int], now: datetime) -> set[int]:
+        """Objects that have become hubs, and all that they were related to."""
+        found = hubs.find(self.graph, ids, compiled.models, compiled.catalog.hub_limit)
+        if not found:
+            return set()
+        hubs.report(connection, found, now)
+        return {hub.node.id for hub in found}.union(*(hub.neighbours for hub in found))
+
+    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], set[tuple[int, int]]]:
+        """Put new relations into the graph: the objects that correlations concern, and the other pairs."""
+        graph = self.graph
+        dirty: set[int] = set()
+        pairs: set[tuple[int, int]] = set()
+        named: dict[int, set[int]] = {}
+        for batch in batches:
+            for item in batch.relations:
+                store.relate(graph, item.first_id, item.second_id, item.rel)
+                if item.rel == CORRELATION:
+                    first_is = graph.types[item.first_id] == CORRELATION
+                    correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
+                    named.setdefault(correlation, set()).add(other)
+                    if correlation in graph.ahead:
+                        graph.ahead[correlation].discard(other)
+                else:
+                    pairs.add((item.first_id, item.second_id))
+        for correlation, others in named.items():
+            dirty |= others
+            dirty |= self._renamed(graph.nodes[correlation], others, compiled)
+        return dirty, pairs
+
+    def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
+        """What else changes when new objects name a correlation: all roots that name it, if its owner changes.
+
+        Where a load brought namings that no touch has told, who was the owner is not known: then it may have changed.
+        """
+        graph = self.graph
+        unsure = bool(graph.ahead.pop(correlation.id, None))
+        dirty: set[int] = set()
+        for model in compiled.models:
+            after = graph.owner(correlation, model)
+            former = (other for other in correlation.edges if other not in new)
+            before = graph.owner_among(correlation, former, model)
+            if unsure or before != after:
+                dirty |= {other for other in correlation.edges if graph.types[other] in model.root_rank}
+            if after is not None:
+                dirty.add(correlation.id)
+        return dirty
+
+    def _learn(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[Node]:
+        nodes = self.graph.nodes
+        learned: set[Node] = set()
+        for batch in batches:
+            for touch in batch.touches:
+                event = Occurrence(
+                    touch.event_no,
+                    touch.received_us,
+                    touch.occurred_us,
+                    touch.source,
+                    touch.event_id,
+                    touch.type,
+                    touch.outcome,
+                    touch.code,
+                    touch.reason,
+                    touch.attributes,
+                )
+                for object_id, subject in touch.about:
+                    node = nodes[object_id]
+                    node.used = self.steps
+                    learn(node.state, event=event, subject=subject, ranks=compiled.ranks)
+                    learned.add(node)
+        return learned
+
+    def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:
+        """The objects of root types whose journeys are to be put together anew."""
+        while True:
+            try:
+                upper, lower = self.graph.tops(news.related, model)
+                return self.graph.roots_above(news.concerned | upper, model) | lower
+            except Missing as error:
+                self.need(connection, error.ids)
