@@ -273,7 +273,7 @@ def _row_head(found: queries.Detail) -> Any:
 
 
 def _body_card(found: queries.Detail) -> Any:
-    lines = marked(found.present, found.row.note or found.row.reason)
+    lines = marked(found.present, found.complaint)
     hidden = len(lines) - MAX_LINES
     shown = [_line(line) for line in lines[:MAX_LINES]]
     more = html.P(f"{words.many(hidden, 'more line')}: milepost quarantine show {found.row.quarantine_id}")

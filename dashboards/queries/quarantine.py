@@ -92,6 +92,11 @@ class Detail:
     stands: Mapping[str, Any] | None
 
     @property
+    def complaint(self) -> str:
+        """Why it does not pass, as far as is known; empty for what is closed."""
+        return (self.row.note or self.row.reason) if self.row.state == "open" else ""
+
+    @property
     def present(self) -> bytes:
         """What a replay would read."""
         return self.revisions[-1].body if self.revisions else self.body

@@ -118,7 +118,7 @@ def _show(found: Detail) -> None:
         text = f"edit {revision.revision}:    {revision.actor} at {revision.at:%Y-%m-%d %H:%M:%SZ}"
         out.print(text, markup=False, highlight=False)
     out.print()
-    for line in marked(found.present, row.note or row.reason):
+    for line in marked(found.present, found.complaint):
         out.print(f"{'>' if line.marked else ' '} {line.text}", markup=False, highlight=False, soft_wrap=True)
     if found.stands is not None:
         rows = differences(found.stands, found.present)
