@@ -29,6 +29,8 @@ MAX_DEPTH: Final = 32
 MAX_TEXT: Final = 500
 """Characters of an error that are shown: some quote what was sent."""
 MAX_ID: Final = 256
+CORRELATION: Final = "correlation"
+"""Where a refusal's context keeps the trace of its request."""
 STRICT: Final = "events"
 LENIENT: Final = "json"
 """How the quarantine reads a single event again: as CloudEvents wants it, or with what may be left out completed."""
@@ -156,7 +158,7 @@ def validate(
             )
             rights.check(event.source, event.type)
         except Permanent as error:
-            item = _rejection(index, body, error, LENIENT if lenient else STRICT)
+            item = _rejection(index, body, error, LENIENT if lenient else STRICT, correlation)
             result.rejected.append(item if masks is None else without_secrets(item, masks, sender.default_source))
             continue
         content = contract.content_of(event)
@@ -299,7 +301,7 @@ def json_value(text: bytes) -> Raw:
     return msgspec.json.decode(text, type=Raw)
 
 
-def _rejection(index: int, body: bytes, error: Permanent, way: str) -> Rejection:
+def _rejection(index: int, body: bytes, error: Permanent, way: str, correlation: str | None) -> Rejection:
     claims = _claims_of(body)
     return Rejection(
         index=index,
@@ -309,6 +311,7 @@ def _rejection(index: int, body: bytes, error: Permanent, way: str) -> Rejection
         source=_short(claims.source),
         kind="forbidden" if isinstance(error, NotAllowed) else "malformed",
         way=way,
+        context=None if correlation is None else {CORRELATION: correlation},
     )
 
 

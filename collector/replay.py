@@ -19,7 +19,7 @@ from collector import hooks
 from collector.edi import events as edi
 from collector.folders import chunks as folders
 from collector.formats import epcis
-from collector.ingest import LENIENT, STRICT, Limits, Sender, validate
+from collector.ingest import CORRELATION, LENIENT, STRICT, Limits, Sender, validate
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
@@ -234,6 +234,7 @@ class Replayer:
             sender=rights,
             lenient=way == LENIENT,
             limits=self._limits,
+            correlation=held.context.get(CORRELATION),
             masks=self._masking.of(catalog),
         )
         if verdict.rejected:

@@ -126,3 +126,10 @@ def test_a_made_up_id_covers_the_trace_only_where_nothing_else_tells(served: Ser
     first, bare_first, second, bare_second = stored(served)
     assert first["id"] == second["id"]
     assert bare_first["id"] != bare_second["id"]
+
+
+def test_what_is_refused_keeps_its_trace_for_the_replay(served: Served) -> None:
+    body = json.dumps(event(data={"outcome": "fine"})).encode()
+    assert served.send(body, STRUCTURED, headers=HEADER).status_code == 422
+    (row,) = served.quarantined()
+    assert row["context"] == {"correlation": TRACE}
