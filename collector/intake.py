@@ -79,6 +79,10 @@ class Intake:
         """The catalog in force, a few seconds old at most while the database answers. Raises Unavailable at first."""
         return self._catalog.current()
 
+    async def known_catalog(self) -> Catalog:
+        """`catalog`, read now if it never was. Raises Unavailable."""
+        return await self._catalog.known()
+
     async def sender(self, headers: Headers, client: str | None = None) -> ApiKey:
         """The key of a request from `client`, which may send now.
 

@@ -42,7 +42,7 @@ class Interchanges:
     async def answer(self, call: Call, receive: Receive) -> Answer:
         key = await self._intake.sender(call.headers, call.client)
         _check_type(call.headers.get(b"content-type", b"").decode("latin-1"))
-        source, edi = _source(str(call.parameters["source"]), key), self._intake.catalog.edi
+        source, edi = _source(str(call.parameters["source"]), key), (await self._intake.known_catalog()).edi
         async with self._intake.body(call.headers, receive) as body:
             found = await self._read(body, edi, source)
             bodies, most = [event for read in found for event in encode(read.events)], self._intake.limits
