@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -61,7 +60,6 @@ class Drain:
         self._disk = disk
         self._vouched_us = vouched_us
         self._lost = lost
-        self._name = f"{spool.name}@{platform.node()}"
         self._segment: Segment | None = None
         self._groups: deque[list[Record]] = deque()
         self._damaged = 0
@@ -131,10 +129,10 @@ class Drain:
         adopted = list(self._adopted)
         about = {"pid": os.getpid(), "events": self._spool.events, "bytes": self._spool.size}
         await connection.execute("SET LOCAL synchronous_commit = off")
-        row = heartbeats.vouched(self._name, from_us(vouched), None if oldest is None else from_us(oldest), about)
+        row = heartbeats.vouched(self._spool.name, from_us(vouched), None if oldest is None else from_us(oldest), about)
         await connection.execute(heartbeats.VOUCH_SQL, row)
         if adopted:
-            await connection.execute(heartbeats.FORGET_SQL, [[f"{name}@{platform.node()}" for name in adopted]])
+            await connection.execute(heartbeats.FORGET_SQL, [adopted])
         await connection.commit()
         del self._adopted[: len(adopted)]
         self.reported = True
@@ -143,7 +141,7 @@ class Drain:
         """Whoever ends with an empty spool is not waited for."""
         if not self._spool:
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                await connection.execute(heartbeats.FORGET_SQL, [[self._name]])
+                await connection.execute(heartbeats.FORGET_SQL, [[self._spool.name]])
                 await connection.commit()
 
     # --- segments -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import platform
+import re
 import secrets
 import struct
 import threading
@@ -127,7 +129,7 @@ class Spool:
         """Take a folder that nobody holds, or a new one. Raises ConfigurationError."""
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in [*sorted(filter(Path.is_dir, self._root.iterdir())), self._root / secrets.token_hex(4)]:
+            for folder in [*sorted(filter(Path.is_dir, self._root.iterdir())), self._root / _new_name()]:
                 self._lock = _hold(folder)
                 if self._lock is not None:
                     self._folder = folder
@@ -329,6 +331,12 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _new_name() -> str:
+    """Told in alerts, and the same after a move to another host."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "", platform.node())[:40]
+    return f"{host}-{secrets.token_hex(4)}"
 
 
 def _hold(folder: Path) -> int | None:
