@@ -6,6 +6,7 @@ https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specificati
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,6 +33,11 @@ _INLINE_BYTES: Final = 64 * 1024
 """Bodies up to this are read at once, larger ones in a thread."""
 _TOLD: Final = 5
 """Refused signals that an answer gives the reasons of."""
+
+_REMEMBERED: Final = 10_000
+"""Keys whose first request was looked at."""
+
+_log = logging.getLogger(__name__)
 
 _Read = Callable[[bytes], Iterable[tuple[Origin, Signal]]]
 
@@ -76,6 +82,7 @@ class Otlp:
     def __init__(self, intake: Intake, kind: Kind) -> None:
         self._intake = intake
         self._kind = kind
+        self._heard: set[str] = set()
 
     async def answer(self, call: Call, receive: Receive) -> Answer:
         media = call.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -99,7 +106,19 @@ class Otlp:
             reading = await self._read(read, body, key)
             verdicts = await self._keep(reading, key, call.correlation)
         self._intake.metrics.count_ignored(self._kind.name, reading.ignored)
+        self._hint(key, reading)
         return self._told(verdicts, reading.ignored, media)
+
+    def _hint(self, key: ApiKey, reading: otlp.Reading) -> None:
+        """Say once that a sender's signals are none of our business: it may think that they are."""
+        if key.key_id in self._heard or len(self._heard) >= _REMEMBERED:
+            return
+        self._heard.add(key.key_id)
+        if reading.ignored and not (reading.bodies or reading.refused):
+            _log.info(
+                "the first %d %ss of %s are no events: none says milepost.type, and no signal rule matches",
+                reading.ignored, self._kind.name, key.name,
+            )  # fmt: skip
 
     async def _read(self, read: _Read, body: bytes, key: ApiKey) -> otlp.Reading:
         sources = self._intake.catalog.sources
