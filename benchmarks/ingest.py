@@ -6,6 +6,7 @@ Prints one JSON object as its last line. Always:
 - single_requests_per_s: single events acknowledged, one a request
 - noop_requests_per_s: a FastAPI endpoint that does nothing, under the same server settings and the same client
 - single_to_noop: their ratio
+- cpu_us: CPU microseconds of the server for a no-op, a single event, and an event of a batch
 - copy_rows_per_s: COPY in text, row by row, of the same events' columns into a table with two btree indexes
 - …_p50_ms, …_p99_ms: latency as the client sees it, all connections busy
 
@@ -107,12 +108,16 @@ class Bench:
 
     def figures(self) -> dict[str, Any]:
         with serving(serve_noop) as server:
-            noop = self._warm(self._load(server, single(), 64, path="/noop"))
+            noop, noop_cpu = self._warm(server, self._load(server, single(), 64, path="/noop"))
         with self._collector(self.options.profile) as server:
-            one = self._warm(self._load(server, single(), 64))
+            one, one_cpu = self._warm(server, self._load(server, single(), 64))
             self._empty()
-            many = self._warm(self._load(server, batch(), 8))
-            figures = {**throughput(noop, one, many), "stored_bytes_per_event": self._stored()}
+            many, many_cpu = self._warm(server, self._load(server, batch(), 8))
+            figures = {
+                **throughput(noop, one, many),
+                "cpu_us": {"noop": noop_cpu, "single": one_cpu, "batch_event": round(many_cpu / BATCH, 2)},
+                "stored_bytes_per_event": self._stored(),
+            }
             self._empty()
             if self.options.half_load:
                 figures |= self._half_load(server, one, many)
@@ -140,11 +145,13 @@ class Bench:
 
     def _flat(self, many: Measured) -> dict[str, Any]:
         """A fresh collector, as many events as asked for, at the speed that it can do."""
-        seconds = self.options.events / BATCH / many.per_second
+        sent = 0
         with self._collector() as server, emptied(self.url), watched(server) as memory:
-            done = run([self._load(server, batch(), 8, seconds=seconds)])
+            while (left := self.options.events - sent) > 0:
+                seconds = max(1.0, left / BATCH / many.per_second)
+                sent += run([self._load(server, batch(), 8, seconds=seconds)]).requests * BATCH
         return {
-            "flat_events": done.requests * BATCH,
+            "flat_events": sent,
             "flat_rss_mb": memory.tenths(),
             "flat_growth_mb": memory.growth(),
         }
@@ -186,9 +193,12 @@ class Bench:
         lasts = seconds or self.options.seconds
         return Load(server.port, path, body, media, self.key, connections, lasts, MARK, self.first)
 
-    def _warm(self, load: Load) -> Measured:
+    def _warm(self, server: Server, load: Load) -> tuple[Measured, float]:
+        """Also the server's CPU microseconds a request."""
         run([replace(load, seconds=min(WARM_UP, load.seconds))])
-        return run([replace(load, first=load.first + _STEP // 2)])
+        before = server.cpu()
+        done = run([replace(load, first=load.first + _STEP // 2)])
+        return done, round((server.cpu() - before) / done.requests * 1e6, 1)
 
     def _empty(self) -> None:
         with psycopg.connect(libpq_url(self.url), autocommit=True) as connection:
