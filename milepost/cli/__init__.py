@@ -18,6 +18,7 @@ from milepost.cli import (
     catalog,
     database,
     edi,
+    folders,
     history,
     journeys,
     mapping,
@@ -62,6 +63,7 @@ app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
 app.add_typer(journeys.app, name="journeys")
 app.add_typer(edi.app, name="edi")
+app.add_typer(folders.app, name="folders")
 app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
