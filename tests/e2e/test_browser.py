@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import sqlalchemy as sa
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from milepost.clock import utc_now
 from milepost.db import tables as t
+from milepost.inbox import identities, log
 from tests.dashboard import PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
 from tests.seed import seed
@@ -31,7 +34,7 @@ WIDE, NARROW = 1280, 390
 PAGES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
     "alert": "/alerts/3", "anomalies": "/anomalies", "anomaly": "/anomalies/2", "sources": "/sources",
-    "quarantine": "/quarantine",
+    "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
 }  # fmt: skip
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-background-networking",
@@ -264,6 +267,28 @@ def test_an_operator_acknowledges(browser: Browser, served: Dashboard) -> None:
     with served.engine.connect() as connection:
         rows = connection.execute(sa.select(t.signals.c.action, t.signals.c.body)).all()
     assert [(row.action, row.body["actor"]) for row in rows] == [("acknowledge", "Otto")]
+
+
+def test_an_operator_mends_and_replays(browser: Browser, served: Dashboard) -> None:
+    """What is typed stays while the page refreshes."""
+    with served.engine.begin() as connection:
+        identities.roll_over(connection, utc_now(), timedelta(days=30))
+    browser.login("Otto", "/quarantine/4")
+    event = {"specversion": "1.0", "id": "bad-3", "source": "/wms/north", "type": "picking.packed"}
+    typed = json.dumps({**event, "data": {"keys": {"picking": "WH/OUT/1"}}})
+    area = browser.one(".mp-editor textarea")
+    area.send_keys(Keys.CONTROL, "a")
+    area.send_keys(typed)
+    asked = "return performance.getEntriesByType('resource').filter(e => e.name.includes('update-component')).length"
+    before = browser.driver.execute_script(asked)
+    browser.until(lambda: browser.driver.execute_script(asked) >= before + 2, 30)
+    assert browser.one(".mp-editor textarea").get_attribute("value") == typed
+    browser.one(".mp-acts .mp-primary").click()
+    browser.until(lambda: any("Replayed" in one.text for one in browser.all(".mp-head-badges")), 30)
+    with served.engine.begin() as connection:
+        sent = [entry.body for batch in log.consume(connection, 10) for entry in batch.entries]
+    assert [json.loads(body) for body in sent] == [json.loads(typed)]
+    assert browser.complaints() == []
 
 
 def test_light_and_dark_are_remembered(browser: Browser) -> None:
