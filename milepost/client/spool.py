@@ -130,7 +130,7 @@ class Spool:
                 self.seal()
             try:
                 segment = _Segment(path, os.O_RDONLY)
-            except (BlockingIOError, FileNotFoundError):
+            except (BlockingIOError, FileNotFoundError, PermissionError):  # at work, gone, or another account's
                 continue
             found = os.fstat(segment.descriptor)
             if found.st_nlink == 0:  # whoever had it has just removed it
