@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from milepost.catalog import loader
-from milepost.db.tables import journeys, objects
+from milepost.db.tables import journeys, objects, quarantine
 from tests.chain import Chain
 from tests.conformance.edi_samples import ACME, EDI, ORDER, ORDERS, THEY, US, WE, edifact, events, x12
 
@@ -85,6 +85,17 @@ def test_a_rejected_group_and_a_rejection_within_an_accepted_interchange(ladder:
     ladder.takes(contrl("21", "7", "UCM+2+INVOIC:D:96A:UN+4+12"))
     assert ladder.states()["out/5/1"] == ("completed", "accepted")
     assert ladder.states()["out/5/2"] == ("open", "rejected")
+
+
+def test_a_control_number_that_is_used_again_is_a_conflict_and_a_repeat_is_none(
+    ladder: Ladder, engine: sa.Engine
+) -> None:
+    invoice = ("810", "BIG*20261121*INV-1*20261120*PO1", "TDS*100")
+    ladder.takes(x12(US, ACME, 9, "IN", invoice)).takes(x12(US, ACME, 9, "IN", invoice))
+    ladder.takes(x12(US, ACME, 9, "IN", (*invoice, "CAD*T")))
+    with engine.connect() as connection:
+        held = connection.execute(sa.select(quarantine.c.kind, quarantine.c.event_id)).all()
+    assert [tuple(row) for row in held] == [("conflict", "ZZ:MILEPOST>01:123456789/9/9/810/1/1")]
 
 
 def test_a_document_belongs_to_the_journey_of_its_order(ladder: Ladder, engine: sa.Engine) -> None:
