@@ -40,6 +40,8 @@ _MEDIA: Final = (b"application/json", b"application/ld+json")
 _INLINE_BYTES: Final = 64 * 1024
 """Bodies up to this are read at once, larger ones in a thread."""
 _acceptable: Final = re.compile(rb"(?i)(?:^|[,\s])(?:\*/\*|application/(?:\*|json|ld\+json|problem\+json))")
+_REMEMBERED: Final = 10_000
+"""Events that were captured singly and may not be recorded yet."""
 _capture_id: Final = re.compile(r"[0-9a-f]{32}")
 _VERSION: Final = [(b"gs1-epcis-version", b"2.0"), (b"gs1-cbv-version", b"2.0")]
 
@@ -99,6 +101,7 @@ class _Captures:
     def __init__(self, intake: Intake, store: Store) -> None:
         self._intake = intake
         self._store = store
+        self._created: dict[bytes, None] = {}  # in order; the recorder takes a moment to know them
 
     async def capture(self, call: Call, receive: Receive) -> Answer:
         """Many events: all or none of them, unless the sender says otherwise."""
@@ -144,14 +147,21 @@ class _Captures:
             )
             if verdict.rejected:
                 raise (NotAllowed if verdict.forbidden else MalformedBody)(verdict.rejected[0].error)
+            self._remember([entry.identity for entry in verdict.entries])
             location = f"{EVENTS}/{quote(reading.ids[0], safe=':')}".encode()
             return Answer(HTTPStatus.CREATED, epcis.with_id(raw, reading.ids[0]), headers=[(b"location", location)])
 
     async def _refuse_known(self, source: str, reading: epcis.Reading) -> None:
         named = [msgspec.json.decode(body)["id"] for body in reading.bodies]
         identities = [contract.identity_of(source, name) for name in named]
-        if await asyncio.to_thread(self._store.any_known, identities):
+        known = any(identity in self._created for identity in identities)
+        if known or await asyncio.to_thread(self._store.any_known, identities):
             raise Conflict(f"the event {reading.ids[0]} was captured before")
+
+    def _remember(self, identities: Sequence[bytes]) -> None:
+        self._created.update(dict.fromkeys(identities))
+        while len(self._created) > _REMEMBERED:
+            del self._created[next(iter(self._created))]
 
     async def _sender(self, call: Call) -> ApiKey:
         key = await self._intake.sender(call.headers, call.client)

@@ -323,11 +323,18 @@ def test_one_event(served: Served) -> None:
     assert (answer.status_code, answer.json()) == (201, event())
     assert answer.headers["location"] == f"/v1/epcis/events/{event()['eventID']}"
     assert answer.headers["gs1-epcis-version"] == "2.0"
+    again = post(served, event(), path="events")
+    assert (again.status_code, again.json()["type"]) == (409, "epcisException:ResourceAlreadyExistsException")
+    assert len(served.taken()) == 1
+
+
+def test_one_event_that_another_collector_captured(served: Served) -> None:
+    sent = event(eventID="urn:uuid:elsewhere")
+    post(served, document(sent))
     (entry,) = served.taken()
     with served.engine.begin() as connection:
         identities.claim(connection, {entry.identity: entry.content})
-    again = post(served, event(), path="events")
-    assert (again.status_code, again.json()["type"]) == (409, "epcisException:ResourceAlreadyExistsException")
+    assert post(served, sent, path="events").status_code == 409
 
 
 def test_one_event_without_an_id_gets_one(served: Served) -> None:
