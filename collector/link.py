@@ -6,6 +6,7 @@ import asyncio
 import random
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
@@ -58,8 +59,10 @@ def expected(error: BaseException) -> bool:
 
 
 def in_the_data(error: BaseException) -> bool:
-    """Whether the database refuses what it was given, and always will."""
-    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_IN_THE_DATA)
+    """Whether what was given can't be read, or the database refuses it, and always will."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith(_IN_THE_DATA)
+    return isinstance(error, psycopg.DataError | msgspec.MsgspecError)
 
 
 def away() -> Unavailable:
