@@ -196,9 +196,10 @@ class _Reader:
         """Where to go on: where the next interchange begins, or after the trailer, or at the end of the data."""
         advice = _ADVICE.match(self.text, self.start)
         following = _next_begin(self.text, (advice.end() if advice else self.start) + 3)
-        read = max(self.end, self.start + 3)
-        end = read if self.closed else _after_trailer(self.text, read, LEVELS[self.standard][0].closes)
-        return min(len(self.text) if following is None else following, end)
+        read, limit = max(self.end, self.start + 3), len(self.text) if following is None else following
+        # no further than the next one, or many broken ones would each search through all the rest
+        end = read if self.closed else _after_trailer(self.text, read, limit, LEVELS[self.standard][0].closes)
+        return min(limit, end)
 
     def _take(self, segment: Segment) -> None:
         interchange, group, document = LEVELS[self.standard]
@@ -281,10 +282,10 @@ class _Reader:
         return self.stack[-1].level.closes if self.stack else LEVELS[self.standard][0].opens
 
 
-def _after_trailer(text: str, start: int, tag: str) -> int:
+def _after_trailer(text: str, start: int, limit: int, tag: str) -> int:
     """The byte after a trailer, found without delimiters: its tag, a count, a control number, a character."""
-    match = re.compile(rf"{tag}[^A-Za-z0-9\s]\d+[^A-Za-z0-9\s]\w+[^A-Za-z0-9]?").search(text, start)
-    return match.end() if match else len(text)
+    match = re.compile(rf"{tag}[^A-Za-z0-9\s]\d+[^A-Za-z0-9\s]\w+[^A-Za-z0-9]?").search(text, start, limit)
+    return match.end() if match else limit
 
 
 def plain(control: str) -> str:

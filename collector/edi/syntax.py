@@ -18,6 +18,7 @@ _BETWEEN: Final = "\r\n \t"
 """What may stand between two segments, for people to read."""
 _TAG: Final = re.compile(r"[A-Z][A-Z0-9]{1,2}")
 MAX_SEGMENT: Final = 64 * 1024
+"""Bytes of one segment. Without a bound, data full of headers and without terminators would cost its square."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Syntax:
             raise MalformedBody(f"segment 1: these delimiters can't be used: {shown}")
 
     def end_of(self, text: str, start: int) -> int:
-        """Where the segment that begins at `start` has its terminator; -1 when the data ends before."""
+        """Where the segment that begins at `start` has its terminator; -1 when it is not within MAX_SEGMENT bytes."""
         if self.release is None:
-            return text.find(self.terminator, start)
-        match = self._to_terminator.match(text, start)
+            return text.find(self.terminator, start, start + MAX_SEGMENT)
+        match = self._to_terminator.match(text, start, start + MAX_SEGMENT)
         return match.end() - 1 if match else -1
 
     @cached_property
@@ -155,10 +156,10 @@ def scan(text: str, syntax: Syntax, start: int, *, first: int = 1, stop: int | N
     number, at = first, _past_blanks(text, start, syntax)
     while at < stop:
         end = syntax.end_of(text, at)
+        if end < 0 and len(text) - at > MAX_SEGMENT:
+            raise MalformedBody(f"segment {number}: over {MAX_SEGMENT} bytes without a terminator (byte {at})")
         if end < 0:
             raise MalformedBody(f"segment {number}: the data ends before the segment does (byte {at})")
-        if end - at > MAX_SEGMENT:
-            raise MalformedBody(f"segment {number}: over {MAX_SEGMENT} bytes without a terminator (byte {at})")
         yield Segment(text[at:end], syntax, number, at)
         number, at = number + 1, _past_blanks(text, end + 1, syntax)
 

@@ -34,6 +34,8 @@ RULE: Final = "watched-folder"
 PATIENCE: Final = timedelta(minutes=5)
 """A folder that can't be read for longer than this is an alert."""
 SENDER: Final = "watched folder"
+HOPELESS: Final = 5_000
+"""Refusals without any event after which a file is not what its folder says."""
 _SHOWN: Final = 20
 """Refusals whose reasons are told beside a file."""
 _HEAD: Final = 4096
@@ -167,6 +169,8 @@ class Watcher:
             try:
                 for chunk in folder.read(file, progress.position, progress.units):
                     progress = self._keep(folder, progress, chunk, looked)
+                    if progress.refused >= HOPELESS and not progress.accepted:
+                        raise MalformedBody(f"{progress.refused} parts were refused, and none accepted: not read on")
                     if self._clock() >= deadline:
                         return progress
             except MalformedBody as error:

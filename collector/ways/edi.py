@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -58,11 +59,17 @@ class Interchanges:
     async def _read(self, body: bytes, edi: Edi, source: str) -> Sequence[Read]:
         if not body.strip():
             raise MalformedBody("the body is empty; send X12 or EDIFACT interchanges")
-        reader = Reader(edi, source)
         if len(body) <= _INLINE_BYTES:
-            return list(reader.read(body))
+            return self._all(Reader(edi, source), body)
         async with self._one_at_a_time:
-            return await asyncio.to_thread(lambda: list(reader.read(body)))
+            return await asyncio.to_thread(self._all, Reader(edi, source), body)
+
+    def _all(self, reader: Reader, body: bytes) -> Sequence[Read]:
+        most = self._intake.limits.max_batch_events
+        found = list(islice(reader.read(body), most + 1))
+        if len(found) > most:
+            raise TooLarge(f"more than {most} interchanges in one request; send several requests")
+        return found
 
 
 def _source(name: str, key: ApiKey) -> str:

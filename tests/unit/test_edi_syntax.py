@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -67,3 +70,10 @@ def test_a_part_gives_the_same_as_the_whole(cut: int) -> None:
         event for one in reader.read(data) for event in one.events
     ]
     assert not any(one.refused for one in found)
+
+
+@pytest.mark.parametrize("part", [GOOD[0][:106], "UNB+UNOA", "ISA*00*", "UNA:+.? 'UNB+", "ISA*00*IEA*1*1"])
+def test_headers_without_end_cost_no_more_than_what_they_weigh(part: str) -> None:
+    """A million bytes of them would else take hours."""
+    data = (part * (1_000_000 // len(part))).encode()
+    assert len(list(islice(Reader(EDI, "edi").read(data), 500))) > 0
