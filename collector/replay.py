@@ -151,13 +151,11 @@ class Replayer:
         now = self._clock()
         wanted = Wanted(ids=[quarantine_id])
         with self._engine.begin() as connection:
-            found = mend.take(connection, wanted, limit=1)
-            if not found:
-                raise mend.closed(connection, quarantine_id)
+            held = mend.take_one(connection, quarantine_id)
             if new_id:
-                self._rename(connection, found[0], actor, now)
-                found = mend.take(connection, wanted, limit=1)
-            (verdict,) = self._replay(connection, found, wanted, actor, now, vouch)
+                self._rename(connection, held, actor, now)
+                held = mend.take_one(connection, quarantine_id)
+            (verdict,) = self._replay(connection, [held], wanted, actor, now, vouch)
         return verdict
 
     def many(
@@ -167,26 +165,24 @@ class Replayer:
 
         What was done before an error stays done.
         """
-        report, last, left = Report(), 0, limit
-        while left > 0:
-            size = min(CHUNK, left)
+        report = Report()
+        last: int | None = 0
+        while last is not None and report.outcomes.total() < limit:
+            size = min(CHUNK, limit - report.outcomes.total())
             with self._engine.begin() as connection:
-                found = mend.take(connection, wanted, limit=size, after=last, lock=not dry_run)
+                chunk = mend.take(connection, wanted, limit=size, after=last, lock=not dry_run)
                 if dry_run:
-                    verdicts = self._judge(connection, found, vouch)[0]
+                    verdicts, _ = self._judge(connection, chunk.rows, vouch)
                 else:
-                    verdicts = self._replay(connection, found, wanted, actor, self._clock(), vouch)
+                    verdicts = self._replay(connection, chunk.rows, wanted, actor, self._clock(), vouch)
             _add(report, verdicts)
-            left -= len(found)
-            if len(found) < size:
-                return report
-            last = found[-1].quarantine_id
-        report.more = self._any_after(wanted, last)
+            last = chunk.last
+        report.more = last is not None and self._any_after(wanted, last)
         return report
 
     def _any_after(self, wanted: Wanted, last: int) -> bool:
         with self._engine.begin() as connection:
-            return bool(mend.take(connection, wanted, limit=1, after=last, lock=False))
+            return bool(mend.take(connection, wanted, limit=1, after=last, lock=False).rows)
 
     def _replay(
         self, connection: sa.Connection, found: Sequence[Held], wanted: Wanted, actor: str, now: datetime, vouch: bool

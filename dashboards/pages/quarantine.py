@@ -13,7 +13,7 @@ from dashboards.components import filters
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, card, empty, facts, link, live, pager, state_badge, table
 from dashboards.context import Context
-from dashboards.mending import RIGHT
+from dashboards.mending import MAX_EDIT, RIGHT
 from dashboards.pages.mending import button, group_acts, row_acts
 from dashboards.queries import quarantine as queries
 from dashboards.queries.paging import DEFAULT_LIMIT, Page
@@ -230,14 +230,14 @@ class Quarantined:
         if not view.person.may(RIGHT):
             return [_row_head(found), _closed_to(view)]
         row = found.row
-        editor = _editor(found) if row.state == "open" else None
+        is_open = row.state == "open"
         return [
             _row_head(found),
-            row_acts(row.quarantine_id, row.kind, vouch=view.person.may("administer")) if editor else None,
+            row_acts(row.quarantine_id, row.kind, vouch=view.person.may("administer")) if is_open else None,
             html.Div(
                 [
                     html.Div([_stands_card(found), _body_card(found)], className="mp-span-6 mp-stack"),
-                    html.Div([editor, _edit_card(found)], className="mp-span-6 mp-stack"),
+                    html.Div([_editor(found) if is_open else None, _edit_card(found)], className="mp-span-6 mp-stack"),
                 ],
                 className="mp-grid",
             ),
@@ -273,7 +273,7 @@ def _row_head(found: queries.Detail) -> Any:
 
 
 def _body_card(found: queries.Detail) -> Any:
-    lines = marked(found.present, found.complaint)
+    lines = marked(found.present[:MAX_EDIT], found.complaint)
     hidden = len(lines) - MAX_LINES
     shown = [_line(line) for line in lines[:MAX_LINES]]
     more = html.P(f"{words.many(hidden, 'more line')}: milepost quarantine show {found.row.quarantine_id}")
@@ -295,6 +295,9 @@ def _line(line: Line) -> html.Div:
 def _editor(found: queries.Detail) -> Any:
     """Not alive: what somebody types must not be drawn over."""
     number = found.row.quarantine_id
+    if len(found.present) > MAX_EDIT:
+        text = f"It is too large to be edited here: milepost quarantine edit {number}"
+        return card(html.P(text, className="mp-note"), name="editor", title="Mend it", alive=False)
     area = dmc.Textarea(
         id={"type": "mend-body", "row": number},
         value=readable(found.present),
@@ -325,7 +328,9 @@ def _edit_card(found: queries.Detail) -> Any:
     if not found.revisions:
         return None
     lines = [html.Li([html.I(className="mp-info"), _by(one), ago(one.at)]) for one in reversed(found.revisions)]
-    came = html.Details([html.Summary("The body as it came"), html.Pre(readable(found.body), className="mp-body")])
+    came = html.Details(
+        [html.Summary("The body as it came"), html.Pre(readable(found.body[:MAX_EDIT]), className="mp-body")]
+    )
     return card([html.Ul(lines, className="mp-log"), came], name="edits", title="Edits")
 
 

@@ -214,6 +214,35 @@ def test_thousands_are_replayed_in_steps(desk: Desk) -> None:
     assert len(desk.logged()) == 1_200
 
 
+def test_large_bodies_are_replayed_a_few_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mend, "MAX_CHUNK_BYTES", 300)
+    desk.put(*(body(number) for number in range(5)))
+    with desk.engine.connect() as connection:
+        assert len(mend.take(connection, Wanted(source=SOURCE), limit=10, lock=False).rows) == 2
+    assert desk.replayer.many(Wanted(source=SOURCE), actor="Otto").outcomes["accepted"] == 5
+    assert len(desk.logged()) == 5
+
+
+def test_replays_and_refusals_at_once_don_t_block_each_other(desk: Desk) -> None:
+    """They meet at the counts of groups, which are changed in one order."""
+    reasons = [chr(ord("a") + number) for number in (3, 1, 2, 0)]
+
+    def refuse(number: int) -> None:
+        refusals = [Refusal(FIRST, SOURCE, "malformed", reason, None, b"%d" % number, None) for reason in reasons]
+        with desk.engine.begin() as connection:
+            quarantine.add(connection, refusals)
+
+    def discard(_: int) -> None:
+        desk.discard(Wanted(source=SOURCE))
+
+    with ThreadPoolExecutor(6) as pool:
+        done = [pool.submit(refuse if number % 2 else discard, number) for number in range(80)]
+        for one_done in done:
+            one_done.result(60)
+    desk.discard(Wanted(source=SOURCE))
+    assert [group[2:] for group in desk.groups()] == [(0, 0, 40)] * 4
+
+
 def test_nobody_means_everything_by_leaving_it_out(desk: Desk) -> None:
     with pytest.raises(Permanent, match="say which ones"):
         desk.replayer.many(Wanted(), actor="Otto")

@@ -7,7 +7,7 @@ order, the audit last.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,9 @@ PASSED: Final[frozenset[Outcome]] = frozenset({"accepted", "duplicate"})
 """What closes a row; after the others it stays open."""
 MAX_REVISION_BYTES: Final = 16 * 1024 * 1024
 MAX_REASON: Final = 500
+MAX_CHUNK_BYTES: Final = 32 * 1024 * 1024
+"""Bodies that one step has in memory."""
+_g: Final = quarantine_groups.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Wanted:
         q = quarantine.c
         wanted: list[sa.ColumnElement[bool]] = []
         if self.ids is not None:
-            wanted.append(q.quarantine_id == sa.func.any(sa.cast(list(self.ids), sa.ARRAY(sa.BigInteger))))
+            wanted.append(q.quarantine_id == _any(self.ids))
         for column, value in ((q.group_id, self.group_id), (q.source, self.source), (q.kind, self.kind)):
             if value is not None:
                 wanted.append(column == value)
@@ -104,15 +107,44 @@ class Edited:
     last: int | None
 
 
-def take(connection: sa.Connection, wanted: Wanted, *, limit: int, after: int = 0, lock: bool = True) -> list[Held]:
-    """Open rows after a number, in their order, locked to the transaction's end. Whoever holds one is waited for, and
-    what he closed is left out."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Open rows in their order. `last`: the number after which there may be more, None when there are none."""
+
+    rows: list[Held]
+    last: int | None
+
+
+def take(connection: sa.Connection, wanted: Wanted, *, limit: int, after: int = 0, lock: bool = True) -> Chunk:
+    """Open rows after a number, locked to the transaction's end: at most `limit`, and MAX_CHUNK_BYTES or one row.
+
+    Whoever holds a row is waited for; what he closes is left out.
+    """
     q = quarantine.c
-    query = sa.select(quarantine).where(q.state == "open", q.quarantine_id > after, wanted.condition())
-    query = query.order_by(q.quarantine_id).limit(limit)
+    size = sa.select(q.quarantine_id, sa.func.octet_length(q.body)).where(q.state == "open", q.quarantine_id > after)
+    sizes = connection.execute(size.where(wanted.condition()).order_by(q.quarantine_id).limit(limit)).all()
+    ids = _within((row[0], row[1]) for row in sizes)
+    query = sa.select(quarantine).where(q.quarantine_id == _any(ids), q.state == "open").order_by(q.quarantine_id)
     rows = connection.execute(query.with_for_update() if lock else query).mappings().all()
     bodies = _edited(connection, [row["quarantine_id"] for row in rows])
-    return [_held(row, bodies) for row in rows]
+    more = len(ids) < len(sizes) or len(sizes) == limit
+    return Chunk([_held(row, bodies) for row in rows], ids[-1] if ids and more else None)
+
+
+def _within(sizes: Iterable[tuple[int, int]]) -> list[int]:
+    """The first numbers whose bodies may be in memory together."""
+    ids: list[int] = []
+    total = 0
+    for number, size in sizes:
+        total += size
+        if ids and total > MAX_CHUNK_BYTES:
+            break
+        ids.append(number)
+    return ids
+
+
+def _any(ids: Sequence[int]) -> Any:
+    return sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger)))
 
 
 def _held(row: sa.RowMapping, bodies: Mapping[int, bytes]) -> Held:
@@ -134,7 +166,7 @@ def edit(connection: sa.Connection, quarantine_id: int, body: bytes, *, actor: s
 
     Raises NotFound, Conflict for a row that is closed, TooLarge.
     """
-    held = _open(connection, quarantine_id)
+    held = take_one(connection, quarantine_id)
     changed = _revise(connection, [(held, body)], actor, now)
     if changed:
         _audit_edit(connection, Wanted(ids=[quarantine_id]), changed, actor, now)
@@ -153,15 +185,15 @@ def edit_many(
     after: int = 0,
 ) -> Edited:
     """Change the bodies of open rows after a number alike, at most `limit`. What `change` refuses stays as it is."""
-    found = take(connection, wanted, limit=limit, after=after)
+    chunk = take(connection, wanted, limit=limit, after=after)
     pairs = []
-    for held in found:
+    for held in chunk.rows:
         with suppress(InvalidEvent):
             pairs.append((held, change(held.body)))
     rows = _revise(connection, pairs, actor, now)
     if rows:
         _audit_edit(connection, wanted, rows, actor, now)
-    return Edited(rows, len(found), found[-1].quarantine_id if len(found) == limit else None)
+    return Edited(rows, len(chunk.rows), chunk.last)
 
 
 def _revise(connection: sa.Connection, pairs: Sequence[tuple[Held, bytes]], actor: str, now: datetime) -> int:
@@ -190,9 +222,9 @@ def _audit_edit(connection: sa.Connection, wanted: Wanted, rows: int, actor: str
     )
 
 
-def _open(connection: sa.Connection, quarantine_id: int) -> Held:
+def take_one(connection: sa.Connection, quarantine_id: int) -> Held:
     """The row, locked. Raises NotFound, or Conflict when it is closed."""
-    found = take(connection, Wanted(ids=[quarantine_id]), limit=1)
+    found = take(connection, Wanted(ids=[quarantine_id]), limit=1).rows
     if not found:
         raise closed(connection, quarantine_id)
     return found[0]
@@ -220,8 +252,7 @@ def discard(
     q = quarantine.c
     rows = sa.select(q.quarantine_id).where(q.state == "open", wanted.condition())
     chosen = connection.scalars(rows.order_by(q.quarantine_id).limit(limit).with_for_update()).all()
-    ids = sa.cast(chosen, sa.ARRAY(sa.BigInteger))
-    close = sa.update(quarantine).where(q.quarantine_id == sa.func.any(ids))
+    close = sa.update(quarantine).where(q.quarantine_id == _any(chosen))
     values = {"state": "discarded", "acted_at": now, "acted_by": actor, "note": storable(reason), "outcome": None}
     groups = Counter(connection.scalars(close.values(**values).returning(q.group_id)))
     if not groups:
@@ -265,9 +296,19 @@ def _settled(verdict: Verdict) -> dict[str, Any]:
 
 def _move(connection: sa.Connection, groups: Mapping[int, int], state: str) -> None:
     """Count rows over from open to another state."""
-    g = quarantine_groups.c
-    moved = sa.bindparam("moved", type_=sa.BigInteger)
-    update = sa.update(quarantine_groups).where(g.group_id == sa.bindparam("number"))
-    rows = [{"number": group_id, "moved": number} for group_id, number in sorted(groups.items())]
-    if rows:
-        connection.execute(update.values({"open": g.open - moved, state: g[state] + moved}), rows)
+    moved = sa.bindparam("rows", type_=sa.BigInteger)
+    count_groups(connection, groups, {"open": _g.open - moved, state: _g[state] + moved})
+
+
+def count_groups(connection: sa.Connection, groups: Mapping[int, int], values: Mapping[str, Any]) -> None:
+    """Change the counts of groups: {group: rows}; `values` may name the parameter `rows`.
+
+    Groups are locked in the order in which `keep` counts them.
+    """
+    if not groups:
+        return
+    order = [sa.collate(column, "C") for column in (_g.source, _g.kind, _g.rule)]
+    lock = sa.select(_g.group_id).where(_g.group_id == _any(list(groups))).order_by(*order).with_for_update()
+    ids = connection.scalars(lock).all()
+    update = sa.update(quarantine_groups).where(_g.group_id == sa.bindparam("number")).values(**values)
+    connection.execute(update, [{"number": group_id, "rows": groups[group_id]} for group_id in ids])

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from milepost.db.tables import quarantine, quarantine_groups, quarantine_hours, quarantine_revisions
 from milepost.decisions import audit
+from milepost.inbox.quarantine import mend
 
 STEP: Final = 5_000
 KEPT_EACH: Final = 1_000
@@ -72,9 +73,7 @@ def _delete(connection: sa.Connection, chosen: sa.Select[tuple[int]]) -> Counter
 
 
 def _uncount(connection: sa.Connection, groups: Counter[int], state: str, *, thinned: bool = False) -> None:
-    gone = sa.bindparam("gone", type_=sa.BigInteger)
-    values = {state: _g[state] - gone} | ({"thinned": _g.thinned + gone} if thinned else {})
-    rows = [{"number": group_id, "gone": number} for group_id, number in sorted(groups.items())]
-    if rows:
-        update = sa.update(quarantine_groups).where(_g.group_id == sa.bindparam("number"))
-        connection.execute(update.values(values), rows)
+    gone = sa.bindparam("rows", type_=sa.BigInteger)
+    mend.count_groups(
+        connection, groups, {state: _g[state] - gone} | ({"thinned": _g.thinned + gone} if thinned else {})
+    )
