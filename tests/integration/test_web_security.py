@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dashboards import login, session, tries
 from dashboards.session import COOKIE
@@ -298,3 +300,46 @@ def test_what_no_database_can_hold_is_the_senders_fault(served: Dashboard, path:
 
 def test_a_name_that_no_database_can_hold_is_nobodys(served: Dashboard) -> None:
     assert served.login("Vera\0", "x").status_code == 422
+
+
+# --- behind a proxy ---------------------------------------------------------------------------------------------------
+
+
+async def seen(trusted: str, peer: str, headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """(address, scheme) that the app sees, by uvicorn's rules as `milepost run` sets them."""
+    found: list[tuple[str, str]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append((scope["client"][0], scope["scheme"]))
+
+    scope = {"type": "http", "client": (peer, 1), "scheme": "http", "headers": headers}
+    await ProxyHeadersMiddleware(app, trusted)(scope, None, None)  # type: ignore[arg-type]
+    return found[0]
+
+
+FORGED = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
+PROXIED = [
+    ("10.0.0.1", "10.0.0.1", [(b"x-forwarded-for", b"198.51.100.7")], "198.51.100.7"),
+    ("10.0.0.1", "10.0.0.1", [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.7")], "198.51.100.7"),
+    ("10.0.0.1,10.0.0.2", "10.0.0.1", [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.7, 10.0.0.2")], "198.51.100.7"),
+    ("10.0.0.0/8", "10.9.9.9", [(b"x-forwarded-for", b"198.51.100.7")], "198.51.100.7"),
+    ("10.0.0.1", "10.0.0.1", [*FORGED[:1], (b"x-forwarded-for", b"198.51.100.7")], "198.51.100.7"),
+    ("10.0.0.1", "192.0.2.5", FORGED, "192.0.2.5"),
+    ("10.0.0.1", "10.0.0.1", [(b"forwarded", b"for=203.0.113.9"), (b"x-real-ip", b"203.0.113.9")], "10.0.0.1"),
+]
+
+
+@pytest.mark.parametrize(("trusted", "peer", "headers", "expected"), PROXIED)
+def test_only_a_trusted_proxy_says_who_asks(
+    trusted: str, peer: str, headers: list[tuple[bytes, bytes]], expected: str
+) -> None:
+    address, scheme = asyncio.run(seen(trusted, peer, headers))
+    assert address == expected
+    assert scheme == "http"
+
+
+def test_without_a_trusted_proxy_a_client_can_not_choose_its_address(served: Dashboard, later: Later) -> None:
+    for number in range(101):
+        forged = {"x-api-key": f"mp_{number:016x}_x", "x-forwarded-for": f"203.0.113.{number}", "forwarded": "for=x"}
+        status = served.client.get("/v1/sources", headers=forged).status_code
+    assert status == 429
