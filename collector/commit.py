@@ -21,7 +21,7 @@ import msgspec
 from psycopg import AsyncConnection
 
 from collector.drain import Drain
-from collector.link import FIRST_PAUSE, WRITE_SECONDS, away, connect, expected, in_the_data, pause
+from collector.link import FIRST_PAUSE, away, close, connect, expected, in_the_data, in_time, pause
 from collector.metrics import Metrics
 from collector.spool import Record, Spool
 from milepost.clock import Clock, to_us, utc_now
@@ -214,8 +214,7 @@ class Writer:
         """Whether they are committed. False: not, or nobody knows. Raises what lies in the events."""
         started = perf_counter()
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                events = await _commit(connection, group)
+            events = await in_time(connection, _commit(connection, group))
         except Exception as error:
             self._metrics.failed_commits.inc()
             if in_the_data(error):
@@ -258,7 +257,7 @@ class Writer:
                     if self._drain is not None:
                         await self._drain.prove(connection)
                 except BaseException:
-                    await connection.close()
+                    await close(connection)
                     raise
             except Exception as error:  # noqa: BLE001 a task's outermost loop: a bug must not end it
                 _log.log(_level(wait), "the database is away: %s", _said(error), exc_info=_bug(error))
@@ -270,9 +269,7 @@ class Writer:
 
     async def _ping(self, connection: AsyncConnection[Any]) -> None:
         """A connection that died in silence is found before the next sender finds it."""
-        async with asyncio.timeout(WRITE_SECONDS):
-            await connection.execute("SELECT 1")
-            await connection.rollback()
+        await in_time(connection, _ask(connection))
 
     async def _lose(self, error: Exception) -> None:
         """Give the connection up. Who waits goes to the spool; without one, nobody waits any longer."""
@@ -282,18 +279,23 @@ class Writer:
         if self._spool is None:
             self._refuse_all()
         if connection is not None:
-            await connection.close()
+            await close(connection)
 
     async def _give_up(self) -> None:
         connection, self._connection = self._connection, None
         self._refuse_all()
         if connection is not None:
-            await connection.close()
+            await close(connection)
 
     def _refuse_all(self) -> None:
         waiting, self._pending = list(self._pending), deque()
         self._waiting = self._weight = 0
         _settle(waiting, away())
+
+
+async def _ask(connection: AsyncConnection[Any]) -> None:
+    await connection.execute("SELECT 1")
+    await connection.rollback()
 
 
 async def _commit(connection: AsyncConnection[Any], group: Sequence[_Work]) -> int:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from psycopg import AsyncConnection
 
-from collector.link import FIRST_PAUSE, WRITE_SECONDS, connect, expected, in_the_data
+from collector.link import FIRST_PAUSE, close, connect, expected, in_the_data, in_time
 from collector.metrics import Metrics
 from collector.spool import Record, Segment, Spool, bounded
 from milepost.clock import from_us
@@ -79,7 +79,7 @@ class Drain:
                     await self._work(connection, stop)
                     await self._leave(connection)
                 finally:
-                    await connection.close()
+                    await close(connection)
             except Exception as error:  # noqa: BLE001 a task's outermost loop: a bug must not end it
                 self._lost()
                 _log.info("spool: %s", str(error) or type(error).__name__, exc_info=None if expected(error) else error)
@@ -98,7 +98,7 @@ class Drain:
                 return False
             group = self._groups[0]
             try:
-                await _bounded(_commit(connection, group))
+                await in_time(connection, _commit(connection, group))
             except Exception as error:
                 if not in_the_data(error):
                     raise
@@ -114,7 +114,7 @@ class Drain:
         due = 0.0
         while not stop.is_set():
             if monotonic() >= due:
-                await _bounded(self._report(connection))
+                await in_time(connection, self._report(connection))
                 due = monotonic() + BEAT
             if monotonic() >= self._adopt_at:
                 self._adopt_at = monotonic() + ADOPT_SECONDS
@@ -169,7 +169,7 @@ class Drain:
     async def _one_by_one(self, connection: AsyncConnection[Any], group: Sequence[Record]) -> None:
         for record in group:
             try:
-                await _bounded(_commit(connection, [record]))
+                await in_time(connection, _commit(connection, [record]))
             except Exception as error:
                 if not in_the_data(error):
                     raise
@@ -180,11 +180,6 @@ class Drain:
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
-
-
-async def _bounded(work: Awaitable[None]) -> None:
-    async with asyncio.timeout(WRITE_SECONDS):
-        await work
 
 
 async def _commit(connection: AsyncConnection[Any], group: Sequence[Record]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
@@ -26,6 +27,8 @@ _SESSION: Final = (
 _IN_THE_DATA: Final = ("21", "22", "23", "54")
 
 Connection = AsyncConnection[Any]
+T = TypeVar("T")
+_endings: Final[dict[Connection, asyncio.Task[None]]] = {}
 
 
 async def connect(conninfo: str) -> Connection:
@@ -45,6 +48,37 @@ async def connect(conninfo: str) -> Connection:
             await connection.close()
             raise
     return connection
+
+
+async def in_time(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` answers within WRITE_SECONDS; then TimeoutError, at once.
+
+    psycopg, cancelled, waits as long again for a server that says nothing. So it is left to end by itself.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=WRITE_SECONDS)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if task.done():
+        return task.result()
+    ending = asyncio.create_task(_end(connection, task))
+    _endings[connection] = ending
+    ending.add_done_callback(lambda _: _endings.pop(connection, None))
+    raise TimeoutError(f"no answer within {WRITE_SECONDS} seconds")
+
+
+async def _end(connection: Connection, task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await connection.close()
+
+
+async def close(connection: Connection) -> None:
+    """Close it, unless that goes on in the background."""
+    if connection not in _endings:
+        await connection.close()
 
 
 async def pause(seconds: float) -> float:
