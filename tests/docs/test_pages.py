@@ -85,7 +85,7 @@ def test_the_readme_has_the_two_commands() -> None:
 
 @pytest.mark.parametrize("page", sorted((DOCS / "how-to").glob("*.md")), ids=name_of)
 def test_every_guide_with_something_to_copy_has_a_test(page: Path) -> None:
-    if blocks(page, "sh", "sh database", "python", "js"):
+    if blocks(page, "sh", "sh database", "python", "python odoo", "js"):
         tests = [*(ROOT / "tests" / "docs").glob("test_*.py"), *(ROOT / "tests" / "integration").glob("test_*.py")]
         assert any(f'"{page.name}"' in test.read_text("utf-8") for test in tests)
 
@@ -104,6 +104,7 @@ def test_blocks_are_of_known_kinds() -> None:
         "yaml",
         "csv",
         "python",
+        "python odoo",
         "js",
         "text",
         "sql",
