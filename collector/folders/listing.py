@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -47,11 +47,15 @@ def folder_of(root: str, spec: FolderSpec) -> Path:
     return folder
 
 
-def files_in(folder: Path, spec: FolderSpec) -> list[Found]:
-    """The files that match, the oldest first; no links, no hidden ones, nothing half written. Raises Unavailable."""
+def files_in(folder: Path, spec: FolderSpec, without: Container[Found] = ()) -> list[Found]:
+    """The files that match, the oldest first; no links, no hidden ones, nothing half written. Raises Unavailable.
+
+    `without`: files that are read already and could not be moved, so that they don't hide the others.
+    """
     try:
         with os.scandir(folder) as entries:
-            found = [made for entry in _some(entries) if _matches(entry.name, spec) and (made := _found(entry))]
+            named = (entry for entry in _some(entries) if _matches(entry.name, spec))
+            found = [made for entry in named if (made := _found(entry)) is not None and made not in without]
     except OSError as error:
         raise Unavailable(f"{folder}: {error.strerror}") from error
     return sorted(found, key=lambda one: (one.modified_ns, one.name))[:MAX_FILES]

@@ -98,7 +98,7 @@ class Watcher:
         self._masking = masking or Masking(no_key)
         self._masks: Masks | None = None
         self._settled = Settled()
-        self._stays: set[tuple[str, Found]] = set()
+        self._stays: dict[str, set[Found]] = {}
         self._told: set[str] = set()
         self._turn = 0
 
@@ -122,7 +122,7 @@ class Watcher:
         """Read one folder; returns how many files wait there."""
         try:
             path = listing.folder_of(self._root, spec)
-            found = listing.files_in(path, spec)
+            found = listing.files_in(path, spec, self._stays.get(source, ()))
             read, name = reader_of(source, spec, catalog)
         except (CatalogError, ConfigurationError, Unavailable) as error:
             looked.problems[source] = str(error)
@@ -130,13 +130,12 @@ class Watcher:
         folder = _Folder(source, path, read, _Sender(name))
         with self._engine.connect() as connection:
             known = store.known(connection, source, found) if found else {}
-        waiting = [one for one in found if (source, one) not in self._stays]
         over = 0
-        for one in self._settled.of(source, waiting, self._clock(), spec.settle):
+        for one in self._settled.of(source, found, self._clock(), spec.settle):
             if self._clock() >= deadline:
                 break
             over += self._file(folder, one, known.get(one), deadline, looked)
-        return len(waiting) - over
+        return len(found) - over
 
     def _file(
         self, folder: _Folder, found: Found, progress: Progress | None, deadline: datetime, looked: Looked
@@ -151,7 +150,7 @@ class Watcher:
         if progress is None or progress.state == "reading":
             return False
         if not listing.put_away(folder.path, found, progress.state, progress.error):
-            self._stays.add((folder.source, found))
+            self._stays.setdefault(folder.source, set()).add(found)
             _log.warning("%s: %s can't be moved to %s/, and stays", folder.source, found.name, progress.state)
         return True
 

@@ -272,6 +272,11 @@ def test_a_folder_that_may_not_be_changed_is_read_once(desk: Desk, monkeypatch: 
         desk.restart()
     assert len(desk.taken()) == 1
     assert desk.there("shop") == {"a"}
+    monkeypatch.setattr(listing, "MAX_FILES", 1)
+    desk.put("shop/b", '{"id": "P2", "at": "2026-11-20T10:00:00Z"}\n')
+    desk.step()
+    desk.step()
+    assert len(desk.taken()) == 1, "what stays hides nothing"
 
 
 def test_a_row_without_its_closing_quote_costs_itself(desk: Desk) -> None:
