@@ -72,7 +72,8 @@ class Backfill:
         self._source = source
         self._since = parse_since(source.options.odoo_since)
         self._hours = Hours(source.options.odoo_backfill_hours)
-        self.ended = False
+        self.ended: frozenset[str] = frozenset()
+        """The models whose history is read."""
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -136,7 +137,8 @@ class Backfill:
                 self._source.store.write(batch, stored, now)
                 stored = after
                 yield Page(len(batch.entries), progress)
-        self.ended = True
+        if not models:
+            self.ended = frozenset(self._source.reader.models)
 
     def _next_pass(self, model: str, progress: Progress, since: str) -> Pass | None:
         """The pass to go on with, a new one further back, or None when all since `since` is done."""

@@ -118,7 +118,7 @@ class Poller:
 
     def _read_history(self, cursor: Cursor) -> bool:
         """Whether nothing is left of it. Another process that reads it is let alone."""
-        if self._backfill.ended or not self._backfill.due(self._clock()):
+        if self._backfill.ended >= set(self._reader.models) or not self._backfill.due(self._clock()):
             return True
         with self._backfill.alone() as alone:
             pages = self._backfill.pages(cursor.start) if alone else iter(())

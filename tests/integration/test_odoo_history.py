@@ -8,13 +8,16 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner, Result
 
 from collector.odoo.backfill import Backfill, Hours, parse_since
 from collector.odoo.check import findings
 from collector.odoo.client import Client
 from collector.odoo.source import Source
+from milepost.cli import app
 from milepost.db.tables import polled_records
 from milepost.errors import ConfigurationError, Conflict
 from tests.integration.test_odoo_poller import World, confirmed, world
@@ -214,6 +217,17 @@ def test_what_was_missed_for_want_of_a_right_is_made_up_for(world: World) -> Non
     assert world.told() == expected
 
 
+def test_history_of_a_model_that_could_not_be_read_is_read_later(world: World) -> None:
+    old_orders(world, 2)
+    world.odoo.denied.add("sale.order")
+    poller = world.poller()
+    poller.step()
+    world.odoo.denied.clear()
+    world.go(minutes=11)
+    poller.step()
+    assert world.told() == {"order.received": 2, "order.confirmed": 2, "order.updated": 2}
+
+
 def test_the_check_names_what_is_missing_and_the_mend(world: World) -> None:
     world.odoo.denied.add("account.move")
     del world.odoo.tables["purchase.order"]
@@ -224,6 +238,30 @@ def test_the_check_names_what_is_missing_and_the_mend(world: World) -> None:
     assert (found["purchase.order"].verdict, found["purchase.order"].wrong) == ("not there", False)
     assert "module purchase" in found["purchase.order"].mend
     assert found["queue.job"].optional
+
+
+def command(world: World, database: str, *arguments: str) -> Result:
+    """`milepost odoo …`, in this process."""
+    options = msgspec.to_builtins(world.options())
+    variables = {f"MILEPOST_{name.upper()}": str(value) for name, value in options.items()}
+    variables |= {"MILEPOST_DATABASE_URL": database, "MILEPOST_SECRET": "a secret for tests only"}
+    return CliRunner().invoke(app, ["odoo", *arguments], env=variables)
+
+
+def test_the_commands(world: World, database: str) -> None:
+    old_orders(world, 4)
+    world.odoo.denied.add("account.payment")
+    checked = command(world, database, "check")
+    assert checked.exit_code == 1
+    assert "companies: My Company" in checked.output
+    assert "give the user the right Invoicing: Read-only" in checked.output
+    done = command(world, database, "backfill", "--models", "sale.order")
+    assert done.exit_code == 0, done.output
+    assert "12 events taken in" in done.output
+    assert world.told() == {"order.received": 4, "order.confirmed": 4, "order.updated": 4}
+    assert "sale.order" in command(world, database, "backfill", "--models", "sale").output
+    world.odoo.denied.clear()
+    assert command(world, database, "check").exit_code == 0
 
 
 # --- load -------------------------------------------------------------------------------------------------------------
