@@ -42,12 +42,18 @@ ACTS = {
     "quarantine replay": "quarantine.replayed",
     "quarantine discard": "quarantine.discarded",
     "rebuild": "rebuilt",
+    "journeys cut": "correlation.cut",
+    "journeys exclude": "correlation.exclude",
+    "journeys merge": "correlation.merge",
+    "journeys lift": "correlation.lift",
+    "journeys reverse": "correlation.reverse",
 }
 """Commands that decide something. Tests of quarantine, alerts and rebuild look for their lines themselves."""
 LOOKS = {
     "run", "demo", "version", "db migrate", "db check", "keys list", "users list", "catalog check", "catalog show",
     "mapping test", "edi show", "odoo check", "alerts list", "quarantine groups", "quarantine list", "quarantine show",
-    "audit list", "audit verify", "contract schema",
+    "audit list", "audit verify", "contract schema", "journeys explain", "journeys hubs", "journeys decisions",
+    "folders list", "folders files",
 }  # fmt: skip
 """Commands that look, or that do what Milepost does by itself."""
 HTTP_ACTS = {
@@ -56,6 +62,7 @@ HTTP_ACTS = {
     "POST /v1/quarantine/{number}/edit": "quarantine.edited",
     "POST /v1/quarantine/{number}/replay": "quarantine.replayed",
     "POST /v1/quarantine/{number}/discard": "quarantine.discarded",
+    "POST /v1/quarantine/edit": "quarantine.edited",
     "POST /v1/quarantine/replay": "quarantine.replayed",
     "POST /v1/quarantine/discard": "quarantine.discarded",
 }

@@ -34,7 +34,7 @@ CHECKS: list[CheckFunction] = [
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 """Cases an operation; 0: few, and always the same ones."""
 PROFILE = settings(
-    max_examples=EXAMPLES or 3,
+    max_examples=EXAMPLES or 2,
     derandomize=not EXAMPLES,
     deadline=None,
     database=None,
