@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -69,9 +69,17 @@ def is_past(told: Mapping[str, str], since: str, now: datetime) -> bool:
     return told["standing"] in OVER and told["at"] < since
 
 
-def judge(exchange: Exchange, row: Row, now: datetime, limit: timedelta) -> Message:
-    """The record; stuck when it waits for longer than `limit`."""
-    return exchange.read(row, odoo_text(now - limit))
+def judge(
+    exchange: Exchange, row: Row, now: datetime, limit: timedelta, told: Mapping[str, str] | None = None
+) -> Message:
+    """The record; stuck when it waits for longer than `limit`. `told` is what `remembered` gave.
+
+    What waits anew after it failed has no date of that: it was no earlier than the failure.
+    """
+    message = exchange.read(row, odoo_text(now - limit))
+    if told and message.standing == "waiting":
+        return replace(message, at=max(message.at, told["at"]))
+    return message
 
 
 def event(model: str, row: Row, message: Message, keys: Keys, source: str) -> Event:
@@ -82,13 +90,18 @@ def event(model: str, row: Row, message: Message, keys: Keys, source: str) -> Ev
         data |= {"code": message.standing, "reason": message.reason or message.state}
     return {
         "specversion": "1.0",
-        "id": f"{model}/{row['id']}/{message.standing}/{message.at}",
+        "id": _event_id(model, row, message),
         "source": source,
         "type": f"message.{verb}",
         "time": iso(message.at),
         "correlationid": message.correlation,
         "data": data,
     }
+
+
+def _event_id(model: str, row: Row, message: Message) -> str:
+    """Two rungs may be taken within a second, so the state is part of it."""
+    return f"{model}/{row['id']}/{message.standing}/{message.state}/{message.at}"
 
 
 def is_news(model: str, message: Message, told: Mapping[str, str] | None) -> bool:

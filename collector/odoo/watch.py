@@ -99,7 +99,8 @@ class Watch:
         now: datetime,
         limit: timedelta,
     ) -> Read:
-        found = {row["id"]: exchanges.judge(EXCHANGES[model], row, now, limit) for row in rows}
+        exchange = EXCHANGES[model]
+        found = {row["id"]: exchanges.judge(exchange, row, now, limit, told.get(row["id"])) for row in rows}
         news = [row for row in rows if exchanges.is_news(model, found[row["id"]], told.get(row["id"]))]
         keys = self._keys([found[row["id"]] for row in news])
         events = [

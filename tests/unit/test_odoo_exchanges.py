@@ -133,7 +133,7 @@ def test_the_error_of_a_document_is_told_without_its_markup() -> None:
 
 def told(model: str, row: dict[str, Any], memory: dict[str, str] | None) -> tuple[str | None, dict[str, str] | None]:
     """(the standing that is told, what is remembered then)."""
-    message = exchanges.judge(EXCHANGES[model], row, NOW, LIMIT)
+    message = exchanges.judge(EXCHANGES[model], row, NOW, LIMIT, memory)
     if not exchanges.is_news(model, message, memory):
         return None, memory
     return message.standing, exchanges.remembered(message)
@@ -155,6 +155,21 @@ def test_a_job_is_told_when_it_goes_wrong_and_how_that_ended() -> None:
         standing_told, memory = told("queue.job", {**JOB, **changes}, memory)
         found.append(standing_told)
     assert found == [None, "stuck", None, "waiting", None, "failed", "delivered", None]
+
+
+def test_each_retry_and_each_rung_has_an_id_of_its_own() -> None:
+    """Also within the second of another, and where a job has no date of the retry."""
+    exchange, ids = EXCHANGES["queue.job"], []
+    for failed_at in (EARLY, LATE):
+        told_then = {"standing": "failed", "state": "failed", "at": failed_at, "correlation": "0b1e"}
+        message = exchanges.judge(exchange, JOB, NOW, LIMIT, told_then)
+        assert message.at == failed_at
+        ids.append(exchanges.event("queue.job", JOB, message, {}, "odoo")["id"])
+    for state in ("output_sent", "output_sent_and_processed"):
+        row = {**RECORD, "edi_exchange_state": state}
+        message = exchanges.judge(EXCHANGES["edi.exchange.record"], row, NOW, LIMIT)
+        ids.append(exchanges.event("edi.exchange.record", row, message, {}, "odoo")["id"])
+    assert len(set(ids)) == 4
 
 
 def test_a_job_that_did_as_it_should_is_never_told() -> None:
