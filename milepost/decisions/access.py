@@ -137,8 +137,16 @@ def rotate_key(
     if not old.usable(now) or row["successor"] is not None:
         why = f"was rotated already, to {row['successor']}" if row["successor"] else "has ended"
         raise Conflict(f"the key {key_id} {why}; make a new one")
-    rights = {"name": old.name, "sources": old.sources, "types": old.types, "scopes": sorted(old.scopes)}
-    new = create_key(connection, **rights, expires_at=expires_at, actor=actor, now=now)
+    new = create_key(
+        connection,
+        name=old.name,
+        sources=old.sources,
+        types=old.types,
+        scopes=sorted(old.scopes),
+        expires_at=expires_at,
+        actor=actor,
+        now=now,
+    )
     ends = min(now + overlap, old.expires_at or datetime.max.replace(tzinfo=UTC))
     values = {"expires_at": ends, "successor": new.key_id}
     connection.execute(sa.update(api_keys).where(api_keys.c.key_id == key_id).values(values))
