@@ -21,6 +21,7 @@ from collector.link import FIRST_PAUSE, close, connect, expected, in_the_data, i
 from collector.metrics import Metrics
 from collector.spool import Record, Segment, Spool, bounded
 from milepost.clock import from_us
+from milepost.errors import Unavailable
 from milepost.inbox import heartbeats, log, quarantine
 from milepost.inbox.quarantine import Refusal
 
@@ -34,6 +35,10 @@ _FAREWELL_SECONDS: Final = 2
 _refusals: Final = msgspec.msgpack.Decoder(list[Refusal])
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class SpoolTrouble(Unavailable):
+    """The spool's disk fails. The database may be well."""
 
 
 class Drain:
@@ -66,6 +71,7 @@ class Drain:
         self._turn = asyncio.Lock()
         self._adopted: list[str] = []
         self._adopt_at = monotonic() + ADOPT_SECONDS
+        self._troubled = False
         self.reported = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -89,7 +95,8 @@ class Drain:
 
     async def prove(self, connection: AsyncConnection[Any]) -> None:
         """Commit something of the spool: a connection on which that works may take new events again."""
-        await self.step(connection)
+        with suppress(SpoolTrouble):
+            await self.step(connection)
 
     async def step(self, connection: AsyncConnection[Any]) -> bool:
         """Commit one group of records. False when there is none."""
@@ -118,10 +125,22 @@ class Drain:
                 due = monotonic() + BEAT
             if monotonic() >= self._adopt_at:
                 self._adopt_at = monotonic() + ADOPT_SECONDS
-                self._adopted += await self._on_disk(self._spool.adopt)
-            if not await self.step(connection):
+                with suppress(SpoolTrouble):
+                    self._adopted += await self._on_disk(self._spool.adopt)
+            if not await self._try_step(connection):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), max(0.0, due - monotonic()))
+
+    async def _try_step(self, connection: AsyncConnection[Any]) -> bool:
+        try:
+            found = await self.step(connection)
+        except SpoolTrouble as error:
+            if not self._troubled:
+                _log.error("%s", error)
+            self._troubled = True
+            return False
+        self._troubled = False
+        return found
 
     async def _report(self, connection: AsyncConnection[Any]) -> None:
         vouched = self._vouched_us()  # first: what is put into the spool after this came in after this
@@ -147,22 +166,29 @@ class Drain:
     # --- segments -----------------------------------------------------------------------------------------------------
 
     async def _load(self) -> bool:
+        if self._segment is not None:
+            await self._finish()  # all of it was committed, and then it could not be deleted
         self._segment = await self._on_disk(self._spool.first)
         if self._segment is None:
             return False
-        records, self._damaged = await self._on_disk(partial(self._spool.load, self._segment))
+        try:
+            records, self._damaged = await self._on_disk(partial(self._spool.load, self._segment))
+        except SpoolTrouble:
+            self._segment = None  # nothing of it was committed
+            raise
         self._groups.extend(bounded(records, STEP_EVENTS, STEP_BYTES))
         if not self._groups:
             await self._finish()
         return bool(self._groups)
 
     async def _finish(self) -> None:
-        segment, self._segment = self._segment, None
+        segment = self._segment
         assert segment is not None, "groups come out of a segment"
         if self._damaged:
             self._metrics.damaged.inc()
             _log.error("%s: %d bytes can't be read; it is kept aside", segment.path, self._damaged)
         await self._on_disk(partial(self._spool.done, segment, damaged=bool(self._damaged)))
+        self._segment, self._damaged = None, 0
         if not self._spool:
             _log.info("the spool is empty")
 
@@ -179,7 +205,10 @@ class Drain:
                 _log.error("%d events of the spool can't be stored, they are kept aside: %s", record.events, error)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        except OSError as error:
+            raise SpoolTrouble(f"the spool {self._spool.folder}: {error.strerror}") from error
 
 
 async def _commit(connection: AsyncConnection[Any], group: Sequence[Record]) -> None:

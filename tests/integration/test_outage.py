@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +13,22 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import sqlalchemy as sa
 
+from collector import drain
 from collector.app import make_app
 from collector.spool import Record, Spool
 from collector.store import DatabaseStore
 from milepost import settings
 from milepost.clock import to_us, utc_now
 from milepost.db.engine import make_engine
+from milepost.db.tables import heartbeats
 from milepost.decisions import access
 from milepost.inbox import log
 from tests.chain import entry
 from tests.integration.faults.proxy import Proxy
 from tests.integration.test_collector import Hands, body, metric
+from tests.integration.test_watermark import vouch
 from tests.served import BATCH, SOURCE, Served, make_keys, running, wait_until
 
 LIMITS = settings.Ingest(spool_bytes=20_000)
@@ -50,7 +55,7 @@ class Outage:
 
 
 @contextmanager
-def collecting(database: str, folder: Path) -> Iterator[Outage]:
+def collecting(database: str, folder: Path, status: str = "ready") -> Iterator[Outage]:
     clock = Hands()
     direct = make_engine(database, application_name="test")
     with Proxy(database) as proxy:
@@ -60,7 +65,7 @@ def collecting(database: str, folder: Path) -> Iterator[Outage]:
         with running(app) as url, httpx.Client(base_url=url, timeout=30) as client:
             made = Outage(Served(url, direct, client, make_keys(direct)), proxy, clock)
             wait_until(lambda: made.served.send(body("first"), BATCH).status_code == 202)
-            wait_until(lambda: made.status() == "ready")
+            wait_until(lambda: made.status() == status)
             yield made
         lookups.dispose()
     direct.dispose()
@@ -143,6 +148,47 @@ def test_what_can_not_be_stored_holds_up_nothing(database: str, tmp_path: Path) 
         assert {json.loads(one.body)["id"] for one in outage.served.taken()} == {"before", "behind", "first"}
         assert metric(outage.served, "spool_damaged_total") == 2
     assert len(list(folder.glob("*.aside"))) == 2
+
+
+def test_a_spool_that_can_not_be_deleted_is_stored_once_and_stops_nobody(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    left = Spool(tmp_path, 10**6)
+    left.open()
+    left.append([batch("before")])
+    left.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "done", refuse)
+        with collecting(database, tmp_path, "draining") as outage:
+            assert outage.served.send(body("new"), BATCH).status_code == 202
+            wait_until(lambda: metric(outage.served, "database_up") == 1)
+            assert sorted(json.loads(one.body)["id"] for one in outage.served.taken()) == ["before", "first", "new"]
+            patched.undo()
+            wait_until(lambda: outage.status() == "ready")
+            assert outage.served.taken() == []
+
+
+def test_the_spool_of_a_collector_that_died_is_adopted(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "ADOPT_SECONDS", 0.1)
+    with collecting(database, tmp_path) as outage:
+        dead = Spool(tmp_path, 10**6)
+        dead.open()
+        dead.append([batch("left behind")])
+        vouch(outage.served.engine, dead.name, utc_now())
+        dead.close()
+        wait_until(lambda: metric(outage.served, "drained_total") == 1)
+        assert {json.loads(one.body)["id"] for one in outage.served.taken()} == {"first", "left behind"}
+        wait_until(lambda: reports(outage.served.engine) == 1)
+
+
+def reports(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(heartbeats)) or 0
 
 
 def batch(number: str) -> Record:

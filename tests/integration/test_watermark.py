@@ -144,7 +144,6 @@ def test_ten_minutes_without_a_database_raise_no_false_alarm(database: str, engi
     lookups.dispose()
     with engine.connect() as connection:
         assert connection.execute(sa.select(breaches)).all() == []
-        assert connection.execute(sa.select(heartbeats)).all() == [], "who leaves with an empty spool is not waited for"
 
 
 def reported(engine: sa.Engine) -> bool:
