@@ -19,7 +19,7 @@ from dashboards.queries import quarantine as queries
 from dashboards.queries.paging import DEFAULT_LIMIT, Page
 from dashboards.view import View
 from milepost.errors import Permanent
-from milepost.inbox.quarantine.body import Line, differences, marked, readable
+from milepost.inbox.quarantine.body import Line, differences, editable, marked, readable
 
 T = TypeVar("T")
 MAX_LINES: Final = 2_000
@@ -273,7 +273,7 @@ def _row_head(found: queries.Detail) -> Any:
 
 
 def _body_card(found: queries.Detail) -> Any:
-    lines = marked(found.present[:MAX_EDIT], found.complaint)
+    lines = marked(found.present[:MAX_EDIT], found.complaint, found.before)
     hidden = len(lines) - MAX_LINES
     shown = [_line(line) for line in lines[:MAX_LINES]]
     more = html.P(f"{words.many(hidden, 'more line')}: milepost quarantine show {found.row.quarantine_id}")
@@ -295,12 +295,13 @@ def _line(line: Line) -> html.Div:
 def _editor(found: queries.Detail) -> Any:
     """Not alive: what somebody types must not be drawn over."""
     number = found.row.quarantine_id
-    if len(found.present) > MAX_EDIT:
-        text = f"It is too large to be edited here: milepost quarantine edit {number}"
+    if len(found.present) > MAX_EDIT or not editable(found.present):
+        why = "It is too large" if editable(found.present) else "It is no text in UTF-8"
+        text = f"{why}, and can't be edited here: milepost quarantine edit {number} --file FILE"
         return card(html.P(text, className="mp-note"), name="editor", title="Mend it", alive=False)
     area = dmc.Textarea(
         id={"type": "mend-body", "row": number},
-        value=readable(found.present),
+        value=readable(found.present, found.before),
         autosize=True,
         minRows=6,
         maxRows=30,
@@ -329,7 +330,10 @@ def _edit_card(found: queries.Detail) -> Any:
         return None
     lines = [html.Li([html.I(className="mp-info"), _by(one), ago(one.at)]) for one in reversed(found.revisions)]
     came = html.Details(
-        [html.Summary("The body as it came"), html.Pre(readable(found.body[:MAX_EDIT]), className="mp-body")]
+        [
+            html.Summary("The body as it came"),
+            html.Pre(readable(found.body[:MAX_EDIT], found.before), className="mp-body"),
+        ]
     )
     return card([html.Ul(lines, className="mp-log"), came], name="edits", title="Edits")
 

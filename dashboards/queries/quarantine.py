@@ -97,6 +97,12 @@ class Detail:
         return (self.row.note or self.row.reason) if self.row.state == "open" else ""
 
     @property
+    def before(self) -> str:
+        """What stood before the body in the interchange that it was a part of."""
+        around = self.context.get("around")
+        return str(around[0]) if isinstance(around, list) and around else ""
+
+    @property
     def present(self) -> bytes:
         """What a replay would read."""
         return self.revisions[-1].body if self.revisions else self.body

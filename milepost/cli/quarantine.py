@@ -118,7 +118,7 @@ def _show(found: Detail) -> None:
         text = f"edit {revision.revision}:    {revision.actor} at {revision.at:%Y-%m-%d %H:%M:%SZ}"
         out.print(text, markup=False, highlight=False)
     out.print()
-    for line in marked(found.present, found.complaint):
+    for line in marked(found.present, found.complaint, found.before):
         out.print(f"{'>' if line.marked else ' '} {line.text}", markup=False, highlight=False, soft_wrap=True)
     if found.stands is not None:
         rows = differences(found.stands, found.present)
@@ -156,12 +156,14 @@ def edit(
 
 
 def _new_body(resources: Resources, number: int, file: str | None) -> bytes:
-    from milepost.inbox.quarantine.body import readable
+    from milepost.inbox.quarantine.body import editable, readable
 
-    present = _detail(resources, number).present
+    found = _detail(resources, number)
     if file is not None:
         return sys.stdin.buffer.read() if file == "-" else _read(Path(file))
-    written = click.edit(readable(present), extension=".json")
+    if not editable(found.present):
+        raise Permanent("this is no text in UTF-8, and an editor would spoil it: show --raw, and edit --file")
+    written = click.edit(readable(found.present, found.before), extension=".json")
     if written is None:
         raise Permanent("nothing was saved, so nothing is changed")
     return written.encode()

@@ -8,7 +8,7 @@ import pytest
 
 from milepost.errors import InvalidEvent
 from milepost.inbox.quarantine import rule_of
-from milepost.inbox.quarantine.body import Line, changed, differences, marked, readable
+from milepost.inbox.quarantine.body import Line, changed, differences, editable, marked, readable
 
 EVENT = b'{"type":"order.received","data":{"keys":{"order":["S1",""]},"attributes":{},"amount":1.10}}'
 
@@ -69,8 +69,20 @@ def test_a_broken_edi_document_is_marked_at_its_segment() -> None:
     assert readable((isa + "GS*PO~\nIEA*1~").encode()).split("\n")[1:] == ["GS*PO~", "IEA*1~"]
 
 
+def test_a_document_is_marked_where_its_interchange_counts() -> None:
+    """Its segments have the numbers that they had in the interchange."""
+    document = b"UNH+1+ORDERS:D:96A:UN'BGM+220'UNT+9+1'"
+    for before in ("UNB+UNOC:3+A+B+261120:1000+1'", "UNA:+.? 'UNB+UNOC:3+A+B+261120:1000+1'"):
+        lines = marked(document, "segment 4 (UNT), element 1: 9 segments announced, 3 found", before)
+        assert [line.text for line in lines if line.marked] == ["UNT+9+1'"]
+        assert len(lines) == 3
+    whole = b"UNA:+.? 'UNB+UNOC:3+A+B+261120:1000+1'UNH+1+X'"
+    assert places(whole, "segment 2: no") == ["UNH+1+X'"]
+
+
 def test_what_is_no_text_is_shown_all_the_same() -> None:
     assert readable(b"\xff\x00") == "\ufffd\x00"
+    assert [editable(body) for body in (b"\xff\x00", "é".encode(), b"")] == [False, True, True]
     assert marked(b"", "no") == [Line("")]
 
 

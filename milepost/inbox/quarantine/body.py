@@ -30,45 +30,60 @@ class Line:
     column: int | None = None
 
 
-def readable(body: bytes) -> str:
-    """Indented when it is JSON, a line for each segment when it is EDI, else as it came. Values keep their digits."""
+def editable(body: bytes) -> bool:
+    """Whether it is a text that comes back from an editor as it went in: UTF-8."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def readable(body: bytes, before: str = "") -> str:
+    """Indented when it is JSON, a line for each segment when it is EDI, else as it came. Values keep their digits.
+
+    `before`: what stood before it in an interchange that it was a part of.
+    """
     try:
         return msgspec.json.format(body, indent=2).decode()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _segments(body.decode("utf-8", "replace"))
+        text = body.decode("utf-8", "replace")
+    end = _terminator(before or text)
+    return re.sub(re.escape(end) + r"[\r\n]*", lambda _: end + "\n", text).rstrip("\n") if end else text
 
 
-def _segments(text: str) -> str:
-    """X12 states its terminator at the end of its first segment, which has a fixed length; EDIFACT in UNA."""
+def _terminator(text: str) -> str:
+    """X12 states it at the end of its first segment, which has a fixed length; EDIFACT in UNA. Empty for others."""
+    end = ""
     if text.startswith("ISA") and len(text) > 105:
         end = text[105]
-    elif text.startswith(("UNA", "UNB")):
-        end = text[8] if text.startswith("UNA") and len(text) > 8 else "'"
-    else:
-        return text
-    return text if end in "\r\n" else re.sub(re.escape(end) + r"[\r\n]*", lambda _: end + "\n", text).rstrip("\n")
+    elif text.startswith("UNA") and len(text) > 8:
+        end = text[8]
+    elif text.startswith("UNB"):
+        end = "'"
+    return "" if end in "\r\n" else end
 
 
-def marked(body: bytes, reason: str) -> list[Line]:
-    """The readable body by lines, with those marked that the reason names."""
-    text = readable(body)
-    lines = text.split("\n")
+def marked(body: bytes, reason: str, before: str = "") -> list[Line]:
+    """The readable body by lines, with those marked that the reason names. `before`: see `readable`."""
+    lines = readable(body, before).split("\n")
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _marked_text(body, lines, reason)
+        return _marked_text(body, lines, reason, before)
     paths = list(_paths(lines))
     chosen = _named(paths, reason)
     return [Line(line, path in chosen) for line, path in zip(lines, paths, strict=True)]
 
 
-def _marked_text(body: bytes, lines: list[str], reason: str) -> list[Line]:
+def _marked_text(body: bytes, lines: list[str], reason: str, before: str) -> list[Line]:
     row = column = -1
-    if found := _byte.search(reason):
-        before = body[: int(found[1])].decode("utf-8", "replace")
-        row, column = before.count("\n"), len(before) - before.rfind("\n") - 1
-    elif found := _segment.search(reason):
-        row = int(found[1]) - 1
+    if found := _segment.search(reason):
+        head = before[9:] if before.startswith("UNA") else before  # UNA is no segment
+        row = int(found[1]) - 1 - head.count(_terminator(before) or "\0") + lines[0].startswith("UNA")
+    elif found := _byte.search(reason):
+        text = body[: int(found[1])].decode("utf-8", "replace")
+        row, column = text.count("\n"), len(text) - text.rfind("\n") - 1
     return [
         Line(line, number == row, column if number == row and column >= 0 else None)
         for number, line in enumerate(lines)
