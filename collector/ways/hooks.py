@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
@@ -31,6 +32,8 @@ _INLINE_BYTES: Final = 64 * 1024
 """Payloads up to this are mapped at once, larger ones in a thread."""
 _PING: Final = re.compile(rb"webhook_id=\d{1,20}")
 """What WooCommerce posts, unsigned, when a webhook is saved; it wants a 2xx."""
+_FORGED_OVER_ALL: Final = 20_000
+"""Forged calls in a minute, all addresses together, after which a hook takes none: which are authentic shows too late."""
 _PING_DIGITS: Final = 2
 """Digits of the length of such a body."""
 
@@ -41,7 +44,8 @@ class Webhooks:
     def __init__(self, intake: Intake, environ: Mapping[str, str]) -> None:
         self._intake = intake
         self._hooks = Hooks(environ)
-        self._guard = Guard()
+        # by hook: a wrong secret of one must not shut out the others of a sender that calls from the same address
+        self._guards: defaultdict[str, Guard] = defaultdict(lambda: Guard(over_all=_FORGED_OVER_ALL))
 
     async def answer(self, call: Call, receive: Receive) -> Answer:
         hook = self._hooks.find(str(call.parameters["source"]), self._intake.catalog)
@@ -67,7 +71,7 @@ class Webhooks:
         """Who answers for the call: the hook, or the key that opens it. Raises RateLimited, NotAuthenticated."""
         if hook.spec.scheme == "key":
             return await self._intake.sender(call.headers, call.client)
-        self._guard.admit(call.client, "", now)
+        self._guards[hook.source].admit(call.client, "", now)
         self._intake.check_rate(hook, now)
         return hook
 
@@ -75,7 +79,7 @@ class Webhooks:
         try:
             check()
         except NotAuthenticated:
-            self._guard.failed(call.client, now)
+            self._guards[hook.source].failed(call.client, now)
             self._intake.metrics.count_hook(hook.source, "unauthentic")
             raise
 
