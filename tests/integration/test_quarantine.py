@@ -22,6 +22,7 @@ from milepost.errors import Conflict, InvalidEvent, NotFound, Permanent, TooLarg
 from milepost.inbox import identities, log, quarantine
 from milepost.inbox.quarantine import Kind, Refusal, mend, room
 from milepost.inbox.quarantine.mend import Wanted
+from tests.served import STRUCTURED, collector
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 FIRST = NOW - timedelta(hours=30)
@@ -416,3 +417,16 @@ def test_a_full_quarantine_thins_what_its_senders_were_told(desk: Desk, monkeypa
         left = connection.scalars(sa.select(t.quarantine.c.quarantine_id)).all()
     assert set(told) & set(left) == set(told[-5:])
     assert desk.audited()[0][:2] == ("quarantine.thinned", "group 1")
+
+
+def test_a_repetition_is_counted_where_it_is_not_kept(database: str, engine: sa.Engine) -> None:
+    """At the latest when the collector stops."""
+    with collector(database) as served:
+        answers = [served.send(body(data={}), STRUCTURED).status_code for _ in range(3)]
+    assert answers == [422, 422, 422]
+    g = t.quarantine_groups.c
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(g.kind, g.source, g.open, g.repeated, g.unkept)).all()
+        refused = connection.scalar(sa.select(sa.func.sum(t.quarantine_hours.c.refused)))
+    assert [tuple(row) for row in found] == [("malformed", SOURCE, 1, 2, 0)]
+    assert refused == 3
