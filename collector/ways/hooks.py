@@ -33,7 +33,7 @@ _INLINE_BYTES: Final = 64 * 1024
 _PING: Final = re.compile(rb"webhook_id=\d{1,20}")
 """What WooCommerce posts, unsigned, when a webhook is saved; it wants a 2xx."""
 _FORGED_OVER_ALL: Final = 20_000
-"""Forged calls in a minute, all addresses together, after which a hook takes none: which are authentic shows too late."""
+"""Forged calls of all addresses in a minute, after which a hook takes none: which are authentic shows too late."""
 _PING_DIGITS: Final = 2
 """Digits of the length of such a body."""
 
