@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,17 +17,23 @@ from correlator.record import Recorder
 from milepost.catalog import loader
 from milepost.clock import from_us
 from milepost.db import tables as t
+from milepost.db.engine import make_engine
 from milepost.decisions import access
 from milepost.errors import Conflict, InvalidEvent, NotFound, Permanent, TooLarge
 from milepost.inbox import identities, log, quarantine
 from milepost.inbox.quarantine import Kind, Refusal, mend, room
 from milepost.inbox.quarantine.mend import Wanted
+from tests.databases import Databases
 from tests.served import STRUCTURED, collector
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 FIRST = NOW - timedelta(hours=30)
 SOURCE = "/wms/north"
 CATALOG = loader.load(loader.default_texts())
+EMPTIED = (
+    "input.quarantine", "input.quarantine_revisions", "input.quarantine_groups", "input.quarantine_hours",
+    "input.event_log", "input.events", "input.audit", "input.api_keys", "input.identities_1",
+)  # fmt: skip
 
 
 def body(number: int = 1, **changes: Any) -> bytes:
@@ -89,9 +95,21 @@ class Desk:
             return [tuple(row) for row in connection.execute(query.order_by(a.audit_id))]
 
 
+@pytest.fixture(scope="module")
+def shared(databases: Databases) -> Iterator[sa.Engine]:
+    """One database for all: a fresh one for each would take longer than the tests."""
+    with databases.fresh() as url:
+        made = make_engine(url, application_name="test")
+        yield made
+        made.dispose()
+
+
 @pytest.fixture
-def desk(engine: sa.Engine) -> Desk:
-    return Desk(engine)
+def desk(shared: sa.Engine) -> Desk:
+    made = Desk(shared)
+    with shared.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE {', '.join(EMPTIED)} RESTART IDENTITY"))
+    return made
 
 
 def one(desk: Desk, number: int, **more: Any) -> tuple[str, str]:
