@@ -20,7 +20,7 @@ from typing import Final
 from collector.store import Store
 from milepost import auth
 from milepost.auth import ApiKey
-from milepost.errors import NotAuthenticated, Overloaded, Transient
+from milepost.errors import NotAuthenticated, Overloaded, RateLimited, Transient
 from milepost.guard import Guard
 
 BELIEVED: Final = timedelta(hours=24)
@@ -60,18 +60,30 @@ class KeyRing:
         self._known: dict[str, _Known] = {}
         self._lookups: dict[str, asyncio.Future[ApiKey | None]] = {}
         self._used: dict[str, datetime] = {}
+        self._learned: datetime | None = None
 
     async def authenticate(self, presented: str, now: datetime, client: str | None = None) -> ApiKey:
         """The usable key that was presented. `client`: the address that it came from.
 
         Raises NotAuthenticated, RateLimited after too many of those, or Transient when it can't be told now.
         """
-        self._guard.admit(client, auth.id_of(presented), now)
+        await self._admit(client, auth.id_of(presented), now)
         try:
             return await self._authenticate(presented, now)
         except NotAuthenticated:
             self._guard.failed(client, now)
             raise
+
+    async def _admit(self, client: str | None, key_id: str, now: datetime) -> None:
+        """Raises RateLimited for an id that isn't real; one that is as new as `ttl` may not be known yet."""
+        try:
+            self._guard.admit(client, key_id, now)
+        except RateLimited:
+            if self._learned is not None and timedelta(0) <= now - self._learned < self._ttl:
+                raise
+            self._learned = now
+            await self.learn()
+            self._guard.admit(client, key_id, now)
 
     async def _authenticate(self, presented: str, now: datetime) -> ApiKey:
         key_id, secret = auth.split_key(presented)
@@ -121,7 +133,8 @@ class KeyRing:
         """One look-up a key, whoever else waits for it."""
         task = self._lookups.get(key_id)
         if task is None:
-            if key_id not in self._known and len(self._lookups) >= self._strangers:
+            stranger = key_id not in self._known and not self._guard.knows(key_id)
+            if stranger and len(self._lookups) >= self._strangers:
                 raise Overloaded("too many unknown keys at once", retry_after=1)
             looking = asyncio.get_running_loop().run_in_executor(self._threads, self._store.find_key, key_id)
             task = self._lookups[key_id] = asyncio.ensure_future(looking)

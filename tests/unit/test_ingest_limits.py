@@ -23,7 +23,16 @@ from collector.rates import Buckets
 from collector.refusals import REPEAT_AFTER, Gate
 from milepost import auth
 from milepost.auth import ApiKey
-from milepost.errors import MalformedBody, NotAuthenticated, Overloaded, TooLarge, Unavailable, UnsupportedFormat
+from milepost.errors import (
+    MalformedBody,
+    NotAuthenticated,
+    Overloaded,
+    RateLimited,
+    TooLarge,
+    Unavailable,
+    UnsupportedFormat,
+)
+from milepost.guard import Guard
 from milepost.inbox.quarantine import Tallies
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
@@ -203,7 +212,7 @@ class Book:
         return self.keys.get(key_id)
 
     def key_ids(self) -> list[str]:
-        return []
+        return list(self.keys)
 
     def count_refusals(self, tallies: Tallies) -> None:
         raise NotImplementedError
@@ -272,6 +281,28 @@ def test_guesses_at_once_are_bounded_and_known_keys_go_first() -> None:
         *answers, mine = await asyncio.gather(*guesses, known, return_exceptions=True)
         assert [type(answer) for answer in answers].count(Overloaded) == 16
         assert mine == key()
+
+    go(ask())
+
+
+def test_after_many_guesses_unknown_keys_cost_no_look_up_and_new_ones_come_through() -> None:
+    book = Book(key())
+    ring = KeyRing(book, guard=Guard(per_address=3))
+
+    async def ask() -> None:
+        for number in range(3):
+            with pytest.raises(NotAuthenticated):
+                await ring.authenticate(f"mp_guess{number}_s", NOW, "192.0.2.1")
+        for number in range(3, 9):
+            with pytest.raises(RateLimited):
+                await ring.authenticate(f"mp_guess{number}_s", NOW, "192.0.2.1")
+        assert len(book.asked) == 3
+        assert await ring.authenticate("mp_k1_s", NOW, "192.0.2.1") == key()
+        book.keys["k2"] = key("k2")
+        later = NOW + timedelta(seconds=6)
+        assert await ring.authenticate("mp_k2_s", later, "192.0.2.1") == key("k2")
+        with pytest.raises(NotAuthenticated):
+            await ring.authenticate("mp_k2_wrong", later, "192.0.2.1")
 
     go(ask())
 
