@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector import spool
 from collector.spool import Record, Spool, parse
 from milepost.errors import Overloaded
 
@@ -154,3 +159,65 @@ def test_a_full_disk_takes_nothing_half(tmp_path: Path) -> None:
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert "can't be written: File too large" in done.stdout
     assert [one.payload for one in drained(opened(tmp_path))] == [b"before", b"after"]
+
+
+# --- killed at any step -----------------------------------------------------------------------------------------------
+
+STEPS = ("open", "pwrite", "fdatasync", "fsync", "close")
+
+
+class Killed:
+    """`os` that ends the process at its `last` step; a write that it ends in is half done."""
+
+    def __init__(self, last: int) -> None:
+        self._left = last
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        return partial(self._step, name, real) if name in STEPS else real
+
+    def _step(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            if name == "pwrite":
+                descriptor, data, at = arguments
+                os.pwrite(descriptor, data[: len(data) // 2], at)
+            os._exit(9)
+        return real(*arguments)
+
+
+def fill_and_drain(root: Path, tell: int, last: int) -> None:
+    """What a collector does, telling what it acknowledged (+) and committed (-), until it is killed."""
+    spool.os = Killed(last)  # type: ignore[assignment]
+    one = opened(root, segment_bytes=60)
+    for number in range(1, 8):
+        one.append([record(number)])
+        os.write(tell, b"+%d " % number)
+        if number % 3 == 0:
+            segment = one.first()
+            assert segment is not None
+            for found in one.load(segment).records:
+                os.write(tell, b"-%d " % found.oldest_us)
+            one.done(segment)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("last", range(2, 40, 3))
+def test_killed_at_any_step_it_keeps_what_it_acknowledged(tmp_path: Path, last: int) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            fill_and_drain(tmp_path, writer, last)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        words = told.read().split()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 9)
+    acknowledged = {int(word[1:]) for word in words if word.startswith(b"+")}
+    committed = {int(word[1:]) for word in words if word.startswith(b"-")}
+    left = {one.oldest_us for one in drained(opened(tmp_path))}
+    assert acknowledged <= committed | left
+    assert committed | left <= acknowledged | {len(acknowledged) + 1}, "nothing comes out that never went in"
