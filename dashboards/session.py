@@ -28,6 +28,7 @@ _SALT: Final = "milepost session 2"
 _TRUST: Final = timedelta(seconds=5)
 """A session is looked up again after this long: so soon a disabled user is out, and a new key's id is known."""
 _REMEMBERED: Final = 10_000
+_USE_NOTED: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._guard = Guard()
         self._learned: datetime | None = None
+        self._used: dict[str, datetime] = {}  # keys that are real, so no more than there are
 
     def issue(self, name: str) -> str:
         """A new session's cookie for a user who has just logged in."""
@@ -145,6 +147,7 @@ class Sessions:
         except NotAuthenticated:
             self._guard.failed(client, now)
             raise
+        self._note_use(key.key_id, now)
         if not key.scopes - {"send"}:
             raise NotAllowed("this key may only send; make one with the scope read")
         return Person(f"key {key.name}", "", key.scopes)
@@ -158,6 +161,16 @@ class Sessions:
         if key is None or not right or not key.usable(now):
             raise NotAuthenticated(auth.REFUSED)
         return key
+
+    def _note_use(self, key_id: str, now: datetime) -> None:
+        """Write down when a key was last used, now and then."""
+        with self._lock:
+            before = self._used.get(key_id)
+            if before is not None and timedelta(0) <= now - before < _USE_NOTED:
+                return
+            self._used[key_id] = now
+        with self._engine.begin() as connection:
+            access.touch_keys(connection, {key_id: now})
 
     def _learn(self, now: datetime) -> None:
         """Read which ids of keys are real, now and then."""

@@ -146,6 +146,15 @@ def test_a_key_may_come_in_either_header(served: Dashboard) -> None:
     assert served.client.get("/v1/sources", headers=basic).status_code == 200, "a proxy's own log-in is no obstacle"
 
 
+def test_reading_counts_as_use_of_a_key(served: Dashboard, later: Later) -> None:
+    before = LATER()
+    served.get("/v1/sources")
+    with served.engine.connect() as connection:
+        used = {record.key.name: record.last_used_at for record in access.list_keys(connection)}
+    assert used["read"] is not None
+    assert used["read"] >= before
+
+
 def test_a_key_given_with_a_session_counts_alone(served: Dashboard) -> None:
     with served.session("Ada") as client:
         assert client.get("/v1/sources", headers={"x-api-key": served.keys["revoked"]}).status_code == 401
