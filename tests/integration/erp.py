@@ -174,10 +174,6 @@ class Erp:
         domain = ("reconciled_invoice_ids", "in", [invoice])
         return [row["name"] for row in self.find("account.payment", domain, fields=["name"], order="id")]
 
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
     def stop(self) -> None:
         subprocess.run([SERVICES / "down", "odoo"], check=True, timeout=60, capture_output=True)
 
@@ -194,6 +190,12 @@ def events(engine: sa.Engine) -> list[Row]:
     with engine.connect() as connection:
         payloads = connection.scalars(sa.select(t.event_log.c.payload).order_by(t.event_log.c.seq)).all()
     return [msgspec.json.decode(entry.body) for payload in payloads for entry in decode_batch(payload)]
+
+
+def named(event: Row) -> set[str]:
+    """All keys of an event."""
+    values = event["data"].get("keys", {}).values()
+    return {key for value in values for key in (value if isinstance(value, list) else [value])}
 
 
 def facts(engine: sa.Engine) -> set[str]:
