@@ -376,7 +376,7 @@ decisions = table(
     "input",
     "decisions",
     "milepost.decisions.correlation",
-    # what people decided about who belongs to whom; rows are only ever added, one that was taken back has a row after it
+    # what people decided about who belongs to whom; rows are only ever added: what was taken back has a row after it
     Column("decision_id", BigInteger, Identity(always=True), primary_key=True),
     required("at", TIME),
     required("actor", Text),

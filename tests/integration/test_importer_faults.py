@@ -17,6 +17,7 @@ from tests.chain import Chain
 MAPPING = """
 source: /import/test
 id: Nr
+table: {}
 events:
   - {type: order.received, time: Placed, keys: {order: Nr}}
   - {type: shipment.dispatched, time: Sent, keys: {order: Nr, shipment: Parcel}, when: {Kind: [parcel]}}
@@ -58,7 +59,8 @@ def test_a_row_without_an_id_is_refused(engine: sa.Engine, tmp_path: Path) -> No
     """All such rows would have the same identity, and all but one would be lost as conflicts."""
     report = load(engine, tmp_path, " ,2024-02-01", ",2024-02-02")
     assert (report.accepted, report.refused) == (0, 2)
-    assert all("Nr: the row has no id" in reason for reason in reasons(engine))
+    why = "id: Nr is empty; name what stays the same when this comes again"
+    assert reasons(engine) == [f"line 2: {why}", f"line 3: {why}"]
 
 
 def test_two_events_of_one_type_in_a_row_are_two(engine: sa.Engine, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ UNKNOWN = (
 )
 MALFORMED = "the body is not valid JSON: "
 PROBLEMS = [
-    Problem("no key", 401, "send the header `Authorization: Bearer mp_…` with a key that may send events", key=""),
+    Problem("no key", 401, "send the header `Authorization: Bearer mp_…` with an API key", key=""),
     Problem(
         "another scheme",
         401,
-        "send the header `Authorization: Bearer mp_…` with a key that may send events",
+        "send the header `Authorization: Bearer mp_…` with an API key",
         key="",
         headers={"authorization": "Basic eDp5"},
     ),

@@ -151,5 +151,5 @@ def test_a_mended_mapping_takes_what_is_in_quarantine(called: Called) -> None:
 
 def _only(called: Called) -> int:
     with called.engine.begin() as connection:
-        (held,) = take(connection, Wanted(source="github"), limit=10)
+        (held,) = take(connection, Wanted(source="github"), limit=10).rows
     return held.quarantine_id
