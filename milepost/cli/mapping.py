@@ -42,7 +42,7 @@ def try_out(
         made = mapping.apply(payload, source=source, headers=headers, delivery=delivery, traced=not quiet)
         _tell(made)
         valid += _show(made)
-    _note(f"{valid} valid events", "green" if valid else "red")
+    _note(f"{valid} valid event{'' if valid == 1 else 's'}", "green" if valid else "red")
     raise typer.Exit(0 if valid else 1)
 
 

@@ -6,19 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from milepost.cli.output import notes, table
+from milepost.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from correlator.rebuild import Report
 
+FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
 
 def rebuild(
-    since: Annotated[datetime | None, typer.Option(help="Only events received since then (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Only events received before then (UTC).")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only events received since then (UTC).", formats=FORMATS)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Only events received before then (UTC).", formats=FORMATS)
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only events of this source; repeatable.")] = None,
     catalog: Annotated[Path | None, typer.Option(help="A folder: try this catalog instead.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare only, and change nothing.")] = False,
@@ -35,6 +42,8 @@ def rebuild(
     from sla.store import Clocks
 
     selection = Selection(_utc(since), _utc(until), tuple(source or ()))
+    if selection.since is not None and selection.until is not None and selection.since >= selection.until:
+        raise ConfigurationError("--since must be before --until")
     tried = loader.load(loader.read_texts(catalog)) if catalog is not None else None
     with prepared(Settings.load(), "rebuild") as resources, _progress() as progress:
         catalog_of = resources.cache.active if tried is None else lambda _: tried
@@ -46,7 +55,10 @@ def rebuild(
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+    """Without an offset a time is UTC."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager

@@ -164,8 +164,14 @@ def test_a_spool_that_can_not_be_deleted_is_stored_once_and_stops_nobody(
         patched.setattr(Spool, "done", refuse)
         with collecting(database, tmp_path, "draining") as outage:
             assert outage.served.send(body("new"), BATCH).status_code == 202
-            wait_until(lambda: metric(outage.served, "database_up") == 1)
-            assert sorted(json.loads(one.body)["id"] for one in outage.served.taken()) == ["before", "first", "new"]
+            stored: list[str] = []
+
+            def all_there() -> bool:
+                stored.extend(json.loads(one.body)["id"] for one in outage.served.taken())
+                return len(stored) >= 3
+
+            wait_until(all_there)
+            assert sorted(stored) == ["before", "first", "new"]
             patched.undo()
             wait_until(lambda: outage.status() == "ready")
             assert outage.served.taken() == []

@@ -14,11 +14,10 @@ COMMIT: Final = b"COMMIT"
 
 
 class Proxy:
-    """Listens on TCP, and passes everything on to the Unix socket of the server of `url`."""
+    """Listens on TCP, and passes everything on to the server of `url`, by its Unix socket where it names one."""
 
     def __init__(self, url: str) -> None:
         self._url = sa.make_url(url)
-        self._target = str(Path(str(self._url.query["host"])) / ".s.PGSQL.5432")
         self._flows = threading.Event()
         self._flows.set()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -73,16 +72,27 @@ class Proxy:
             if self._refuses:
                 client.close()
                 continue
-            server = socket.socket(socket.AF_UNIX)
             try:
-                server.connect(self._target)
+                server = self._reach()
             except OSError:
-                _close(client, server)
+                _close(client)
                 continue
             with self._guard:
                 self._pairs.add((client, server))
             for work in (self._forward, self._backward):
                 threading.Thread(target=work, args=(client, server), daemon=True).start()
+
+    def _reach(self) -> socket.socket:
+        folder = self._url.query.get("host")
+        if folder is None:
+            return socket.create_connection((self._url.host or "127.0.0.1", self._url.port or 5432), timeout=None)
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(str(Path(str(folder)) / ".s.PGSQL.5432"))
+        except OSError:
+            server.close()
+            raise
+        return server
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
