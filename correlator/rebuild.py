@@ -31,7 +31,7 @@ from milepost.db import generation, tables
 from milepost.db.engine import leader
 from milepost.db.generation import LIVE, NEXT
 from milepost.decisions import audit
-from milepost.errors import Conflict
+from milepost.errors import Conflict, Transient
 from milepost.journeystate import JourneyChange
 
 CHUNK: Final = 16_000
@@ -39,7 +39,11 @@ CHUNK: Final = 16_000
 AHEAD: Final = 6
 """Chunks that are replayed before the assembler takes them: the more touches meet in a step, the fewer its updates."""
 LOCK: Final = "milepost.rebuild"
-_HELD: Final = (tables.relations, tables.touches, tables.journeys, tables.running_clocks, tables.clocks)
+TRIES: Final = 10
+PATIENCE: Final = 5
+"""Seconds that one try to swap waits for a lock; pages may wait behind it for as long."""
+_HELD: Final = (tables.touches, tables.relations, tables.journeys, tables.running_clocks, tables.clocks)
+"""In the order in which recorders and the check of due clocks take them: the other way round they would deadlock."""
 _KEPT: Final = (tables.running_clocks, tables.clocks, tables.baselines, tables.anomaly_models)
 
 _log = logging.getLogger(__name__)
@@ -124,7 +128,7 @@ class Rebuild:
             try:
                 self._replay(beside, selection)
                 if self._whole:
-                    self._swap()
+                    self._swap_when_possible()
                 else:
                     self._compare_only(selection)
             finally:
@@ -187,8 +191,22 @@ class Rebuild:
 
     # --- compare and swap ---------------------------------------------------------------------------------------------
 
+    def _swap_when_possible(self) -> None:
+        """A reader that takes long, a backup for one, holds the swap off; meanwhile nobody is to wait behind it."""
+        for left in reversed(range(TRIES)):
+            try:
+                self._swap()
+            except Transient:
+                if not left:
+                    raise
+                self._progress("waiting for readers", TRIES - left, TRIES)
+                self._catch_up()
+            else:
+                return
+
     def _swap(self) -> None:
         with self._engine.begin() as connection:
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
             store.take_over(connection, LOCK)  # waits for the assembler's step, and is the last one of this generation
             generation.hold(connection, _HELD)
             self._catch_up()

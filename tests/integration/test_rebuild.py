@@ -149,3 +149,20 @@ def test_several_recorders_tell_both(engine: sa.Engine) -> None:
     once = contents(engine)
     rebuild(chain).run()
     assert contents(engine) == once
+
+
+def test_a_reader_that_takes_long_holds_off_the_swap_and_nobody_else(
+    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("correlator.rebuild.PATIENCE", 0.1)
+    before, waited = contents(engine), []
+
+    def end_reading(what: str, _: int, __: int) -> None:
+        if what == "waiting for readers":
+            waited.append(what)
+            reader.rollback()
+
+    with engine.connect() as reader:
+        reader.execute(sa.select(t.running_clocks)).all()
+        rebuild(chain, progress=end_reading).run()
+    assert (contents(engine), waited) == (before, ["waiting for readers"])
