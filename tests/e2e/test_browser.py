@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from selenium import webdriver
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -74,10 +75,19 @@ class Browser:
         )
 
     def until(self, true: Callable[[], Any], seconds: float = 20) -> Any:
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: true())
+        """Poll. What the page draws anew in between is looked for again."""
+        redrawn = (StaleElementReferenceException, ElementClickInterceptedException)
+        wait = WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=redrawn)
+        return wait.until(lambda _: true())
 
     def one(self, selector: str) -> Any:
         return self.until(lambda: (self.all(selector) or [None])[0])
+
+    def click(self, selector: str) -> None:
+        self.until(lambda: [one.click() or one for one in self.all(selector)[:1]])
+
+    def text(self, selector: str) -> str:
+        return str(self.until(lambda: [one.text for one in self.all(selector)[:1]])[0])
 
     def all(self, selector: str) -> list[Any]:
         return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
@@ -177,14 +187,14 @@ def test_the_first_run_says_what_to_do(database: str, driver: webdriver.Chrome, 
         driver.get(served.url + "/login")
         driver.save_screenshot(str(pictures / f"login-{width}.png"))
         browser.login("Ada")
-        line = browser.one("#curl").text
+        line = browser.text("#curl")
         assert line.startswith("curl -sS https://milepost.example/v1/events")
         browser.shoot(pictures / f"first-run-{width}.png")
         for path in ("/journeys", "/alerts", "/anomalies", "/sources", "/quarantine"):
             browser.open(path)
             assert browser.all(".mp-empty h3"), path
         browser.open("/")
-        assert browser.one("#curl").text == line
+        assert browser.text("#curl") == line
         assert browser.complaints() == []
 
 
@@ -208,26 +218,26 @@ def _segment(browser: Browser, text: str) -> Any:
 
 
 def _chosen(browser: Browser) -> str:
-    return str(browser.one(".mp-segments label[data-active]").text)
+    return browser.text(".mp-segments label[data-active]")
 
 
 def test_pages_go_on_and_back(browser: Browser) -> None:
     browser.login("Vera", "/journeys")
     first = browser.rows()
-    browser.one("a[title='Next page']").click()
+    browser.click("a[title='Next page']")
     browser.until(lambda: browser.rows() and browser.rows()[0] not in first)
     assert not set(browser.rows()) & set(first)
-    browser.one("a[title='Previous page']").click()
+    browser.click("a[title='Previous page']")
     browser.until(lambda: browser.rows() == first)
 
 
 def test_a_row_leads_to_its_journey_and_back(browser: Browser) -> None:
     browser.login("Vera", "/journeys")
     rows = browser.rows()
-    browser.one(".ag-row .ag-cell[col-id=warehouse]").click()
+    browser.click(".ag-row .ag-cell[col-id=warehouse]")
     browser.until(lambda: browser.driver.current_url.endswith(f"/journeys/order/{rows[0]}"))
     browser.until(lambda: browser.driver.title.startswith(rows[0]))
-    assert browser.one(".mp-head h2").text == rows[0]
+    assert browser.text(".mp-head h2") == rows[0]
     browser.driver.back()
     browser.until(lambda: browser.rows() == rows)
 
@@ -262,7 +272,7 @@ def test_a_refresh_touches_only_what_has_changed(browser: Browser, served: Dashb
 
 def test_an_operator_acknowledges(browser: Browser, served: Dashboard) -> None:
     browser.login("Otto", "/alerts/3")
-    browser.one(".mp-acts .mp-primary").click()
+    browser.click(".mp-acts .mp-primary")
     browser.until(lambda: any("Acknowledged" in one.text for one in browser.all(".mantine-Notification-root")))
     with served.engine.connect() as connection:
         rows = connection.execute(sa.select(t.signals.c.action, t.signals.c.body)).all()
@@ -283,7 +293,7 @@ def test_an_operator_mends_and_replays(browser: Browser, served: Dashboard) -> N
     before = browser.driver.execute_script(asked)
     browser.until(lambda: browser.driver.execute_script(asked) >= before + 2, 30)
     assert browser.one(".mp-editor textarea").get_attribute("value") == typed
-    browser.one(".mp-acts .mp-primary").click()
+    browser.click(".mp-acts .mp-primary")
     browser.until(lambda: any("Replayed" in one.text for one in browser.all(".mp-head-badges")), 30)
     with served.engine.begin() as connection:
         sent = [entry.body for batch in log.consume(connection, 10) for entry in batch.entries]
@@ -295,7 +305,7 @@ def test_light_and_dark_are_remembered(browser: Browser) -> None:
     browser.login("Vera")
     scheme = "return document.documentElement.dataset.mantineColorScheme"
     before = browser.driver.execute_script(scheme)
-    browser.one("#scheme").click()
+    browser.click("#scheme")
     browser.until(lambda: browser.driver.execute_script(scheme) != before)
     browser.open("/alerts")
     assert browser.driver.execute_script(scheme) != before
@@ -306,7 +316,7 @@ def test_a_phone_folds_the_navigation_away(browser: Browser) -> None:
     browser.login("Vera")
     link = browser.one(".mp-nav-link[href='/sources']")
     assert link.rect["x"] < 0
-    browser.one("#burger").click()
+    browser.click("#burger")
     browser.until(lambda: link.rect["x"] >= 0)
     link.click()
     browser.until(lambda: browser.driver.title.startswith("Sources"))
@@ -321,6 +331,6 @@ def test_an_ended_session_leads_to_the_login(browser: Browser) -> None:
 
 def test_the_menu_logs_out(browser: Browser) -> None:
     browser.login("Vera")
-    browser.one(".mp-avatar").click()
-    browser.one(".mp-leave").click()
+    browser.click(".mp-avatar")
+    browser.click(".mp-leave")
     browser.until(lambda: browser.driver.current_url.endswith("/login"))
