@@ -101,7 +101,7 @@ class Server:
 @contextmanager
 def serving(serve: Callable[..., None], *arguments: Any) -> Iterator[Server]:
     """`serve(port, *arguments)` in a process of its own."""
-    port = _free_port()
+    port = free_port()
     process = _spawn.Process(target=serve, args=(port, *arguments))
     process.start()
     try:
@@ -143,7 +143,8 @@ def serve_collector(port: int, url: str, folder: str, profile: str = "") -> None
     profiler.dump_stats(profile)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -25,6 +25,7 @@ STEPS: Final = (
     ("invoice.posted", "odoo"),
 )
 PER_ORDER: Final = len(STEPS)
+ORDERS_PER_SHIPMENT: Final = round(20 / 19, 3)
 START: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -33,15 +34,20 @@ def bodies(events: int, *, open_orders: int = 20_000, seed: int = 1) -> Iterator
 
     About `open_orders` orders are under way at any time. The first eight events of an order share a correlation id.
     """
-    chance = random.Random(seed)
-    orders = max(1, events // PER_ORDER)
-    gap = min(open_orders, orders) / PER_ORDER
-    lanes = [_lane(orders, step, gap, chance.random()) for step in range(PER_ORDER)]
-    for position, order, step in merge(*lanes):
+    chance = random.Random(seed + 1)
+    for position, order, step in steps(events, open_orders=open_orders, seed=seed):
         body = msgspec.json.encode(event(order, step, position))
         yield body
         if chance.random() < 0.05:
             yield body
+
+
+def steps(events: int, *, open_orders: int = 20_000, seed: int = 1) -> Iterator[tuple[float, int, int]]:
+    """The stream without its repeats as (position, order, step), in the order in which it is sent."""
+    chance = random.Random(seed)
+    orders = max(1, events // PER_ORDER)
+    gap = min(open_orders, orders) / PER_ORDER
+    return merge(*(_lane(orders, step, gap, chance.random()) for step in range(PER_ORDER)))
 
 
 def _lane(orders: int, step: int, gap: float, seed: float) -> Iterator[tuple[float, int, int]]:
@@ -60,8 +66,8 @@ def _lane(orders: int, step: int, gap: float, seed: float) -> Iterator[tuple[flo
     yield from sorted(late)
 
 
-def event(order: int, step: int, position: float) -> dict[str, Any]:
-    """One step of one order as a wire event."""
+def event(order: int, step: int, position: float, at: datetime | None = None) -> dict[str, Any]:
+    """One step of one order as a wire event; `at` is its time, else it comes from its position."""
     kind, source = STEPS[step]
     shared = order - 1 if order % 20 == 1 else order
     names = {
@@ -89,7 +95,7 @@ def event(order: int, step: int, position: float) -> dict[str, Any]:
         "id": f"{kind}-{order}",
         "source": source,
         "type": kind,
-        "time": (START + timedelta(milliseconds=position * 100)).isoformat().replace("+00:00", "Z"),
+        "time": (at or START + timedelta(milliseconds=position * 100)).isoformat().replace("+00:00", "Z"),
         "data": {"keys": {name: names[name] for name in keys}, "attributes": attributes.get(step, {})},
     }
     if step < 8:

@@ -8,32 +8,28 @@ copy_rows_per_s (as benchmarks/ingest.py), their ratio, and what the stream was 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
-import psutil
 import psycopg
-from ingest import copy_rows, make_key
-from interleaved import PER_ORDER, bodies
+from collecting import make_key
+from ingest import copy_rows
+from interleaved import ORDERS_PER_SHIPMENT, PER_ORDER, bodies
+from running import PATIENCE, Running, drain, own_settings, post, running
 
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.db.engine import libpq_url
 from milepost.db.schema import run_migrations
 
 BATCH: Final = 500
-PORT: Final = 18_787
-PATIENCE: Final = 900.0
-_LEFT: Final = "SELECT (SELECT count(*) FROM input.event_log) + (SELECT count(*) FROM derived.touches)"
 
 
 def main() -> None:
@@ -66,15 +62,14 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     stream = folder / "stream"
     sent = _write(stream, bodies(options.events, open_orders=options.open_orders))
     processes = ["collector", *["record"] * options.recorders, "assemble"]
-    with ExitStack() as stack:
-        watched = [stack.enter_context(_process(name, url, folder)) for name in processes]
-        _wait_ready()
-        before, start = _cpu(watched, url), monotonic()
-        _send(stream, key)
+    with running(url, folder, processes) as chain:
+        before, start = chain.cpu(), monotonic()
+        _send(chain, stream, key)
         acknowledged = monotonic() - start
-        _drain(url)
+        drain(url)
         elapsed = monotonic() - start
-        used = {name: spent - before[name] for name, spent in _cpu(watched, url).items()}
+        used = {name: spent - before[name] for name, spent in chain.cpu().items()}
+        rss = chain.rss_mb()
         rebuilt = {"rebuilt_events_per_s": round(_rebuild(url, folder))} if options.rebuild else {}
     events_per_s = sent / elapsed
     return {
@@ -86,9 +81,11 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         "acknowledged_after_s": round(acknowledged, 1),
         "correlation_ids_per_order": 1,
         "events_per_order": PER_ORDER,
-        "orders_sharing_a_shipment": "2 of 20",
+        "orders_per_shipment": ORDERS_PER_SHIPMENT,
         "recorders": options.recorders,
+        "rss_mb": rss,
         "cpu_us_per_event": {name: round(spent / sent * 1_000_000, 1) for name, spent in used.items()},
+        "journey_updates_per_s": round(_updates(url) / elapsed),
         **_stored(url),
         **rebuilt,
     }
@@ -96,64 +93,13 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
 
 def _rebuild(url: str, folder: Path) -> float:
     """Stored events a second that `milepost rebuild` takes, from its start to the swap, beside the live processes."""
-    own = {"MILEPOST_DATABASE_URL": url, "MILEPOST_DATA_DIR": str(folder / "data")}
     start = monotonic()
-    subprocess.run([sys.executable, "-m", "milepost", "rebuild"], env=os.environ | own, check=True, timeout=PATIENCE)
+    command = [sys.executable, "-m", "milepost", "rebuild"]
+    subprocess.run(command, env=own_settings(url, folder), check=True, timeout=PATIENCE)
     elapsed = monotonic() - start
     with psycopg.connect(libpq_url(url)) as connection:
         row = connection.execute("SELECT count(*) FROM input.events").fetchone()
     return (row[0] if row else 0) / elapsed
-
-
-def _cpu(watched: Sequence[tuple[str, int]], url: str) -> dict[str, float]:
-    """CPU seconds so far of the processes and of PostgreSQL with all its backends."""
-    spent: dict[str, float] = {}
-    for name, pid in watched:
-        times = psutil.Process(pid).cpu_times()
-        spent[name] = spent.get(name, 0.0) + times.user + times.system
-    with psycopg.connect(libpq_url(url)) as connection:
-        row = connection.execute("SELECT pg_backend_pid()").fetchone()
-        server = psutil.Process(row[0] if row else None).parent()
-        assert server is not None
-        family = [server, *server.children()]
-        spent["postgres"] = sum(sum(each.cpu_times()[:4]) for each in family[:1])
-        spent["postgres"] += sum(sum(each.cpu_times()[:2]) for each in family[1:])
-    return spent
-
-
-@contextmanager
-def _process(name: str, url: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """One process of `milepost run`; its output goes to a file."""
-    own = {
-        "MILEPOST_DATABASE_URL": url,
-        "MILEPOST_PORT": str(PORT),
-        "MILEPOST_OTLP_PORT": "0",
-        "MILEPOST_DATA_DIR": str(folder / "data"),
-    }
-    with (folder / f"{name}.log").open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "milepost", "run", name], env=os.environ | own, stdout=output, stderr=output
-        )
-    try:
-        yield name, process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait_ready() -> None:
-    deadline = monotonic() + 60
-    while True:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        if monotonic() > deadline:
-            raise TimeoutError("the collector did not become ready")
-        sleep(0.1)
 
 
 def _write(path: Path, stream: Iterable[bytes]) -> int:
@@ -167,29 +113,19 @@ def _write(path: Path, stream: Iterable[bytes]) -> int:
     return sent
 
 
-def _send(path: Path, key: str) -> None:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/cloudevents-batch+json"}
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+def _send(chain: Running, path: Path, key: str) -> None:
+    connection = chain.connect()
     with path.open("rb") as file:
         for line in file:
-            while True:
-                connection.request("POST", "/v1/events", body=line, headers=headers)
-                response = connection.getresponse()
-                answer = response.read()
-                if response.status == 202:
-                    break
-                if response.status not in (429, 503):
-                    raise RuntimeError(f"{response.status}: {answer!r}")
-                sleep(0.05)
+            post(connection, line, key)
 
 
-def _drain(url: str) -> None:
-    deadline = monotonic() + PATIENCE
-    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
-        while (row := connection.execute(_LEFT).fetchone()) and row[0]:
-            if monotonic() > deadline:
-                raise TimeoutError(f"{row[0]} batches are left")
-            sleep(0.05)
+def _updates(url: str) -> int:
+    """Rows of journeys that were written so far, new or changed. Backends tell their counts when they end."""
+    written = "SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_user_tables WHERE relid = 'derived.journeys'::regclass"
+    with psycopg.connect(libpq_url(url)) as connection:
+        row = connection.execute(written).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def _stored(url: str) -> dict[str, int]:
