@@ -22,6 +22,8 @@ from milepost.inbox import identities
 from tests.databases import Databases
 from tests.served import SOURCE, Served, collector, wait_until
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 LIMITS = settings.Ingest(max_body_bytes=200_000, max_event_bytes=50_000, max_batch_events=20)
 SOURCES = """
 sources:
@@ -47,13 +49,6 @@ def served(databases: Databases) -> Iterator[Served]:
         with collector(url, limits=LIMITS) as running:
             wait_until(lambda: post(running, document()).status_code == 202)
             yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(served: Served) -> Iterator[None]:
-    yield
-    served.taken()
-    served.quarantined()
 
 
 def event(**fields: Any) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from milepost.clock import utc_now
 from tests.databases import Databases
 from tests.served import JSON, NDJSON, SOURCE, STRUCTURED, Served, collector
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 TRACE, OTHER = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADER = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 KEYS = {"keys": {"order": "S1"}}
@@ -22,13 +24,6 @@ KEYS = {"keys": {"order": "S1"}}
 def served(databases: Databases) -> Iterator[Served]:
     with databases.fresh() as url, collector(url) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(served: Served) -> Iterator[None]:
-    yield
-    served.taken()
-    served.quarantined()
 
 
 def event(**changes: Any) -> dict[str, Any]:

@@ -9,8 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from milepost.db.engine import make_engine
+from tests.databases import Databases
 from tests.integration.erp import Erp
+
+
+@pytest.fixture(scope="module")
+def shared(databases: Databases) -> Iterator[sa.Engine]:
+    """One database for a whole module, where a fresh one for each test would take longer than the tests."""
+    with databases.fresh() as url:
+        made = make_engine(url, application_name="test")
+        yield made
+        made.dispose()
 
 
 @pytest.fixture

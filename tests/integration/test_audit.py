@@ -11,19 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from milepost.db.engine import make_engine
 from milepost.decisions import audit
-from tests.databases import Databases
 
 NOW = datetime(2026, 11, 20, 10, 0, 2, 120, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def shared(databases: Databases) -> Iterator[sa.Engine]:
-    with databases.fresh() as url:
-        made = make_engine(url, application_name="test")
-        yield made
-        made.dispose()
 
 
 @pytest.fixture

@@ -18,11 +18,9 @@ from collector.folders.watch import PATIENCE, Looked, Watcher
 from collector.replay import READERS, Raw
 from milepost.catalog import loader
 from milepost.clock import utc_now
-from milepost.db.engine import make_engine
 from milepost.db.tables import event_log, files, folders, quarantine, quarantine_groups, signals
 from milepost.inbox import log
 from tests.conformance.edi_samples import ACME, ORDER, US, x12
-from tests.databases import Databases
 
 MAPPING = """
 table: {delimiter: ";"}
@@ -95,15 +93,6 @@ class Desk:
     def there(self, folder: str) -> set[str]:
         base = self.root / folder
         return {path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def shared(databases: Databases) -> Iterator[sa.Engine]:
-    """One database for all: what they leave in it is deleted."""
-    with databases.fresh() as url:
-        made = make_engine(url, application_name="test")
-        yield made
-        made.dispose()
 
 
 @pytest.fixture

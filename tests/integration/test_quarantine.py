@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,13 +17,11 @@ from correlator.record import Recorder
 from milepost.catalog import loader
 from milepost.clock import from_us
 from milepost.db import tables as t
-from milepost.db.engine import make_engine
 from milepost.decisions import access
 from milepost.errors import Conflict, InvalidEvent, NotFound, Permanent, TooLarge
 from milepost.inbox import identities, log, quarantine
 from milepost.inbox.quarantine import Kind, Refusal, mend, room
 from milepost.inbox.quarantine.mend import Wanted
-from tests.databases import Databases
 from tests.served import STRUCTURED, collector
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -93,15 +91,6 @@ class Desk:
         with self.engine.connect() as connection:
             query = sa.select(a.action, a.target, a.detail).where(a.action.startswith("quarantine."))
             return [tuple(row) for row in connection.execute(query.order_by(a.audit_id))]
-
-
-@pytest.fixture(scope="module")
-def shared(databases: Databases) -> Iterator[sa.Engine]:
-    """One database for all: a fresh one for each would take longer than the tests."""
-    with databases.fresh() as url:
-        made = make_engine(url, application_name="test")
-        yield made
-        made.dispose()
 
 
 @pytest.fixture

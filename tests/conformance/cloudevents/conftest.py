@@ -17,11 +17,3 @@ LIMITS = settings.Ingest(max_body_bytes=200_000, max_event_bytes=20_000, max_bat
 def served(databases: Databases) -> Iterator[Served]:
     with databases.fresh() as url, collector(url, limits=LIMITS) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(served: Served) -> Iterator[None]:
-    """Each sample starts with an empty log and quarantine."""
-    yield
-    served.taken()
-    served.quarantined()

@@ -14,6 +14,8 @@ from milepost.clock import to_us, utc_now
 from tests.conformance.cloudevents.samples import CE, dump, event, lines
 from tests.served import BATCH, JSON, NDJSON, SOURCE, STRUCTURED, Served
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 NO_RIGHT = 'this key may not send "picking.packed" as source "/x"'
 NO_ID = "id: missing or empty, and CloudEvents requires it"
 

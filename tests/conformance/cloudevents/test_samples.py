@@ -14,6 +14,8 @@ from tests.conformance.cloudevents.refused import REFUSED
 from tests.conformance.cloudevents.samples import Accepted, Problem, Refused
 from tests.served import Served
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 @pytest.mark.parametrize("sample", ACCEPTED, ids=lambda sample: sample.name)
 def test_accepted(served: Served, sample: Accepted) -> None:

@@ -61,13 +61,6 @@ def apply(engine: sa.Engine) -> None:
         catalog.apply(connection, texts, actor="test", now=utc_now())
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(served: Served) -> Iterator[None]:
-    yield
-    served.taken()
-    served.quarantined()
-
-
 def post(
     served: Served,
     path: str,

@@ -26,6 +26,8 @@ from tests.conformance.otlp.samples import (
 )
 from tests.served import SOURCE, Served
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 BOTH = pytest.mark.parametrize("protobuf", [False, True], ids=["json", "protobuf"])
 EVENT = {
     "specversion": "1.0",

@@ -19,6 +19,8 @@ from milepost.clock import to_us, utc_now
 from tests.conformance.otlp.conftest import stored
 from tests.served import SOURCE, Served
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 RESOURCE = Resource.create({"service.name": "esb", "host.name": "h1"})
 
 

@@ -14,6 +14,8 @@ from tests.conformance.otlp.conftest import JSON, PB, post, stored, told
 from tests.conformance.otlp.samples import attributes, business, logs, many, record, span, traces
 from tests.served import Served, collector, wait_until
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 BOTH = pytest.mark.parametrize("protobuf", [False, True], ids=["json", "protobuf"])
 NO_TYPE = "it names keys, but no type: send milepost.type, or give /wms/north a signal rule in the catalog"
 NO_IDS = "trace id or span id: not 16 and 8 bytes, or all zero"
