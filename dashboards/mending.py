@@ -18,7 +18,7 @@ from dashboards.problems import problem
 from dashboards.queries import quarantine as queries
 from dashboards.queries.paging import DEFAULT_LIMIT
 from dashboards.session import Person
-from milepost.errors import MalformedBody, NotFound
+from milepost.errors import MalformedBody
 from milepost.inbox.quarantine import Kind, mend
 from milepost.inbox.quarantine.body import changed
 from milepost.inbox.quarantine.mend import State, Verdict, Wanted
@@ -197,10 +197,7 @@ def _check(person: Person, *, vouch: bool) -> None:
 
 def _detail(context: Context, number: int) -> queries.Detail:
     with context.engine.connect() as connection:
-        found = queries.detail(connection, number)
-    if found is None:
-        raise NotFound(f"nothing in quarantine has the number {number}")
-    return found
+        return queries.known(connection, number)
 
 
 def _edited(context: Context, number: int, wanted: Edit) -> bytes:

@@ -14,8 +14,6 @@ from typing import BinaryIO, Final
 from milepost.catalog.folder import FolderSpec
 from milepost.errors import ConfigurationError, Unavailable
 
-DONE: Final = "done"
-FAILED: Final = "failed"
 ERROR_FILE: Final = ".error.txt"
 _HALF_WRITTEN: Final = (".part", ".partial", ".tmp", ".filepart", ".crdownload", ".swp", ".lock", "~")
 MAX_FILES: Final = 5_000

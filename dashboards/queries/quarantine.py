@@ -23,6 +23,7 @@ from milepost.db.tables import (
     quarantine_hours,
     quarantine_revisions,
 )
+from milepost.errors import NotFound
 from milepost.journeystate import Flag
 
 TREND: Final = 24
@@ -174,6 +175,14 @@ def row_page(
 
 def _named(pairs: Sequence[tuple[sa.Column[Any], Any]]) -> list[sa.ColumnElement[bool]]:
     return [column == value for column, value in pairs if value is not None]
+
+
+def known(connection: sa.Connection, quarantine_id: int) -> Detail:
+    """As `detail`. Raises NotFound."""
+    found = detail(connection, quarantine_id)
+    if found is None:
+        raise NotFound(f"nothing in quarantine has the number {quarantine_id}")
+    return found
 
 
 def detail(connection: sa.Connection, quarantine_id: int) -> Detail | None:

@@ -14,7 +14,7 @@ import typer
 
 from milepost.cli.access import actor
 from milepost.cli.output import notes, out, table
-from milepost.errors import NotFound, Permanent
+from milepost.errors import Permanent
 
 if TYPE_CHECKING:
     from dashboards.queries.quarantine import Detail
@@ -265,10 +265,7 @@ def _detail(resources: Resources, number: int) -> Detail:
     from dashboards.queries import quarantine as queries
 
     with resources.engine.connect() as connection:
-        found = queries.detail(connection, number)
-    if found is None:
-        raise NotFound(f"nothing in quarantine has the number {number}")
-    return found
+        return queries.known(connection, number)
 
 
 def _pairs(changes: list[str]) -> dict[str, str]:

@@ -137,10 +137,7 @@ def check(chain: Iterable[Line], *, head: bytes | None = None) -> Verdict:
         if problem is not None:
             return Verdict(good, last, problem)
         good, last, seen = good + 1, line.hash, seen or line.hash == head
-    lost = (
-        None if seen else "no row has the hash that was given: rows at the end were removed, or all were written anew"
-    )
-    return Verdict(good, last, lost)
+    return Verdict(good, last, None if seen else _LOST)
 
 
 def _judged(chain: Iterable[Line]) -> Iterator[tuple[Line, str | None]]:
