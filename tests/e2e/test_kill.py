@@ -31,6 +31,7 @@ from tests.integration.test_correlation_property import BASE_US, JOURNEYS, expec
 from tests.oracle import Oracle, us
 from tests.processes import alive
 from tests.served import BATCH, wait_until
+from tests.threads import Senders
 
 KILLS = int(os.environ.get("MILEPOST_TEST_KILLS", "11"))
 SEED = os.environ.get("MILEPOST_TEST_SEED", "kill")
@@ -67,36 +68,24 @@ def _moved(wire: Wire, start: datetime) -> Wire:
     return wire
 
 
-class Load:
+class Load(Senders):
     """Senders that repeat a batch until it is acknowledged, and remember what was."""
 
     def __init__(self, url: str, key: dict[str, str], rng: random.Random) -> None:
+        super().__init__(SENDERS)
         self._url = url
         self._headers = {**key, "content-type": BATCH}
         self._events = worlds(rng)
         self._rng = rng
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(SENDERS)]
         self.acknowledged: Counter[Identity] = Counter()
         self.sent: dict[Identity, Wire] = {}
         self.troubles: Counter[str] = Counter()
         self.wrong: list[str] = []
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive(), "a batch was never acknowledged"
-
-    def _run(self) -> None:
+    def send(self, _: int) -> None:
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=15) as client:
-            while not self._stop.is_set():
+            while not self.stopped.is_set():
                 with self._lock:
                     batch = list(itertools.islice(self._events, self._rng.choice([1, 1, 5, 20, 40])))
                     self.sent.update({(wire["source"], wire["id"]): wire for wire in batch})
@@ -105,7 +94,7 @@ class Load:
                     time.sleep(0.1)
                 with self._lock:
                     self.acknowledged.update((wire["source"], wire["id"]) for wire in batch)
-                self._stop.wait(PAUSE)
+                self.stopped.wait(PAUSE)
 
     def _taken(self, client: httpx.Client, body: bytes, size: int) -> bool:
         """Whether it was acknowledged. What may pass is counted, all else is wrong."""

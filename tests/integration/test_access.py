@@ -12,6 +12,7 @@ from milepost.auth import NewKey, split_key, verify_secret
 from milepost.db.tables import api_keys, audit, login_tokens, users
 from milepost.decisions import access
 from milepost.errors import Conflict, NotFound, Permanent
+from tests.threads import at_once
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -117,11 +118,7 @@ def test_quickstart_keys_made_at_once_leave_one(engine: sa.Engine) -> None:
         with engine.begin() as connection:
             access.quickstart_key(connection, actor="ann", now=NOW)
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once(*[make] * 4)
     with engine.connect() as connection:
         assert sum(record.key.usable(NOW) for record in access.list_keys(connection)) == 1
 
@@ -233,11 +230,7 @@ def test_a_token_lets_one_in_where_many_try_at_once(engine: sa.Engine) -> None:
         with engine.begin() as connection:
             let_in.append(access.redeem_login(connection, token, now=NOW))
 
-    threads = [threading.Thread(target=redeem) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once(*[redeem] * 5)
     assert len(let_in) == 5
     assert sum(user is not None for user in let_in) == 1
 

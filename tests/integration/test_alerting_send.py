@@ -18,6 +18,7 @@ from milepost.settings import Alerting
 from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, SECOND, URL, breach, over
 from tests.integration.test_alerting_pipeline import Alerting as Base
 from tests.receivers import RETRY_AFTER, Receiver, closed_port, http_receiver, smtp_receiver
+from tests.threads import at_once
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ENVIRON = {"HOOK_SECRET": SECRET}
@@ -134,17 +135,7 @@ def test_two_senders_at_once_send_each_message_once(service: Service, receiver: 
     ports = [receiver.port] * 4
     service.use(*[hook(f"hook{number}", port) for number, port in enumerate(ports)])
     service.run(*[breach(number, group={"warehouse": str(number)}) for number in range(10)])
-    start = threading.Barrier(3)
-
-    def work() -> None:
-        start.wait()
-        service.send_all()
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(*[service.send_all] * 3)
     service.send_all()
     ids = [request.headers["webhook-id"] for request in receiver.seen]
     assert (len(ids), len(set(ids))) == (40, 40)

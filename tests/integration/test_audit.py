@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from milepost.decisions import audit
+from tests.threads import at_once
 
 NOW = datetime(2026, 11, 20, 10, 0, 2, 120, tzinfo=UTC)
 
@@ -114,11 +114,7 @@ def test_those_who_write_at_once_make_one_chain(engine: sa.Engine) -> None:
             with engine.begin() as connection:
                 fill(connection, 1)
 
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    at_once(*[write] * 4)
     with engine.connect() as connection:
         verdict = audit.verify(connection)
     assert (verdict.rows, verdict.problem) == (20, None)

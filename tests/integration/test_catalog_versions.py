@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +12,7 @@ from milepost.db.tables import audit, catalog_versions
 from milepost.decisions import catalog as decided
 from milepost.decisions.catalog import CatalogCache
 from milepost.errors import CatalogError
+from tests.threads import at_once
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
@@ -86,18 +86,12 @@ def test_a_faulty_catalog_changes_nothing(engine: sa.Engine) -> None:
 
 def test_many_that_start_at_once_apply_one_catalog(engine: sa.Engine) -> None:
     found: list[str] = []
-    start = threading.Barrier(6)
 
     def begin() -> None:
-        start.wait(10)
         with engine.begin() as connection:
             found.append(CatalogCache().active(connection).version)
 
-    threads = [threading.Thread(target=begin) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    at_once(*[begin] * 6)
     assert len(found) == 6
     with engine.connect() as connection:
         assert versions(connection) == [(found[0], True)]

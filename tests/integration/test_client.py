@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from milepost.client import Client
 from tests.databases import Databases
 from tests.relay import Relay, relay
 from tests.served import Served, collector, wait_until
+from tests.threads import at_once
 
 
 @pytest.fixture(scope="module")
@@ -232,11 +233,7 @@ def test_a_collector_that_is_busy_is_asked_again(database: str) -> None:
 def test_threads_share_a_client(served: Served) -> None:
     with Client(served.url, served.keys["north"]) as client:
         parts = [numbers(100 * number, 100 * number + 100) for number in range(8)]
-        threads = [threading.Thread(target=send, args=(client, *part)) for part in parts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
+        at_once(*(partial(send, client, *part) for part in parts))
         assert client.flush(30)
     assert sorted(ids(served), key=int) == numbers(0, 800)
 

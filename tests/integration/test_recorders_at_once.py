@@ -19,6 +19,7 @@ from milepost.db import tables as t
 from milepost.db.engine import leader, make_engine
 from tests.chain import CATALOG, Chain, Wire, entry, ignore
 from tests.integration.test_correlation_property import expected, scenario, stored
+from tests.threads import at_once
 
 PATIENCE = 120
 WORLDS = 120
@@ -127,11 +128,7 @@ def test_one_event_in_two_recorders_is_stored_once(engine: sa.Engine) -> None:
         wire = {**wire, "id": f"{wire['id']}1"}
         chain.send(wire)
         chain.send(wire)
-        threads = [threading.Thread(target=recorder.step) for recorder in chain.recorders]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
+        at_once(*(recorder.step for recorder in chain.recorders))
     chain.settle()
     check_counts(engine, 20, 40)
 

@@ -11,45 +11,32 @@ import httpx
 import msgspec
 
 from tests.served import BATCH, SOURCE
+from tests.threads import Senders
 
 SENDERS = 4
-PATIENCE = 120.0
 
 
-class Load:
+class Load(Senders):
     """`rate` events a second, in batches of `batch`; a tenth of the batches is sent once more although it was taken."""
 
     def __init__(self, url: str, key: str, *, rate: int, batch: int = 10, seed: int = 0) -> None:
+        super().__init__(SENDERS)
         self._url = url
         self._headers = {"authorization": f"Bearer {key}", "content-type": BATCH}
         self._pause = SENDERS * batch / rate
         self._batch = batch
         self._rng = random.Random(seed)
-        self._stop = threading.Event()
         self._guard = threading.Lock()
-        self._threads = [threading.Thread(target=self._send, args=(n,), daemon=True) for n in range(SENDERS)]
         self.acknowledged: set[str] = set()
         self.sent: set[str] = set()
         self.answers: Counter[str] = Counter()
         self.slowest = 0.0
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        deadline = time.monotonic() + PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            assert not thread.is_alive(), "a batch was never acknowledged"
-
-    def _send(self, sender: int) -> None:
+    def send(self, sender: int) -> None:
         number = 0
         due = time.monotonic()
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=30) as client:
-            while not self._stop.is_set():
+            while not self.stopped.is_set():
                 ids = [f"{sender}-{number + offset}" for offset in range(self._batch)]
                 number += self._batch
                 body = msgspec.json.encode([_event(one) for one in ids])
@@ -63,7 +50,7 @@ class Load:
                 if again:
                     self._taken(client, body)
                 due = max(due + self._pause, time.monotonic() - 1.0)
-                self._stop.wait(max(0.0, due - time.monotonic()))
+                self.stopped.wait(max(0.0, due - time.monotonic()))
 
     def _taken(self, client: httpx.Client, body: bytes) -> bool:
         started = time.monotonic()
