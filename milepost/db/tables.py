@@ -100,6 +100,8 @@ events = table(
     Index("events_event_no_idx", "event_no"),
     # few, so that it costs nothing: what came with a time in the future (journeystate.Flag.CLOCK_SKEW)
     Index("events_skewed_idx", "event_no", postgresql_where=text("(flags & 2) <> 0")),
+    # few likewise: what the objects that an event is about don't lead to (Flag.INDIRECT)
+    Index("events_indirect_idx", "event_no", postgresql_where=text("(flags & 64) <> 0")),
     info={"partition_by": "received_at", "order_by": "event_no"},
 )
 
@@ -124,8 +126,10 @@ objects = table(
     required("namespace", Text),
     required("key", KEY),
     required("epoch", SmallInteger, server_default=text("0")),
+    optional("since", TIME),  # of a later epoch that counts: the key names this object from then on
     # key first: the same index finds an object, and serves the search by any key
     UniqueConstraint("key", "type", "namespace", "epoch"),
+    Index("objects_since_idx", "object_id", postgresql_where=text("since is not null")),
 )
 
 correlations = table(
@@ -380,10 +384,12 @@ decisions = table(
     Column("decision_id", BigInteger, Identity(always=True), primary_key=True),
     required("at", TIME),
     required("actor", Text),
-    required("act", Text),  # cut | exclude | merge | lift | reverse
-    optional("first_id", BigInteger),  # cut: one end; exclude: the root; merge: which stays; lift: the hub
+    required("act", Text),  # cut | exclude | merge | lift | split | reverse
+    # cut: one end; exclude: the root; merge: which stays; lift: the hub; split: the key's first object
+    optional("first_id", BigInteger),
     optional("second_id", BigInteger),
     optional("reverses", BigInteger, unique=True),
+    optional("since", TIME),  # split: from when on the key names another object
     required("reason", Text),
 )
 

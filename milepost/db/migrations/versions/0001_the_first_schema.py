@@ -295,6 +295,7 @@ def upgrade() -> None:
         sa.Column("first_id", sa.BigInteger(), nullable=True),
         sa.Column("second_id", sa.BigInteger(), nullable=True),
         sa.Column("reverses", sa.BigInteger(), nullable=True),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("decision_id", name=op.f("decisions_pkey")),
         sa.UniqueConstraint("reverses", name=op.f("decisions_reverses_key")),
@@ -352,6 +353,14 @@ def upgrade() -> None:
     )
     timescale.spread(op.get_bind(), "input", "events", "received_at", "event_no")
     op.create_index("events_event_no_idx", "events", ["event_no"], unique=False, schema="input")
+    op.create_index(
+        "events_indirect_idx",
+        "events",
+        ["event_no"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("(flags & 64) <> 0"),
+    )
     op.create_index(
         "events_skewed_idx",
         "events",
@@ -416,9 +425,18 @@ def upgrade() -> None:
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(collation="C"), nullable=False),
         sa.Column("epoch", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("object_id", name=op.f("objects_pkey")),
         sa.UniqueConstraint("key", "type", "namespace", "epoch", name=op.f("objects_key_type_namespace_epoch_key")),
         schema="input",
+    )
+    op.create_index(
+        "objects_since_idx",
+        "objects",
+        ["object_id"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("since is not null"),
     )
     op.create_table(
         "polled_records",
