@@ -6,6 +6,7 @@ It knows wire events (dicts) and the journey models' YAML, and nothing of the pr
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -36,6 +37,7 @@ class Oracle:
         self.lifted = {one for act, one, _ in decisions if act == "lift"}
         self.models = journeys["models"]
         self.keys = journeys["keys"]
+        self.below, self.kinds = cache(self._below), cache(self._kinds)
         self.events = [self.parse(wire, received) for wire, received in events]
         self.pairs: set[tuple[Obj, Obj]] = set()  # unordered: both directions
         self.links: set[tuple[Obj, Obj]] = set()  # parent, child
@@ -116,7 +118,7 @@ class Oracle:
 
     # --- types ---
 
-    def below(self, model: str, kind: str) -> set[str]:
+    def _below(self, model: str, kind: str) -> set[str]:
         tree = self.models[model]["tree"]
         found: set[str] = set()
         todo = [kind]
@@ -127,7 +129,7 @@ class Oracle:
                     todo.append(child)
         return found
 
-    def kinds(self, model: str) -> set[str]:
+    def _kinds(self, model: str) -> set[str]:
         tree = self.models[model]["tree"]
         return {*self.models[model]["roots"], *tree, *(child for group in tree.values() for child in group)}
 
