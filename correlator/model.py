@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from milepost.catalog import loader
-from milepost.catalog.keys import STEPS
-from milepost.catalog.schema import Catalog, KeyRule, Model
+from milepost.catalog.keys import compile_rules
+from milepost.catalog.schema import Catalog, Model
 
 CORRELATION: Final = "correlation"
 MAX_NAMESPACE: Final = 256
 """Characters: a namespace is part of an index row, which holds 2,700 bytes."""
-_PLAIN: Final = KeyRule()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,7 +70,7 @@ class Compiled:
         self.root_types = frozenset(kind for model in self.models for kind in model.root_rank)
         self.dimensions = tuple(catalog.dimensions)
         self.ranks = {name: source.rank for name, source in catalog.sources.items() if source.rank}
-        self._rules = {kind: _compile_rule(rule) for kind, rule in catalog.keys.items()}
+        self._rules, self._plain = compile_rules(catalog)
         self._related: dict[tuple[str, str], bool] = {}
         self._subjects: dict[str, tuple[str, ...]] = {}
 
@@ -100,14 +99,11 @@ class Compiled:
 
     def normalise(self, kind: str, key: str) -> str | None:
         """The comparable form of a key; None for junk."""
-        rule = self._rules.get(kind, _PLAIN_RULE)
-        for step in rule.steps:
-            key = step(key)
-        return None if not key or key.casefold() in rule.junk else key
+        return self._rules.get(kind, self._plain).key(key)
 
     def namespace_of(self, kind: str) -> str:
         """none, source, or the attribute that gives keys of this type their namespace."""
-        return self._rules.get(kind, _PLAIN_RULE).namespace
+        return self._rules.get(kind, self._plain).namespace
 
     def namespace(self, kind: str, source: str, attributes: Mapping[str, object]) -> tuple[str, bool]:
         """The namespace of a key, and whether the attribute that should give it is missing, or too long for a name."""
@@ -126,18 +122,3 @@ class Compiled:
         """The catalog's one name of a partner, however it is spelled."""
         value = value.strip()
         return self.catalog.aliases.get(attribute, {}).get(value.lower(), value)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    steps: tuple[Callable[[str], str], ...]
-    junk: frozenset[str]
-    namespace: str
-
-
-def _compile_rule(rule: KeyRule) -> _Rule:
-    junk = frozenset(word.casefold() for word in rule.junk)
-    return _Rule(tuple(STEPS[name] for name in rule.normalise), junk, rule.namespace)
-
-
-_PLAIN_RULE: Final = _compile_rule(_PLAIN)

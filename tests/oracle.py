@@ -5,6 +5,7 @@ It knows wire events (dicts) and the journey models' YAML, and nothing of the pr
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any
 
 Obj = tuple[str, str, str]  # type, namespace, key
 Wire = dict[str, Any]
+JUNK = ["N/A", "NA", "TBD", "0", "-", "NONE", "NULL", "UNKNOWN", "TEST"]
 
 
 def us(text: str) -> int:
@@ -38,6 +40,8 @@ class Oracle:
         self.models = journeys["models"]
         self.keys = journeys["keys"]
         self.below, self.kinds = cache(self._below), cache(self._kinds)
+        self.junk = journeys.get("junk", JUNK)
+        self.aliases = journeys.get("aliases", {})
         self.events = [self.parse(wire, received) for wire, received in events]
         self.pairs: set[tuple[Obj, Obj]] = set()  # unordered: both directions
         self.links: set[tuple[Obj, Obj]] = set()  # parent, child
@@ -107,14 +111,48 @@ class Oracle:
 
     def obj(self, kind: str, key: str, wire: Wire) -> Obj | None:
         rule = self.keys.get(kind, {})
-        key = key.strip()
-        if not key or key.lower() in [junk.lower() for junk in rule.get("junk", [])]:
+        steps = rule.get("normalise", ["strip"])
+        key = self.comparable(key, steps)
+        junk = [word for word in self.junk + rule.get("junk", []) if word not in rule.get("not_junk", [])]
+        if not key or key.lower() in [form.lower() for word in junk for form in (word, self.comparable(word, steps))]:
             return None
         by = rule.get("namespace", "none")
         if by == "none":
             return (kind, "", key)
+        if by == "source":
+            return (kind, f"source={wire['source']}", key)
         value = wire["data"].get("attributes", {}).get(by)
+        for name, spellings in self.aliases.get(by, {}).items():
+            if value and value.strip().lower() in [spelling.lower() for spelling in (name, *spellings)]:
+                value = name
         return (kind, f"{by}={value}" if value else f"source={wire['source']}", key)
+
+    def comparable(self, key: str, steps: list[Any]) -> str:
+        """A key after the steps of its rule, again and again until they leave it alone."""
+        before = None
+        while key != before:
+            before = key
+            for step in steps:
+                key = self.taken(key, step) if isinstance(step, dict) else self.tidied(key, step)
+        return key
+
+    def tidied(self, key: str, step: str) -> str:
+        if step == "alphanumeric":
+            return "".join(character for character in key if character.isalnum())
+        if step == "strip_zeros":
+            while len(key) > 1 and key[0] == "0":
+                key = key[1:]
+            return key
+        return {"strip": key.strip(), "upper": key.upper(), "lower": key.lower()}[step]
+
+    def taken(self, key: str, step: dict[str, Any]) -> str:
+        if "drop" in step:
+            return "".join(character for character in key if character not in step["drop"])
+        if "replace" in step:
+            return re.sub(step["replace"], step.get("with", ""), key)
+        prefixes = [step["prefix"]] if isinstance(step["prefix"], str) else step["prefix"]
+        fitting = [one for one in prefixes if key.startswith(one) and key != one]
+        return key[len(max(fitting, key=len)) :] if fitting else key
 
     # --- types ---
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, mapping, privacy, schema
+from milepost.catalog import edi, folder, keys, mapping, privacy, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -29,6 +29,11 @@ FILES: Final = (
 )
 MAPPINGS: Final = "mappings/"
 """The folder of mappings; each file is one, and its name is the mapping's."""
+JUNK: Final = (
+    "N/A NA N.A. #N/A NOT-AVAILABLE NOT-APPLICABLE TBD TBA TBC NONE NULL NIL NAN UNKNOWN UNDEFINED TEST DUMMY"
+    " 0 00 000 0000 - -- --- / . ? ?? ???"
+).split()
+"""Words that people and systems put where there is no key, unless journeys.yaml has a list of its own (junk)."""
 T = TypeVar("T")
 Texts = Mapping[str, str]
 
@@ -98,6 +103,7 @@ def _load(texts: Texts) -> Catalog:
         ),
         aliases=_aliases(partners.get("aliases", {})),
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
+        junk=_convert("journeys.yaml", "junk", journeys.get("junk", JUNK), list[str]),
         hub_limit=_convert("journeys.yaml", "hub_limit", journeys.get("hub_limit", 1000), int),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
@@ -174,6 +180,7 @@ def check(catalog: Catalog) -> None:
     if catalog.hub_limit < 1:
         raise CatalogError(f"journeys.yaml: hub_limit: {catalog.hub_limit} is less than 1")
     for name, calendar in catalog.calendars.items():
+    keys.check(catalog)
         _check_calendar(name, calendar)
     for model in catalog.models.values():
         _check_model(model)

@@ -49,16 +49,31 @@ class Duration:
         return hash(self.us)
 
 
+class KeyStep(Struct, frozen=True, forbid_unknown_fields=True):
+    """One step that makes keys comparable, with what it takes away.
+
+    `drop`: characters, wherever they stand. `prefix`: what keys may begin with; a key that is nothing else stays.
+    `replace`: a regular expression, whose matches become `with`.
+    """
+
+    drop: str | None = None
+    prefix: str | list[str] | None = None
+    replace: str | None = None
+    with_: str = field(default="", name="with")
+
+
 class KeyRule(Struct, frozen=True, forbid_unknown_fields=True):
     """How keys of one type are made comparable, and which space they are unique in.
 
+    `junk`: words that are no key of this type, beside those of all types; `not_junk`: words that are one all the same.
     `namespace`: none, source, or the name of an attribute of the event (partner, company, carrier).
     """
 
-    normalise: list[Literal["strip", "upper", "lower", "strip_zeros", "alphanumeric"]] = field(
+    normalise: list[Literal["strip", "upper", "lower", "strip_zeros", "alphanumeric"] | KeyStep] = field(
         default_factory=lambda: ["strip"]
     )
     junk: list[str] = []
+    not_junk: list[str] = []
     namespace: str = "none"
 
 
@@ -272,3 +287,5 @@ class Catalog(Struct, frozen=True):
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
     edi: Edi = Edi()
+    junk: list[str] = []
+    """Words that are no key of any type, without regard to case."""

@@ -34,6 +34,7 @@ REFERENCE = DOCS / "reference"
 STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
     "catalog.md": {
         "Key rule": schema.KeyRule,
+        "Key step": schema.KeyStep,
         "Model": schema.Model,
         "Milestone": schema.Milestone,
         "Completion": schema.Completion,
