@@ -29,10 +29,10 @@ FILES: Final = (
 )
 MAPPINGS: Final = "mappings/"
 """The folder of mappings; each file is one, and its name is the mapping's."""
-JUNK: Final = (
-    "N/A NA N.A. #N/A NOT-AVAILABLE NOT-APPLICABLE TBD TBA TBC NONE NULL NIL NAN UNKNOWN UNDEFINED TEST DUMMY"
-    " 0 00 000 0000 - -- --- / . ? ?? ???"
-).split()
+JUNK: Final = [
+    "N/A", "NA", "N.A.", "#N/A", "NOT AVAILABLE", "NOT APPLICABLE", "TBD", "TBA", "TBC", "NONE", "NULL", "NIL", "NAN",
+    "UNKNOWN", "UNDEFINED", "TEST", "DUMMY", "0", "00", "000", "0000", "-", "--", "---", "/", ".", "?", "??", "???",
+]  # fmt: skip
 """Words that people and systems put where there is no key, unless journeys.yaml has a list of its own (junk)."""
 T = TypeVar("T")
 Texts = Mapping[str, str]
@@ -179,9 +179,9 @@ def check(catalog: Catalog) -> None:
     """What types can't say: references, cycles, fields that a kind needs. Raises CatalogError."""
     if catalog.hub_limit < 1:
         raise CatalogError(f"journeys.yaml: hub_limit: {catalog.hub_limit} is less than 1")
-    for name, calendar in catalog.calendars.items():
     keys.check(catalog)
         _check_calendar(name, calendar)
+    for name, calendar in catalog.calendars.items():
     for model in catalog.models.values():
         _check_model(model)
     seen: set[str] = set()
