@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, mapping, privacy, schema
+from milepost.catalog import edi, folder, keys, mapping, privacy, reconciliation, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -26,6 +26,7 @@ FILES: Final = (
     "routes.yaml",
     "sources.yaml",
     "partners.yaml",
+    reconciliation.FILE,
 )
 MAPPINGS: Final = "mappings/"
 """The folder of mappings; each file is one, and its name is the mapping's."""
@@ -74,7 +75,7 @@ _one_at_a_time: Final = threading.Lock()
 
 def _load(texts: Texts) -> Catalog:
     names = [*FILES, *sorted(name for name in texts if name.startswith(MAPPINGS))]
-    docs = {name: _parse(name, texts[name]) for name in names}
+    docs = {name: _parse(name, texts.get(name, "")) for name in names}
     journeys, slas, partners = (
         docs["journeys.yaml"],
         docs["slas.yaml"],
@@ -108,6 +109,7 @@ def _load(texts: Texts) -> Catalog:
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
         edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
+        reconciliations=_reconciliations(docs[reconciliation.FILE].get("reconciliations", {})),
         privacy=_convert("sources.yaml", "privacy", docs["sources.yaml"].get("privacy", {}), privacy.Privacy),
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
@@ -166,6 +168,14 @@ def _policies(value: Any) -> list[Policy]:
     return policies
 
 
+def _reconciliations(value: Any) -> dict[str, reconciliation.Reconciliation]:
+    found = _named(reconciliation.FILE, "reconciliations", value, reconciliation.Reconciliation)
+    for name in found:
+        if not _ident.fullmatch(name):
+            raise CatalogError(f"{reconciliation.FILE}: {name}: a name is lower case letters, digits, - and _")
+    return found
+
+
 def _aliases(value: Any) -> dict[str, dict[str, str]]:
     """YAML says {attribute: {name: [written forms]}}; turned round for look-up, without regard to case."""
     spelled = _convert("partners.yaml", "aliases", value, dict[str, dict[str, list[str]]])
@@ -192,6 +202,7 @@ def check(catalog: Catalog) -> None:
         _check_policy(policy, catalog)
     _check_routing(catalog.routing)
     edi.check(catalog.edi, "partners.yaml")
+    reconciliation.check(catalog.reconciliations, catalog.models)
     privacy.check(catalog.privacy, "sources.yaml")
     for name, source in catalog.sources.items():
         privacy.check(source.privacy, f"sources.yaml: {name}")

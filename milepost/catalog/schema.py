@@ -6,7 +6,7 @@ These are plain frozen structs, made from YAML by milepost/catalog/loader.py, wh
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -15,6 +15,9 @@ from milepost.catalog.epcis import EpcisSpec
 from milepost.catalog.folder import FolderSpec
 from milepost.catalog.mapping import MappingSpec
 from milepost.catalog.privacy import Privacy
+
+if TYPE_CHECKING:
+    from milepost.catalog.reconciliation import Reconciliation
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -287,5 +290,6 @@ class Catalog(Struct, frozen=True):
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
     edi: Edi = Edi()
+    reconciliations: dict[str, Reconciliation] = {}
     junk: list[str] = []
     """Words that are no key of any type, without regard to case."""
