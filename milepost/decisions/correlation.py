@@ -78,7 +78,7 @@ def decide(
     now: datetime,
 ) -> int:
     """Decide, in the caller's transaction; returns the decision's number. Raises Conflict for what can't be."""
-    _check(connection, act, first, second)
+    check(connection, act, first, second)
     values = {
         "at": now,
         "actor": actor,
@@ -141,7 +141,8 @@ def names_of(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Named]:
     return found | {number: Named(number, CORRELATION, "", key) for number, key in connection.execute(threads)}
 
 
-def _check(connection: sa.Connection, act: Act, first: Named, second: Named | None) -> None:
+def check(connection: sa.Connection, act: str, first: Named, second: Named | None) -> None:
+    """Raises Conflict for what can't be decided."""
     if (act == "lift") != (second is None):
         raise Conflict(f"{act} needs {'one object' if act == 'lift' else 'two objects'}")
     if second is not None and first.object_id == second.object_id:
