@@ -22,11 +22,11 @@ Source = Annotated[str, Meta(min_length=1, max_length=256)]
 class Side(Struct, frozen=True, forbid_unknown_fields=True):
     """One view: what some sources say by some event types, or that journeys have reached a milestone.
 
-    In `sources` and `not_sources`, `*` stands for anything. `amount` and `currency` name attributes of the events.
+    No `sources`: all of them. In their names `*` stands for anything. `amount` and `currency` name attributes of the events.
     """
 
     title: str = ""
-    sources: Annotated[list[Source], Meta(min_length=1)] = ["*"]
+    sources: list[Source] = []
     not_sources: list[Source] = []
     events: list[EventType] = []
     milestone: Ident | None = None
@@ -83,7 +83,7 @@ class Reconciliation(Struct, frozen=True, forbid_unknown_fields=True):
     def name_of(self, direction: Direction) -> str:
         """A side in words."""
         side = self.side(direction)
-        return side.title or side.milestone or ", ".join(side.sources if side.sources != ["*"] else side.events)
+        return side.title or side.milestone or ", ".join(side.sources or side.events)
 
 
 def check(found: Mapping[str, Reconciliation], models: Mapping[str, Model]) -> None:
@@ -127,5 +127,5 @@ def _check_side(where: str, one: Reconciliation, side: Side, models: Mapping[str
         raise CatalogError(f"{where}: milestone: only a match by journey has milestones")
     if side.milestone not in {step.name for step in models[one.model].milestones}:
         raise CatalogError(f"{where}: milestone: model {one.model} has no milestone {side.milestone}")
-    if side.sources != ["*"] or side.not_sources:
+    if side.sources or side.not_sources:
         raise CatalogError(f"{where}: sources: a milestone has none; name events instead")
