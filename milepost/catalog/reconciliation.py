@@ -22,7 +22,7 @@ Source = Annotated[str, Meta(min_length=1, max_length=256)]
 class Side(Struct, frozen=True, forbid_unknown_fields=True):
     """One view: what some sources say by some event types, or that journeys have reached a milestone.
 
-    No `sources`: all of them. In their names `*` stands for anything. `amount` and `currency` name attributes of the events.
+    No `sources`: all of them; in their names `*` stands for anything. `amount`, `currency`: attributes of the events.
     """
 
     title: str = ""
@@ -40,7 +40,7 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
 
     share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     percent: Annotated[float, Meta(ge=0, le=100)] = 0.0
-    amount: dict[str, Annotated[Decimal, Meta(ge=0)]] = {}
+    amount: dict[str, Decimal] = {}
 
 
 class Reconciliation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +93,9 @@ def check(found: Mapping[str, Reconciliation], models: Mapping[str, Model]) -> N
         _check_match(where, one, models)
         for direction in ("left", "right"):
             _check_side(f"{where}: {direction}", one, one.side(direction), models)
+        for currency, amount in one.tolerance.amount.items():
+            if not (amount.is_finite() and amount >= 0):
+                raise CatalogError(f"{where}: tolerance: amount: {currency}: {amount} is no amount")
         for field in ("lookback", "every", "timeout"):
             if not getattr(one, field).us:
                 raise CatalogError(f"{where}: {field}: it must be longer than 0s")
