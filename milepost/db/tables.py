@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     Identity,
@@ -564,6 +565,31 @@ milestones = table(
     postgresql_with={"fillfactor": 80},
 )
 
+exceptions = table(
+    "derived",
+    "exceptions",
+    "correlator.exceptionstore",
+    # what went wrong with an object, from when it opened to when it was resolved; merged objects by the name that stays
+    required("object_id", BigInteger),
+    required("type", Text),  # of the events that opened it
+    required("number", Integer),  # 0, 1, 2 … of the object, in the order in which they were opened
+    required("kind", Text),  # business | technical | held
+    required("outcome", Text),  # what the last event says: outcome, code, source and reason
+    optional("code", Text),
+    required("source", Text),
+    optional("reason", Text),
+    required("count", Integer),  # events
+    required("opened_at", TIME),
+    required("last_at", TIME),
+    optional("resolved_at", TIME),
+    optional("resolved_by", Text),  # type of the event that did
+    required("event_no", BigInteger),  # the opening event: (event_no, received_at)
+    required("received_at", TIME),
+    PrimaryKeyConstraint("object_id", "type", "number"),
+    Index("exceptions_opened_at_idx", "opened_at", "object_id"),
+    Index("exceptions_open_idx", "opened_at", "object_id", postgresql_where=text("resolved_at is null")),
+)
+
 running_clocks = table(
     "derived",
     "running_clocks",
@@ -803,6 +829,81 @@ anomalies = table(
     Index("anomalies_at_idx", "at"),
     Index("anomalies_journey_id_idx", "journey_id"),
 )
+
+reconciliation_runs = table(
+    "record",
+    "reconciliation_runs",
+    "sla.reconciliation.store",
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    required("name", Text),
+    required("version", Text),  # hash of the definition
+    required("at", TIME),
+    required("since", TIME),  # objects first seen by a side from here on
+    optional("until", TIME),  # up to here were compared; null: it failed
+    required("scheduled", Boolean),  # over its usual window, not one that somebody asked for
+    required("left_count", BigInteger),
+    required("right_count", BigInteger),
+    required("only_left", BigInteger),
+    required("only_right", BigInteger),
+    required("differing", BigInteger),
+    required("excused", BigInteger),
+    required("opened", BigInteger),  # discrepancies that are new, and that are gone
+    required("closed", BigInteger),
+    required("over", Boolean),  # a day is over its tolerance
+    required("seconds", Double),
+    optional("note", Text),  # whom it waits for, or why it failed
+    Index("reconciliation_runs_name_idx", "name", "run_id"),
+    Index("reconciliation_runs_at_idx", "at"),
+)
+
+reconciliation_days = table(
+    "record",
+    "reconciliation_days",
+    "sla.reconciliation.store",
+    # of each day what the last run over it found
+    required("name", Text),
+    required("day", Date),  # in the reconciliation's zone
+    required("run_id", BigInteger),
+    required("left_count", BigInteger),
+    required("right_count", BigInteger),
+    required("only_left", BigInteger),
+    required("only_right", BigInteger),
+    required("differing", BigInteger),
+    required("excused", BigInteger),
+    required("amounts", JSONB),  # {currency: [left, right]} as text
+    required("judged", Boolean),  # false while a day that only totals are compared of is not over
+    required("over", Boolean),
+    optional("why", Text),
+    PrimaryKeyConstraint("name", "day"),
+    Index("reconciliation_days_day_idx", "day"),
+)
+
+discrepancies = table(
+    "record",
+    "discrepancies",
+    "sla.reconciliation.store",
+    Column("discrepancy_id", BigInteger, Identity(always=True), primary_key=True),
+    required("name", Text),  # of the reconciliation
+    required("version", Text),
+    required("kind", Text),  # missing_left | missing_right | amount
+    required("object_id", BigInteger),  # of a match by journey, its root
+    required("at", TIME),  # since when a side knows it
+    required("day", Date),
+    required("occurrence", Integer),  # 1 the first time that this kind is found of this object
+    optional("left_amount", MONEY),
+    optional("left_currency", Text),
+    optional("right_amount", MONEY),
+    optional("right_currency", Text),
+    required("found_at", TIME),
+    required("run_id", BigInteger),
+    optional("gone_at", TIME),
+    optional("why", Text),  # matched | excused | withdrawn
+    Index("discrepancies_open_idx", "name", "object_id", "kind", unique=True, postgresql_where=text("gone_at is null")),
+    Index("discrepancies_name_at_idx", "name", "at", "discrepancy_id"),
+    Index("discrepancies_object_id_idx", "object_id"),
+    Index("discrepancies_gone_at_idx", "gone_at"),
+)
+
 
 heartbeats = table(
     "record",

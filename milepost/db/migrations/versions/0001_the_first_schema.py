@@ -71,6 +71,37 @@ def upgrade() -> None:
     op.create_index("clocks_due_at_idx", "clocks", ["due_at"], unique=False, schema="derived")
     op.create_index("clocks_policy_due_at_idx", "clocks", ["policy", "due_at"], unique=False, schema="derived")
     op.create_table(
+        "exceptions",
+        sa.Column("object_id", sa.BigInteger(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolved_by", sa.Text(), nullable=True),
+        sa.Column("event_no", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("object_id", "type", "number", name=op.f("exceptions_pkey")),
+        schema="derived",
+    )
+    op.create_index(
+        "exceptions_open_idx",
+        "exceptions",
+        ["opened_at", "object_id"],
+        unique=False,
+        schema="derived",
+        postgresql_where=sa.text("resolved_at is null"),
+    )
+    op.create_index(
+        "exceptions_opened_at_idx", "exceptions", ["opened_at", "object_id"], unique=False, schema="derived"
+    )
+    op.create_table(
         "hubs",
         sa.Column("object_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
@@ -745,6 +776,40 @@ def upgrade() -> None:
     )
     op.create_index("breaches_opened_at_idx", "breaches", ["opened_at"], unique=False, schema="record")
     op.create_table(
+        "discrepancies",
+        sa.Column("discrepancy_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("occurrence", sa.Integer(), nullable=False),
+        sa.Column("left_amount", sa.Numeric(precision=18, scale=4), nullable=True),
+        sa.Column("left_currency", sa.Text(), nullable=True),
+        sa.Column("right_amount", sa.Numeric(precision=18, scale=4), nullable=True),
+        sa.Column("right_currency", sa.Text(), nullable=True),
+        sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("discrepancy_id", name=op.f("discrepancies_pkey")),
+        schema="record",
+    )
+    op.create_index("discrepancies_gone_at_idx", "discrepancies", ["gone_at"], unique=False, schema="record")
+    op.create_index(
+        "discrepancies_name_at_idx", "discrepancies", ["name", "at", "discrepancy_id"], unique=False, schema="record"
+    )
+    op.create_index("discrepancies_object_id_idx", "discrepancies", ["object_id"], unique=False, schema="record")
+    op.create_index(
+        "discrepancies_open_idx",
+        "discrepancies",
+        ["name", "object_id", "kind"],
+        unique=True,
+        schema="record",
+        postgresql_where=sa.text("gone_at is null"),
+    )
+    op.create_table(
         "heartbeats",
         sa.Column("process", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
@@ -785,6 +850,52 @@ def upgrade() -> None:
         unique=False,
         schema="record",
         postgresql_where=sa.text("state in ('pending', 'sending')"),
+    )
+    op.create_table(
+        "reconciliation_days",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("left_count", sa.BigInteger(), nullable=False),
+        sa.Column("right_count", sa.BigInteger(), nullable=False),
+        sa.Column("only_left", sa.BigInteger(), nullable=False),
+        sa.Column("only_right", sa.BigInteger(), nullable=False),
+        sa.Column("differing", sa.BigInteger(), nullable=False),
+        sa.Column("excused", sa.BigInteger(), nullable=False),
+        sa.Column("amounts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("judged", sa.Boolean(), nullable=False),
+        sa.Column("over", sa.Boolean(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", "day", name=op.f("reconciliation_days_pkey")),
+        schema="record",
+    )
+    op.create_index("reconciliation_days_day_idx", "reconciliation_days", ["day"], unique=False, schema="record")
+    op.create_table(
+        "reconciliation_runs",
+        sa.Column("run_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("scheduled", sa.Boolean(), nullable=False),
+        sa.Column("left_count", sa.BigInteger(), nullable=False),
+        sa.Column("right_count", sa.BigInteger(), nullable=False),
+        sa.Column("only_left", sa.BigInteger(), nullable=False),
+        sa.Column("only_right", sa.BigInteger(), nullable=False),
+        sa.Column("differing", sa.BigInteger(), nullable=False),
+        sa.Column("excused", sa.BigInteger(), nullable=False),
+        sa.Column("opened", sa.BigInteger(), nullable=False),
+        sa.Column("closed", sa.BigInteger(), nullable=False),
+        sa.Column("over", sa.Boolean(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("reconciliation_runs_pkey")),
+        schema="record",
+    )
+    op.create_index("reconciliation_runs_at_idx", "reconciliation_runs", ["at"], unique=False, schema="record")
+    op.create_index(
+        "reconciliation_runs_name_idx", "reconciliation_runs", ["name", "run_id"], unique=False, schema="record"
     )
     op.create_table(
         "signals",
