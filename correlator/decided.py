@@ -36,8 +36,10 @@ class Decided:
             self._add(item.act, item.first_id, item.second_id)
 
     def _add(self, act: str, first: int, second: int | None) -> None:
-        if second is None:
+        if act == "lift":
             self.lifted.add(first)
+        elif second is None:  # a split: correlator.split carries it out on what is stored
+            return
         elif act == "cut":
             self.cuts.setdefault(first, set()).add(second)
             self.cuts.setdefault(second, set()).add(first)

@@ -10,11 +10,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from correlator import store
-from correlator.facts import Fact, Facts
+from correlator.facts import Fact, Facts, part
 from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.clock import from_us
 from milepost.inbox import objects
-from milepost.inbox.objects import Ref
+from milepost.inbox.objects import Ref, Splits
 
 CACHE: Final = 400_000
 
@@ -33,6 +33,7 @@ class Known:
 
     ids: dict[Ref, int] = field(default_factory=dict)
     relations: dict[tuple[int, int, str], tuple[int, str, str]] = field(default_factory=dict)
+    splits: Splits = field(default_factory=dict)
 
     def learn(self, done: Done) -> None:
         """After the commit."""
@@ -43,9 +44,18 @@ class Known:
         _shrink(self.relations)
 
     def resolve(self, connection: sa.Connection, facts: Facts, now: datetime) -> dict[Ref, int]:
-        """Allocate ids for the names that aren't known; the facts' refs are then all in `facts.ids`."""
+        """Allocate ids for the names that aren't known; all that the facts name is then in `facts.ids`.
+
+        Which keys are split is asked each time: the caller holds a lock that keeps it so (`generation.watch`).
+        """
+        splits = objects.splits(connection)
+        if splits != self.splits:
+            self.splits = splits
+            self.relations.clear()  # those of a split key were written anew
+        later = part(facts, splits) if splits else ()
         new = objects.allocate(connection, [ref for ref in facts.refs if ref not in self.ids], now)
         facts.ids = {ref: new[ref] if ref in new else self.ids[ref] for ref in facts.refs}
+        facts.ids.update((epoch, epoch.object_id) for epoch in later)
         return new
 
     def news(self, facts: Facts) -> list[Relation]:
@@ -78,13 +88,14 @@ def hand_over(connection: sa.Connection, facts: Facts, relations: list[Relation]
     """Write relations, and touches for the assembler, into each of the schemas."""
     names = {object_id: (ref.type, ref.namespace, ref.key) for ref, object_id in facts.ids.items()}
     oldest = from_us(min(item.received_us for item in facts.items))
-    batch = TouchBatch(names, relations, [_touch(item, facts) for item in facts.items])
+    batch = TouchBatch(names, relations, [touch_of(item, facts) for item in facts.items])
     for schema in schemas:
         store.write_relations(connection, relations, schema)
         put(connection, batch, oldest, schema)
 
 
-def _touch(item: Fact, facts: Facts) -> Touch:
+def touch_of(item: Fact, facts: Facts) -> Touch:
+    """What the assembler is told of an event."""
     event = item.event
     about = [(facts.ids[ref], subject) for ref, subject in item.about]
     data = event.data

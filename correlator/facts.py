@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from correlator.model import CORRELATION, Compiled
 from milepost import contract
 from milepost.contract import Entry, Event
-from milepost.inbox.objects import Ref
+from milepost.inbox.objects import Epoch, Ref, Splits
 from milepost.journeystate import Flag
 
 _TIME_MISSING: Final = Flag.TIME_MISSING.value
@@ -18,6 +18,8 @@ _NAMESPACE_MISSING: Final = Flag.NAMESPACE_MISSING.value
 _JUNK_KEY: Final = Flag.JUNK_KEY.value
 _AMBIGUOUS: Final = Flag.AMBIGUOUS.value
 _NO_SUBJECT: Final = Flag.NO_SUBJECT.value
+_INDIRECT: Final = Flag.INDIRECT.value
+Name = Ref | Epoch
 
 
 @dataclass(slots=True)
@@ -30,8 +32,8 @@ class Fact:
     occurred_us: int
     claimed_us: int | None
     flags: int  # milepost.journeystate.Flag; plain integers, since the enum's operators cost microseconds
-    about: list[tuple[Ref, bool]]
-    relations: list[tuple[Ref, Ref, str]]
+    about: Sequence[tuple[Name, bool]]
+    relations: Sequence[tuple[Name, Name, str]]
     event_no: int = 0
 
     @property
@@ -49,7 +51,7 @@ class Facts:
 
     items: list[Fact]
     refs: set[Ref]
-    ids: dict[Ref, int] = field(default_factory=dict)
+    ids: dict[Name, int] = field(default_factory=dict)
 
 
 def extract(entries: Sequence[Entry], compiled: Compiled) -> Facts:
@@ -73,6 +75,8 @@ def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
     correlation, junk = _correlation(event, compiled)
     links, linked = _links(event, compiled)
     about, without = _about(event, named, correlation, relations, linked, compiled)
+    if (links or len(named) > 2) and _indirect(about, [*relations, *links]):
+        flags |= _INDIRECT
     if correlation is not None:
         relations += [(correlation, ref, "correlation") for group in named.values() for ref in group]
     for group in named.values():
@@ -84,6 +88,33 @@ def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
     return Fact(
         event, entry.body, entry.received_us, times.occurred_us, times.claimed_us, flags, about, relations + links
     )
+
+
+def part(facts: Facts, splits: Splits) -> set[Epoch]:
+    """Let each event name, of the names that were split, the object that was theirs at its time; returns the later ones
+    that are named."""
+    named = facts.refs & splits.keys()
+    found: set[Epoch] = set()
+
+    def at(ref: Name, moment_us: int) -> Name:
+        if ref not in named:
+            return ref
+        begun = [epoch for since_us, epoch in splits[ref] if since_us <= moment_us]
+        found.update(begun[-1:])
+        return begun[-1] if begun else ref
+
+    for item in facts.items if named else ():
+        moment_us = item.occurred_us
+        item.about = [(at(ref, moment_us), subject) for ref, subject in item.about]
+        item.relations = [(at(one, moment_us), at(other, moment_us), rel) for one, other, rel in item.relations]
+    return found
+
+
+def _indirect(about: Collection[tuple[Ref, bool]], relations: Collection[tuple[Ref, Ref, str]]) -> bool:
+    """Whether an event relates an object that it neither is about nor relates to one that it is about."""
+    shown = {ref for ref, _ in about}
+    near = {one for pair in relations for one in pair[:2] if not shown.isdisjoint(pair[:2])}
+    return any(one not in near for pair in relations for one in pair[:2])
 
 
 def _named(event: Event, compiled: Compiled) -> tuple[dict[str, list[Ref]], int]:

@@ -23,6 +23,7 @@ FORMER: Final = "derived_former"
 
 _live: Final = re.compile(rf"\b{LIVE}\.")
 _LOCK: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN ROW EXCLUSIVE MODE")
+_ALONE: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN SHARE ROW EXCLUSIVE MODE")
 _TOLD: Final = sa.text(f"SELECT to_regclass('{NEXT}.told') IS NOT NULL")
 
 
@@ -35,9 +36,14 @@ def watch(connection: sa.Connection) -> bool:
     return bool(connection.scalar(_TOLD))
 
 
+def quiesce(connection: sa.Connection) -> None:
+    """Wait for all that `watch`es, and let it wait until this transaction ends."""
+    connection.execute(_ALONE)
+
+
 def begin(connection: sa.Connection, *, told: bool) -> None:
     """Make the empty next generation. With `told`, all that `watch`es tells it what happens from this commit on."""
-    connection.execute(sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN SHARE ROW EXCLUSIVE MODE"))
+    quiesce(connection)
     drop(connection, NEXT)
     connection.execute(sa.text(f"CREATE SCHEMA {NEXT}"))
     translated = connection.execution_options(schema_translate_map={LIVE: NEXT})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, time
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from milepost.clock import to_us
 from milepost.db.staging import stage
 
 
@@ -17,6 +18,19 @@ class Ref(NamedTuple):
     type: str
     namespace: str
     key: str
+
+
+class Epoch(NamedTuple):
+    """A later object of a key that people split. `key` is the key as it is `shown`."""
+
+    type: str
+    namespace: str
+    key: str
+    object_id: int
+
+
+Splits = Mapping[Ref, Sequence[tuple[int, Epoch]]]
+"""The later objects of each split key, each with its beginning in microseconds, in the order of time."""
 
 
 CORRELATION: Final = "correlation"
@@ -33,6 +47,18 @@ _SELECT: Final = sa.text(
     "SELECT o.object_id, w.type, w.namespace, w.key FROM wanted AS w CROSS JOIN LATERAL"
     " (SELECT object_id FROM input.objects AS i WHERE i.key = w.key AND i.type = w.type"
     " AND i.namespace = w.namespace AND i.epoch = 0 LIMIT 1) AS o"
+)
+_SPLITS: Final = sa.text(
+    "SELECT object_id, type, namespace, key, since FROM input.objects WHERE since IS NOT NULL ORDER BY since"
+)
+_NEXT_EPOCH: Final = sa.text(
+    "INSERT INTO input.objects (object_id, type, namespace, key, epoch, since)"
+    " SELECT nextval('input.object_ids'), :type, :namespace, :key, coalesce(max(epoch), 0) + 1, :since"
+    " FROM input.objects WHERE key = :key AND type = :type AND namespace = :namespace"
+)
+_SAME: Final = sa.text(
+    "SELECT object_id FROM input.objects WHERE key = :key AND type = :type AND namespace = :namespace"
+    " UNION ALL SELECT object_id FROM input.correlations WHERE key = :key AND :type = :correlation"
 )
 _INSERT_CORRELATIONS: Final = sa.text(
     "INSERT INTO input.correlations (object_id, key, created_at)"
@@ -76,14 +102,52 @@ def _allocate_correlations(connection: sa.Connection, keys: list[str], now: date
 
 
 def refs_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, Ref]:
-    """The names behind ids, of objects and of correlations."""
+    """The names behind ids, of objects and of correlations, with their keys as they are `shown`."""
     statement = sa.text(
-        "SELECT object_id, type, namespace, key FROM input.objects WHERE object_id = ANY(CAST(:ids AS bigint[]))"
-        " UNION ALL SELECT object_id, :correlation, '', key FROM input.correlations"
+        "SELECT object_id, type, namespace, key, since FROM input.objects WHERE object_id = ANY(CAST(:ids AS bigint[]))"
+        " UNION ALL SELECT object_id, :correlation, '', key, NULL FROM input.correlations"
         " WHERE object_id = ANY(CAST(:ids AS bigint[]))"
     )
     rows = connection.execute(statement, {"ids": sorted(ids), "correlation": CORRELATION})
-    return {row[0]: Ref(row[1], row[2], row[3]) for row in rows}
+    return {row[0]: Ref(row[1], row[2], shown(row[3], row[4])) for row in rows}
+
+
+def shown(key: str, since: datetime | None) -> str:
+    """A key as people read it: of a later epoch with the day, or the second in UTC, from which it names this object."""
+    if since is None:
+        return key
+    at = since.astimezone(UTC)
+    return f"{key} (since {at:%Y-%m-%d})" if at.time() == time() else f"{key} (since {at:%Y-%m-%d %H:%M:%S}Z)"
+
+
+# --- epochs -----------------------------------------------------------------------------------------------------------
+
+
+def splits(connection: sa.Connection) -> Splits:
+    """The keys that are split now. Whoever holds a lock on the touches may rely on it until the transaction ends."""
+    found: dict[Ref, list[tuple[int, Epoch]]] = {}
+    for object_id, kind, namespace, key, since in connection.execute(_SPLITS):
+        epoch = Epoch(kind, namespace, shown(key, since), object_id)
+        found.setdefault(Ref(kind, namespace, key), []).append((to_us(since), epoch))
+    return found
+
+
+def begin_epoch(connection: sa.Connection, ref: Ref, since: datetime) -> None:
+    """Make another object of this name, which it names from then on."""
+    connection.execute(_NEXT_EPOCH, {**ref._asdict(), "since": since})
+
+
+def end_epochs(connection: sa.Connection, ids: Collection[int]) -> None:
+    """Let these objects be named no more. They keep their ids."""
+    connection.execute(
+        sa.text("UPDATE input.objects SET since = NULL WHERE object_id = ANY(CAST(:ids AS bigint[]))"),
+        {"ids": sorted(ids)},
+    )
+
+
+def ids_of(connection: sa.Connection, ref: Ref) -> set[int]:
+    """The objects of a name, of all epochs, those that ended too."""
+    return set(connection.scalars(_SAME, {**ref._asdict(), "correlation": CORRELATION}))
 
 
 def newest(connection: sa.Connection) -> int:
