@@ -190,8 +190,8 @@ def check(catalog: Catalog) -> None:
     if catalog.hub_limit < 1:
         raise CatalogError(f"journeys.yaml: hub_limit: {catalog.hub_limit} is less than 1")
     keys.check(catalog)
-        _check_calendar(name, calendar)
     for name, calendar in catalog.calendars.items():
+        _check_calendar(name, calendar)
     for model in catalog.models.values():
         _check_model(model)
     seen: set[str] = set()
