@@ -66,15 +66,19 @@ def _lane(orders: int, step: int, gap: float, seed: float) -> Iterator[tuple[flo
     yield from sorted(late)
 
 
+def shipment_of(order: int) -> int:
+    """The number of the shipment that an order goes with: one in twenty goes with the one before it."""
+    return order - 1 if order % 20 == 1 else order
+
+
 def event(order: int, step: int, position: float, at: datetime | None = None) -> dict[str, Any]:
     """One step of one order as a wire event; `at` is its time, else it comes from its position."""
     kind, source = STEPS[step]
-    shared = order - 1 if order % 20 == 1 else order
     names = {
         "order": f"S{order:07d}",
         "channel_order": f"C{order:07d}",
         "picking": f"WH/OUT/{order:07d}",
-        "shipment": f"1Z{shared:08d}",
+        "shipment": f"1Z{shipment_of(order):08d}",
         "invoice": f"INV/{order:07d}",
     }
     wanted: dict[int, tuple[str, ...]] = {
