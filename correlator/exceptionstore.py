@@ -1,0 +1,73 @@
+"""The exceptions of objects as rows: written anew for the few objects that had trouble and have news."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from correlator.memory import Memory
+from correlator.merged import unite
+from milepost.db import tables
+from milepost.db.staging import kinds_of, stage, wire_time
+from milepost.exceptions import Rules, intervals
+from milepost.journeystate import ObjectState
+
+_STAGING: Final = "staging_exceptions"
+_KEY: Final = ("object_id", "type", "number")
+_COLUMNS: Final = [column.name for column in tables.exceptions.columns]
+_CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY)
+_OTHER: Final = " OR ".join(f"t.{name} IS DISTINCT FROM excluded.{name}" for name in _COLUMNS if name not in _KEY)
+_MERGE: Final = sa.text(
+    f"INSERT INTO derived.exceptions AS t SELECT {', '.join(_COLUMNS)} FROM {_STAGING}"
+    f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {_CHANGES} WHERE {_OTHER}"
+)
+_REMOVE: Final = sa.text(
+    "DELETE FROM derived.exceptions AS t WHERE t.object_id = ANY(CAST(:ids AS bigint[])) AND NOT EXISTS"
+    f" (SELECT FROM {_STAGING} AS s WHERE s.object_id = t.object_id AND s.type = t.type AND s.number = t.number)"
+)
+
+
+def write(
+    connection: sa.Connection, memory: Memory, ids: Collection[int], rules: Rules, ranks: Mapping[str, int]
+) -> None:
+    """Bring the rows of these objects up to date. Merged objects have theirs under the name that stays (rule 8)."""
+    if not ids:
+        return
+    decided = memory.graph.decided
+    groups = {standing: {standing, *decided.mates.get(standing, ())} for standing in map(decided.standing, ids)}
+    everyone = {*ids, *(one for group in groups.values() for one in group)}
+    memory.need(connection, everyone)
+    nodes = memory.graph.nodes
+    states = {standing: [nodes[one].state for one in sorted(group)] for standing, group in groups.items()}
+    rows = [row for one, told in sorted(states.items()) for row in _rows(one, _united(told, ranks), rules)]
+    stage(connection, _STAGING, kinds_of(tables.exceptions), rows)
+    connection.execute(_REMOVE, {"ids": sorted(everyone)})
+    connection.execute(_MERGE)
+
+
+def _united(states: list[ObjectState], ranks: Mapping[str, int]) -> ObjectState:
+    return states[0] if len(states) == 1 else unite(states, ranks)
+
+
+def _rows(object_id: int, state: ObjectState, rules: Rules) -> Iterable[tuple[Any, ...]]:
+    for number, item in enumerate(intervals(state, rules)):
+        first, last = item.first, item.last
+        yield (
+            object_id,
+            item.type,
+            number,
+            item.kind,
+            last.outcome,
+            last.code,
+            last.source,
+            last.reason,
+            item.count,
+            wire_time(first.at_us),
+            wire_time(last.at_us),
+            None if item.resolved_us is None else wire_time(item.resolved_us),
+            item.resolved_by,
+            first.event_no,
+            wire_time(first.received_us),
+        )
