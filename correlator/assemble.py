@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from correlator import aside, hubs, touches
+from correlator import aside, exceptionstore, hubs, touches
 from correlator import journeystore as store
 from correlator.assess import Journey, assess
 from correlator.decided import Decided
@@ -114,7 +114,7 @@ class Assembler:
         if new_session(connection, self) or not ours:
             self._forget()
         compiled = self._current(connection, version, now)
-        self._decide(connection, decision, now)
+        self._decide(connection, compiled, decision, now)
         self._memory.begin(connection)
         self._steps += 1
         if self._steps % RESCAN == 0:
@@ -150,7 +150,7 @@ class Assembler:
             store.set_catalog_version(connection, catalog.version)
         return self._compiled
 
-    def _decide(self, connection: sa.Connection, applied: int, now: datetime) -> None:
+    def _decide(self, connection: sa.Connection, compiled: Compiled, applied: int, now: datetime) -> None:
         """Take new decisions into account: all that they are about is due."""
         last = decisions.last(connection)
         if self._decision == last == applied:
@@ -164,6 +164,7 @@ class Assembler:
         if last > applied:
             again = decisions.concerned_since(connection, applied)
             touches.put(connection, TouchBatch({}, [], [], sorted(again)), now)
+            exceptionstore.write(connection, self._memory, again, compiled.catalog.exceptions, compiled.ranks)
             store.set_decision(connection, last)
 
     def _retire(self, connection: sa.Connection, compiled: Compiled, now: datetime) -> None:
@@ -191,6 +192,9 @@ class Assembler:
             pending = self._put_together(connection, pending, output)
         self._number(connection, output)
         self._save(connection, news.learned, output)
+        merged = self._memory.graph.decided.mates
+        troubled = {node.id for node in news.learned if node.state.trouble or node.id in merged}
+        exceptionstore.write(connection, self._memory, troubled, compiled.catalog.exceptions, compiled.ranks)
         if output.changes:
             self._changed(connection, compiled.catalog, output.changes, now)
         if output.absorbed:

@@ -5,14 +5,24 @@ The numbers in the comments are the rules of docs/explanation/correlation.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from correlator.model import CompiledModel, Step
 from correlator.stitch import Node
-from milepost.journeystate import AttributeGroup, Evidence, ObjectState, Reached, Scalar, Trouble
+from milepost.journeystate import (
+    MAX_REPEATS,
+    MAX_TROUBLES,
+    AttributeGroup,
+    Evidence,
+    ObjectState,
+    Reached,
+    Scalar,
+    Trouble,
+)
 
 _MONEY_LIMIT: Final = Decimal(10) ** 14
 _CENTS: Final = Decimal("0.0001")
@@ -194,11 +204,26 @@ def learn(
     if not subject:
         return
     if event.outcome == "ok":
-        _reach(state.reached, event)
+        _reach(state, event)
     else:
         _trouble(state, event)
     if event.attributes:
         _attribute(state, event, ranks)
+
+
+def learn_exceptions(states: Sequence[ObjectState], event: Occurrence, *, subjects: int, opens: bool) -> None:
+    """Add to the states of what an event is about, the first `subjects` of which it has learned, what else it says of
+    exceptions. `opens`: the catalog calls events of its type exceptions, even with outcome ok.
+
+    An event without a subject counts for all that it names: it opens and resolves exceptions of theirs, but it is no
+    milestone of theirs, and gives them no attributes.
+    """
+    went_well = event.outcome == "ok"
+    for state in states[:subjects] or states:
+        if went_well and not subjects:
+            _repeat(state, event.type, event.occurred_us)
+        if opens if went_well else not subjects:
+            _trouble(state, event)
 
 
 @dataclass(slots=True)
@@ -229,12 +254,16 @@ def _extend(state: ObjectState, event: Occurrence) -> None:
     state.events += 1
 
 
-def _reach(reached: dict[str, Evidence], event: Occurrence) -> None:
+def _reach(state: ObjectState, event: Occurrence) -> None:
+    reached = state.reached
     known = reached.get(event.type)
     if known is None:
         at, number, received = event.occurred_us, event.event_no, event.received_us
         reached[event.type] = Evidence(1, at, event.source, event.id, number, received, at)
         return
+    if known.count == 1:
+        _repeat(state, event.type, known.last_us)
+    _repeat(state, event.type, event.occurred_us)
     known.count += 1
     known.last_us = max(known.last_us, event.occurred_us)
     if (event.occurred_us, event.source, event.id) < _order(known):
@@ -242,25 +271,39 @@ def _reach(reached: dict[str, Evidence], event: Occurrence) -> None:
         known.first_no, known.first_received_us = event.event_no, event.received_us
 
 
-def _trouble(state: ObjectState, event: Occurrence) -> None:
-    known = state.trouble.get(event.type)
-    if known is None:
-        state.trouble[event.type] = Trouble(1, event.occurred_us, event.outcome, event.code, event.reason)
+def _repeat(state: ObjectState, kind: str, at_us: int) -> None:
+    """Keep one more time at which it went well; the last ones of a set are the same in whatever order it is told."""
+    if state.repeats is None:
+        state.repeats = {}
+    times = state.repeats.setdefault(kind, [])
+    place = bisect_left(times, at_us)
+    if place < len(times) and times[place] == at_us:
         return
-    known.count += 1
-    if _said(event.occurred_us, event) > _said(known.last_us, known):
-        known.last_us, known.outcome, known.code, known.reason = (
-            event.occurred_us,
-            event.outcome,
-            event.code,
-            event.reason,
-        )
+    times.insert(place, at_us)
+    if len(times) > MAX_REPEATS:
+        del times[0]
 
 
-def _said(at_us: int, what: Occurrence | Trouble) -> tuple[int, str, bool, str, bool, str]:
-    """What is compared of two troubles: all that is kept, so that equal ones are the same."""
-    code, reason = what.code, what.reason
-    return (at_us, what.outcome, code is not None, code or "", reason is not None, reason or "")
+def _trouble(state: ObjectState, event: Occurrence) -> None:
+    known = state.trouble.setdefault(event.type, [])
+    one = Trouble(
+        event.occurred_us,
+        event.source,
+        event.id,
+        event.event_no,
+        event.received_us,
+        event.outcome,
+        event.code,
+        event.reason,
+    )
+    insort(known, one, key=trouble_order)
+    if len(known) > MAX_TROUBLES:
+        del known[1]
+
+
+def trouble_order(trouble: Trouble) -> tuple[int, str, str]:
+    """How troubles are ordered: like all evidence, by time, source and id."""
+    return (trouble.at_us, trouble.source, trouble.id)
 
 
 def _attribute(state: ObjectState, event: Occurrence, ranks: Mapping[str, int]) -> None:

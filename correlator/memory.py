@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from correlator import hubs
 from correlator import journeystore as store
-from correlator.assess import Occurrence, learn
+from correlator.assess import Occurrence, learn, learn_exceptions
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import Graph, Missing, Node
 from correlator.touches import TouchBatch
@@ -151,6 +151,7 @@ class Memory:
     def _learn(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> set[Node]:
         nodes = self.graph.nodes
         learned: set[Node] = set()
+        exceptions, subject = compiled.catalog.exceptions, True
         for batch in batches:
             for touch in batch.touches:
                 event = Occurrence(
@@ -170,6 +171,10 @@ class Memory:
                     node.used = self.steps
                     learn(node.state, event=event, subject=subject, ranks=compiled.ranks)
                     learned.add(node)
+                if not subject or touch.type in exceptions:
+                    states = [nodes[object_id].state for object_id, _ in touch.about]
+                    subjects = sum(subject for _, subject in touch.about)
+                    learn_exceptions(states, event, subjects=subjects, opens=touch.type in exceptions)
         return learned
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:

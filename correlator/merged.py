@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from correlator.assess import trouble_order
 from correlator.decided import Decided
 from correlator.stitch import Node
-from milepost.journeystate import AttributeGroup, Evidence, ObjectState, Scalar, Trouble
+from milepost.journeystate import MAX_REPEATS, MAX_TROUBLES, AttributeGroup, Evidence, ObjectState, Scalar, Trouble
 
 
 def fold(nodes: list[Node], decided: Decided, ranks: Mapping[str, int]) -> list[Node]:
@@ -37,7 +38,8 @@ def unite(states: Sequence[ObjectState], ranks: Mapping[str, int]) -> ObjectStat
     for kind in sorted({kind for state in told for kind in state.reached}):
         result.reached[kind] = _evidence([state.reached[kind] for state in told if kind in state.reached])
     for kind in sorted({kind for state in told for kind in state.trouble}):
-        result.trouble[kind] = _trouble([state.trouble[kind] for state in told if kind in state.trouble])
+        result.trouble[kind] = _troubles(item for state in told for item in state.trouble.get(kind, ()))
+    result.repeats = _repeats(told)
     result.attributes = _attributes([group for state in told for group in state.attributes], ranks)
     return result
 
@@ -55,9 +57,18 @@ def _evidence(found: Sequence[Evidence]) -> Evidence:
     )
 
 
-def _trouble(found: Sequence[Trouble]) -> Trouble:
-    last = max(found, key=lambda item: (item.last_us, item.outcome, item.code or "", item.reason or ""))
-    return Trouble(sum(item.count for item in found), last.last_us, last.outcome, last.code, last.reason)
+def _troubles(found: Iterable[Trouble]) -> list[Trouble]:
+    """Each event once, also one that names the thing by both its names."""
+    ordered = sorted({trouble_order(item): item for item in found}.items(), key=lambda pair: pair[0])
+    kept = [item for _, item in ordered]
+    return [*kept[:1], *kept[1:][1 - MAX_TROUBLES :]]
+
+
+def _repeats(states: Sequence[ObjectState]) -> dict[str, list[int]] | None:
+    kinds = sorted({kind for state in states for kind in (state.reached.keys() | (state.repeats or {}).keys())})
+    times = {kind: sorted({at for state in states for at in state.went_well(kind)}) for kind in kinds}
+    known = {kind for state in states for kind in state.reached}
+    return {kind: at[-MAX_REPEATS:] for kind, at in times.items() if len(at) > 1 or kind not in known} or None
 
 
 def _attributes(groups: Sequence[AttributeGroup], ranks: Mapping[str, int]) -> list[AttributeGroup]:

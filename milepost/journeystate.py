@@ -57,28 +57,49 @@ class AttributeGroup(Struct, array_like=True, gc=False):
     values: dict[str, Scalar]
 
 
-class Trouble(Struct, array_like=True, gc=False):
-    """The events of one type about one object whose outcome is retried, failed or rejected: never progress."""
+class Trouble(Struct, array_like=True, gc=False, frozen=True):
+    """An event about an object that is no progress: outcome retried, failed or rejected, or of a type that the catalog
+    calls an exception. Of one type an object keeps MAX_TROUBLES, by (time, source, id)."""
 
-    count: int
-    last_us: int
+    at_us: int
+    source: str
+    id: str
+    event_no: int
+    received_us: int
     outcome: str
     code: str | None
     reason: str | None
 
 
+MAX_TROUBLES: Final = 64
+"""The first and the last 63: hours of retries. Which ones depends on the set of events only."""
+MAX_REPEATS: Final = 32
+"""Of the times at which something went well, the first and the last 32 are known: they end what went wrong before."""
+
+
 class ObjectState(Struct, array_like=True):
-    """All that a journey needs to know of one object. `reached` and `trouble` are by event type."""
+    """All that a journey needs to know of one object. `reached`, `trouble` and `repeats` are by event type.
+
+    `trouble` is in the order of (time, source, id). `repeats` holds the last MAX_REPEATS times at which an event of a
+    type went well, in order; where it is in `reached` only if there is more than one.
+    """
 
     version: int = VERSION
     reached: dict[str, Evidence] = {}
-    trouble: dict[str, Trouble] = {}
+    trouble: dict[str, list[Trouble]] = {}
     attributes: list[AttributeGroup] = []
     events: int = 0
     first_us: int = 0
     last_us: int = 0
     first_received_us: int = 0
     last_received_us: int = 0
+    repeats: dict[str, list[int]] | None = None
+
+    def went_well(self, kind: str) -> list[int]:
+        """The times, in order, at which events of a type went well, as far as they are kept."""
+        times = (self.repeats or {}).get(kind, [])
+        first = self.reached.get(kind)
+        return times if first is None else sorted({first.first_us, *times})
 
     def values(self) -> dict[str, Scalar]:
         """The attributes of the object, each with its last value."""

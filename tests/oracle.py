@@ -39,6 +39,7 @@ class Oracle:
         self.lifted = {one for act, one, _ in decisions if act == "lift"}
         self.models = journeys["models"]
         self.keys = journeys["keys"]
+        self.rules = journeys.get("exceptions", {})
         self.below, self.kinds = cache(self._below), cache(self._kinds)
         self.junk = journeys.get("junk", JUNK)
         self.aliases = journeys.get("aliases", {})
@@ -106,6 +107,8 @@ class Oracle:
             "links": links,
             "correlation": wire.get("correlationid"),
             "outcome": data.get("outcome", "ok"),
+            "code": data.get("code"),
+            "reason": data.get("reason"),
             "attributes": data.get("attributes", {}),
         }
 
@@ -388,3 +391,55 @@ class Oracle:
             if all(step in milestones for step in way["reached"]) and not any(obj[0] in without for obj in members):
                 return "completed"
         return "open"
+
+    # --- exceptions ---
+
+    def exceptions(self) -> dict[Obj, list[tuple[Any, ...]]]:
+        """For each object that had some, by the name that stays: (type, kind, opening event, what the last event says,
+        events, resolved at, resolved by), in the order in which they were opened."""
+        result = {}
+        concerned = [{self.same(obj) for obj in event["subjects"] or event["about"]} for event in self.events]
+        for obj in {obj for group in concerned for obj in group}:
+            told = [event for event, group in zip(self.events, concerned, strict=True) if obj in group]
+            found = [item for kind in {event["type"] for event in told} for item in self.exceptions_of(kind, told)]
+            if found:
+                result[obj] = sorted(found, key=lambda item: (item[2], item[0]))
+        return result
+
+    def exceptions_of(self, kind: str, told: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        rule = self.rules.get(kind)
+        of_type = [event for event in told if event["type"] == kind]
+        bad = [event for event in of_type if event["outcome"] != "ok"]
+        cancelled = f"{kind.split('.')[0]}.cancelled"
+        if rule is None:
+            return self.spells(kind, None, bad, [kind, cancelled], told)
+        ends = [*rule["resolved_by"], cancelled]
+        if rule.get("kind") != "held":
+            return self.spells(kind, rule.get("kind", "business"), of_type, ends, told)
+        held = [event for event in of_type if event["outcome"] == "ok"]
+        return self.spells(kind, "held", held, ends, told) + self.spells(kind, None, bad, [kind, cancelled], told)
+
+    def spells(
+        self, kind: str, said: str | None, opening: list[dict[str, Any]], ends: list[str], told: list[dict[str, Any]]
+    ) -> list[tuple[Any, ...]]:
+        """Go through time: what opens comes before what resolves at the same moment."""
+        resolving = [event for event in told if event["type"] in ends and event["outcome"] == "ok"]
+        moments = [(event["at"], 0, event["order"], event) for event in opening]
+        moments += [(event["at"], 1, (event["type"],), event) for event in resolving]
+        found: list[tuple[list[dict[str, Any]], tuple[Any, Any]]] = []
+        is_open = False
+        for at, ending, _, event in sorted(moments, key=lambda moment: moment[:3]):
+            if not ending:
+                found += [] if is_open else [([], (None, None))]
+                found[-1][0].append(event)
+                is_open = True
+            elif is_open:
+                found[-1] = (found[-1][0], (at, event["type"]))
+                is_open = False
+        return [self.spell(kind, said, events, resolved) for events, resolved in found]
+
+    def spell(self, kind: str, said: str | None, events: list[dict[str, Any]], resolved: Any) -> tuple[Any, ...]:
+        last = events[-1]
+        by_outcome = "business" if last["outcome"] == "rejected" else "technical"
+        word = (last["at"], last["order"][1], last["outcome"], last["code"], last["reason"])
+        return (kind, said or by_outcome, events[0]["order"], word, len(events), *resolved)

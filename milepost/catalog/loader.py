@@ -106,6 +106,7 @@ def _load(texts: Texts) -> Catalog:
         dimensions=_convert("journeys.yaml", "dimensions", journeys.get("dimensions", []), list[str]),
         junk=_convert("journeys.yaml", "junk", journeys.get("junk", JUNK), list[str]),
         hub_limit=_convert("journeys.yaml", "hub_limit", journeys.get("hub_limit", 1000), int),
+        exceptions=_named("journeys.yaml", "exceptions", journeys.get("exceptions", {}), schema.ExceptionRule),
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
         edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
@@ -194,6 +195,8 @@ def check(catalog: Catalog) -> None:
         _check_calendar(name, calendar)
     for model in catalog.models.values():
         _check_model(model)
+    for name, rule in catalog.exceptions.items():
+        _check_exception(name, rule)
     seen: set[str] = set()
     for policy in catalog.policies:
         if policy.name in seen:
@@ -241,6 +244,14 @@ def _check_model(model: Model) -> None:
     for milestone in model.milestones:
         if milestone.all is not None and milestone.all not in known:
             raise CatalogError(f"{where}: milestones: {milestone.name}: all: {milestone.all} is not in the tree")
+
+
+def _check_exception(name: str, rule: schema.ExceptionRule) -> None:
+    for kind in (name, *rule.resolved_by):
+        if not all(kind.partition(".")):
+            raise CatalogError(f'journeys.yaml: exceptions: {name}: "{kind}" is no event type, like order.held')
+    if name in rule.resolved_by:
+        raise CatalogError(f"journeys.yaml: exceptions: {name}: resolved_by: it can't resolve itself")
 
 
 def types_of(model: Model) -> set[str]:

@@ -116,6 +116,17 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     currency: str = "currency"
 
 
+class ExceptionRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """An event type that opens an exception of its subject, whatever its outcome, and the types that resolve it.
+
+    business: a rule of the business said no. technical: a system failed. held: the object waits on purpose; only
+    outcome `ok` holds it.
+    """
+
+    resolved_by: Annotated[list[str], Meta(min_length=1)]
+    kind: Literal["business", "technical", "held"] = "business"
+
+
 class Shift(Struct, frozen=True, array_like=True):
     """Opening and closing wall time of one shift, "08:00" to "17:00"."""
 
@@ -293,3 +304,5 @@ class Catalog(Struct, frozen=True):
     reconciliations: dict[str, Reconciliation] = {}
     junk: list[str] = []
     """Words that are no key of any type, without regard to case."""
+    exceptions: dict[str, ExceptionRule] = {}
+    """By event type. Any other event that failed or was rejected opens one too, until one of its own type goes well."""

@@ -38,6 +38,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Model": schema.Model,
         "Milestone": schema.Milestone,
         "Completion": schema.Completion,
+        "Exception rule": schema.ExceptionRule,
         "Policy": schema.Policy,
         "Objective": schema.Objective,
         "Anomaly": schema.AnomalySpec,

@@ -45,6 +45,10 @@ TYPES = [
     "invoice.paid",
     "message.received",
     "message.failed",
+    "message.delivered",
+    "order.held",
+    "order.released",
+    "picking.short",
     "return.requested",
     "ticket.opened",
 ]
@@ -83,6 +87,8 @@ def scenario(rng: random.Random, prefix: str) -> World:
             ends = [{"type": kind, "key": prefix + rng.choice(pools[kind])} for kind in kinds]
             data["links"] = [{"parent": ends[0], "child": ends[1], "rel": "backorder"}]
         data["outcome"] = rng.choice(["ok"] * 6 + ["failed", "rejected", "retried"])
+        if rng.random() < 0.3:
+            data["code"], data["reason"] = rng.choice([("E1", None), ("E1", "no stock"), (None, "no answer")])
         pool: dict[str, list[str | None]] = {
             "partner": ["ACME", "Globex"],
             "amount": ["10.5", "20"],
@@ -145,8 +151,40 @@ def stored(engine: sa.Engine, prefix: str) -> dict[Any, dict[str, Any]]:
     return result
 
 
-def expected(events: World, limit: int = 1000, decided: Any = None) -> dict[Any, dict[str, Any]]:
-    result = Oracle({**JOURNEYS, "hub_limit": limit}, events, decided).journeys()
+def stored_exceptions(engine: sa.Engine, prefix: str) -> dict[Any, list[tuple[Any, ...]]]:
+    """The exceptions of all objects of a scenario as the database has them, in the oracle's words."""
+    e, o, c = t.exceptions.c, t.objects.c, t.correlations.c
+    columns = sa.select(
+        sa.func.coalesce(o.type, "correlation").label("of"),
+        sa.func.coalesce(o.namespace, "").label("namespace"),
+        sa.func.coalesce(o.key, c.key).label("key"),
+        t.exceptions,
+        t.events.c.source.label("first_source"),
+        t.events.c.event_id,
+    )
+    rows = columns.select_from(
+        t.exceptions.outerjoin(t.objects, o.object_id == e.object_id)
+        .outerjoin(t.correlations, c.object_id == e.object_id)
+        .join(t.events, sa.and_(t.events.c.event_no == e.event_no, t.events.c.received_at == e.received_at))
+    ).where(t.events.c.event_id.startswith(prefix, autoescape=True))
+    result: dict[Any, list[tuple[Any, ...]]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(rows.order_by(e.object_id, e.number)):
+            opened = (to_us(row.opened_at), row.first_source, row.event_id)
+            last = (to_us(row.last_at), row.source, row.outcome, row.code, row.reason)
+            resolved = (row.resolved_at and to_us(row.resolved_at), row.resolved_by)
+            told = result.setdefault((row.of, row.namespace, row.key), [])
+            assert row.number == len(told)
+            told.append((row.type, row.kind, opened, last, row.count, *resolved))
+    return result
+
+
+def expected(events: World) -> dict[Any, dict[str, Any]]:
+    return journeys_of(Oracle(JOURNEYS, events))
+
+
+def journeys_of(oracle: Oracle) -> dict[Any, dict[str, Any]]:
+    result = oracle.journeys()
     for journey in result.values():
         attributes = journey.pop("attributes")
         journey["carrier"], journey["partner"] = attributes.get("carrier"), attributes.get("partner")
@@ -249,12 +287,16 @@ def _append(chain: Chain, rng: random.Random, portion: World) -> None:
 def check(engine: sa.Engine, prefix: str, worlds: Mapping[str, World], limit: int = 1000) -> None:
     """The journeys whose keys begin with `prefix` are those of the worlds."""
     judged = decided(engine)
-    found = stored(engine, prefix)
+    found, troubled = stored(engine, prefix), stored_exceptions(engine, prefix)
     for name, events in worlds.items():
         mine = [item for item in judged if item[1][2].startswith(name)]
-        wanted = expected(events, limit, mine)
+        oracle = Oracle({**JOURNEYS, "hub_limit": limit}, events, mine)
+        exceptions = oracle.exceptions()
+        assert {obj: troubled.pop(obj, None) for obj in exceptions} == exceptions, (name, events, mine)
+        wanted = journeys_of(oracle)
         assert {root: found.pop(root, None) for root in wanted} == wanted, (name, events, mine)
     assert found == {}, "journeys that should not be"
+    assert troubled == {}, "exceptions that should not be"
 
 
 @pytest.mark.parametrize("part", range(5))
