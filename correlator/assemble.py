@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from correlator import aside, exceptionstore, hubs, touches
+from correlator import aside, exceptionstore, hubs, split, touches
 from correlator import journeystore as store
 from correlator.assess import Journey, assess
 from correlator.decided import Decided
@@ -73,6 +73,7 @@ class Assembler:
         self._quiet: set[int] = set()
         self._ranks: Mapping[str, int] = {}
         self._decision = -1
+        self._split_due = True
         self._low = 0
         self._steps = 0
 
@@ -114,7 +115,8 @@ class Assembler:
         if new_session(connection, self) or not ours:
             self._forget()
         compiled = self._current(connection, version, now)
-        self._decide(connection, compiled, decision, now)
+        if self._decide(connection, compiled, decision, now):
+            return True
         self._memory.begin(connection)
         self._steps += 1
         if self._steps % RESCAN == 0:
@@ -150,11 +152,21 @@ class Assembler:
             store.set_catalog_version(connection, catalog.version)
         return self._compiled
 
-    def _decide(self, connection: sa.Connection, compiled: Compiled, applied: int, now: datetime) -> None:
-        """Take new decisions into account: all that they are about is due."""
+    def _decide(self, connection: sa.Connection, compiled: Compiled, applied: int, now: datetime) -> bool:
+        """Take new decisions into account; True when keys were split: what that concerns is then first in the queue."""
         last = decisions.last(connection)
-        if self._decision == last == applied:
-            return
+        if self._decision != last or last != applied:
+            self._concern(connection, compiled, applied, last, now)
+        if not self._split_due:
+            return False
+        done = split.carry_out(connection, compiled, now)
+        self._split_due = done is None
+        if done:
+            self._forget()
+        return bool(done)
+
+    def _concern(self, connection: sa.Connection, compiled: Compiled, applied: int, last: int, now: datetime) -> None:
+        """All that new decisions are about is due."""
         self._forget()
         self._decision = last
         graph = self._memory.graph
@@ -193,7 +205,7 @@ class Assembler:
         self._number(connection, output)
         self._save(connection, news.learned, output)
         merged = self._memory.graph.decided.mates
-        troubled = {node.id for node in news.learned if node.state.trouble or node.id in merged}
+        troubled = {node.id for node in news.learned if node.state.trouble} | (merged.keys() & news.concerned)
         exceptionstore.write(connection, self._memory, troubled, compiled.catalog.exceptions, compiled.ranks)
         if output.changes:
             self._changed(connection, compiled.catalog, output.changes, now)

@@ -47,6 +47,14 @@ def write(
     connection.execute(_MERGE)
 
 
+def forget(connection: sa.Connection, ids: Collection[int]) -> None:
+    """Drop the rows of these objects, whose states are made anew."""
+    its = tables.exceptions.c.object_id
+    connection.execute(
+        sa.delete(tables.exceptions).where(its == sa.func.any(sa.cast(sorted(ids), sa.ARRAY(sa.BigInteger))))
+    )
+
+
 def _united(states: list[ObjectState], ranks: Mapping[str, int]) -> ObjectState:
     return states[0] if len(states) == 1 else unite(states, ranks)
 

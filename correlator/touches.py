@@ -6,6 +6,7 @@ event a touch with the objects that it is about.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -64,6 +65,12 @@ class TouchBatch(Struct, array_like=True, gc=False):
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(TouchBatch)
+_LOWEST: Final = -(1 << 62)
+_FIRST: Final = sa.text(
+    "INSERT INTO derived.touches (seq, received_at, touches, payload) OVERRIDING SYSTEM VALUE"
+    " SELECT coalesce(min(seq) - 1, nextval(pg_get_serial_sequence('derived.touches', 'seq'))),"
+    " :received, :touches, :payload FROM derived.touches"
+)
 _CONSUME: Final = sa.text(
     "DELETE FROM derived.touches WHERE seq = ANY(ARRAY("
     " SELECT seq FROM derived.touches WHERE seq >= :low ORDER BY seq LIMIT :batches))"
@@ -78,9 +85,29 @@ def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime, sch
     connection.execute(row, execution_options={"schema_translate_map": {LIVE: schema}})
 
 
+def put_first(connection: sa.Connection, batch: TouchBatch, received_at: datetime) -> None:
+    """Hand over a batch that is taken before all that wait."""
+    values = {"received": received_at, "touches": len(batch.touches) + len(batch.again), "payload": pack(batch)}
+    connection.execute(_FIRST, values)
+
+
+def waiting(connection: sa.Connection) -> Iterator[tuple[int, TouchBatch]]:
+    """All that wait, by their sequence."""
+    seqs = connection.scalars(sa.select(touches.c.seq).order_by(touches.c.seq)).all()
+    for seq in seqs:
+        payload = connection.scalars(sa.select(touches.c.payload).where(touches.c.seq == seq)).one()
+        yield seq, unpack(payload)
+
+
+def replace(connection: sa.Connection, seq: int, batch: TouchBatch) -> None:
+    """Let this batch wait in the place of another one."""
+    count = len(batch.touches) + len(batch.again)
+    connection.execute(touches.update().where(touches.c.seq == seq).values(touches=count, payload=pack(batch)))
+
+
 def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:
     """Up to `batches` batches with their sequence, oldest first; deleted in the caller's transaction."""
-    rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
+    rows = connection.execute(_CONSUME, {"low": low_seq or _LOWEST, "batches": batches}).all()
     return sorted(((seq, unpack(payload)) for seq, payload in rows), key=lambda item: item[0])
 
 

@@ -1,4 +1,4 @@
-"""What people decide about who belongs to whom: cut, exclude, merge, lift a hub, and take one of these back.
+"""What people decide about who belongs to whom: cut, exclude, merge, lift a hub, split, and take one of these back.
 
 Rows are only added. The assembler sees the new ones with its next step, and a rebuild applies them all.
 """
@@ -8,29 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 
 from milepost.db.tables import correlations, decisions, objects
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
+from milepost.explanation import Thing
+from milepost.inbox.objects import CORRELATION, refs_of, shown
 
-Act = Literal["cut", "exclude", "merge", "lift"]
-CORRELATION: Final = "correlation"
+Act = Literal["cut", "exclude", "merge", "lift", "split"]
+Named = Thing
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """An object by its id, as people know it."""
+class Epoch:
+    """One of the objects of a key: `thing` has the key as it is shown. `since` when the key names it, None: ever."""
 
-    object_id: int
-    type: str
-    namespace: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.key}" + (f" ({self.namespace})" if self.namespace else "")
+    thing: Named
+    number: int = 0
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,8 @@ class Decision:
     """cut: the relation between `first_id` and `second_id` counts for nothing, whatever proves it.
 
     exclude: `second_id` is no member of the journey of `first_id`, by whatever path. merge: `second_id` is the same
-    thing as `first_id`, whose name stays. lift: `first_id` is no hub, however many share it.
+    thing as `first_id`, whose name stays. lift: `first_id` is no hub, however many share it. split: events from `since`
+    on that name the key of `first_id`, its first object, mean another one.
     """
 
     decision_id: int
@@ -48,37 +47,60 @@ class Decision:
     first_id: int
     second_id: int | None
     reason: str
+    since: datetime | None = None
 
 
-def find(connection: sa.Connection, kind: str, key: str, namespace: str | None = None) -> Named:
-    """The object or correlation of this name. Raises NotFound, and Conflict where several namespaces have it."""
-    if kind == CORRELATION:
-        query = sa.select(correlations.c.object_id).where(correlations.c.key == key)
-        found = [Named(number, kind, "", key) for number in connection.scalars(query)]
-    else:
-        query = sa.select(objects).where(objects.c.key == key, objects.c.type == kind)
-        query = query if namespace is None else query.where(objects.c.namespace == namespace)
-        found = [Named(row.object_id, kind, row.namespace, key) for row in connection.execute(query)]
+def find(
+    connection: sa.Connection, kind: str, key: str, namespace: str | None = None, epoch: int | None = None
+) -> Named:
+    """The object or correlation of this name. Raises NotFound, and Conflict where several namespaces or epochs have
+    it."""
+    found = [
+        item
+        for item in epochs(connection, kind, key)
+        if namespace in (None, item.thing.namespace) and epoch in (None, item.number)
+    ]
     if not found:
-        raise NotFound(f"there is no {kind} {key}")
+        raise NotFound(f"there is no {kind} {key}" + (f" of epoch {epoch}" if epoch is not None else ""))
+    spaces = {item.thing.namespace for item in found}
+    if len(spaces) > 1:
+        listed = ", ".join(sorted(space or '""' for space in spaces))
+        raise Conflict(f"{kind} {key} exists in several namespaces; name one of {listed}")
     if len(found) > 1:
-        spaces = ", ".join(sorted(item.namespace or '""' for item in found))
-        raise Conflict(f"{kind} {key} exists in several namespaces; name one of {spaces}")
-    return found[0]
+        listed = ", ".join(f"{kind}:{key}#{item.number} for {item.thing.key}" for item in found)
+        raise Conflict(f"{kind} {key} was split; name one of them: {listed}")
+    return found[0].thing
+
+
+def epochs(connection: sa.Connection, kind: str, key: str) -> list[Epoch]:
+    """The objects that a key names, by namespace and time: several of one namespace where it was split."""
+    its = objects.c
+    counts = (its.epoch == 0) | its.since.is_not(None)
+    query = sa.select(its.object_id, its.namespace, its.epoch, its.since)
+    query = query.where(its.key == key, its.type == kind, counts).order_by(its.namespace, its.since.nulls_first())
+    found = [
+        Epoch(Named(row.object_id, kind, row.namespace, shown(key, row.since)), row.epoch, row.since)
+        for row in connection.execute(query)
+    ]
+    if kind == CORRELATION:
+        threads = connection.scalars(sa.select(correlations.c.object_id).where(correlations.c.key == key))
+        found = [*(Epoch(Named(number, kind, "", key)) for number in threads), *found]
+    return found
 
 
 def decide(
     connection: sa.Connection,
-    act: Act,
+    act: str,
     first: Named,
     second: Named | None = None,
     *,
     actor: str,
     reason: str,
     now: datetime,
+    since: datetime | None = None,
 ) -> int:
     """Decide, in the caller's transaction; returns the decision's number. Raises Conflict for what can't be."""
-    check(connection, act, first, second)
+    check(connection, act, first, second, since)
     values = {
         "at": now,
         "actor": actor,
@@ -86,21 +108,27 @@ def decide(
         "first_id": first.object_id,
         "second_id": second.object_id if second is not None else None,
         "reason": reason,
+        "since": since,
     }
     number: int = connection.scalars(sa.insert(decisions).values(values).returning(decisions.c.decision_id)).one()
     detail = {"decision": number, "second": str(second) if second is not None else None, "reason": reason}
+    if since is not None:
+        detail["since"] = since.isoformat()
     audit.record(connection, actor=actor, action=f"correlation.{act}", target=str(first), now=now, detail=detail)
     return number
 
 
 def reverse(connection: sa.Connection, decision_id: int, *, actor: str, reason: str, now: datetime) -> None:
     """Take a decision back. Raises NotFound, and Conflict where it was taken back already."""
-    known = {item.decision_id for item in effective(connection)}
-    if decision_id not in known:
+    standing = effective(connection)
+    taken = next((item for item in standing if item.decision_id == decision_id), None)
+    if taken is None:
         exists = sa.select(decisions.c.act).where(decisions.c.decision_id == decision_id)
         if connection.scalar(exists) in (None, "reverse"):
             raise NotFound(f"there is no decision {decision_id}")
         raise Conflict(f"decision {decision_id} was taken back already")
+    if taken.act == "split":
+        _check_unused(connection, taken, standing)
     values = {"at": now, "actor": actor, "act": "reverse", "reverses": decision_id, "reason": reason}
     connection.execute(sa.insert(decisions).values(values))
     detail = {"reason": reason}
@@ -113,7 +141,7 @@ def effective(connection: sa.Connection) -> list[Decision]:
     """The decisions that count, oldest first."""
     its, later = decisions.c, decisions.alias()
     reversed_ = sa.select(later.c.reverses).where(later.c.reverses.is_not(None))
-    columns = (its.decision_id, its.at, its.actor, its.act, its.first_id, its.second_id, its.reason)
+    columns = (its.decision_id, its.at, its.actor, its.act, its.first_id, its.second_id, its.reason, its.since)
     query = sa.select(*columns).where(its.act != "reverse", its.decision_id.not_in(reversed_))
     return [Decision(*row) for row in connection.execute(query.order_by(its.decision_id))]
 
@@ -135,20 +163,34 @@ def last(connection: sa.Connection) -> int:
 
 def names_of(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Named]:
     """The names behind ids."""
-    query = sa.select(objects.c.object_id, objects.c.type, objects.c.namespace, objects.c.key)
-    found = {row.object_id: Named(*row) for row in connection.execute(query.where(objects.c.object_id.in_(ids)))}
-    threads = sa.select(correlations.c.object_id, correlations.c.key).where(correlations.c.object_id.in_(ids))
-    return found | {number: Named(number, CORRELATION, "", key) for number, key in connection.execute(threads)}
+    return {number: Named(number, *ref) for number, ref in refs_of(connection, ids).items()}
 
 
-def check(connection: sa.Connection, act: str, first: Named, second: Named | None) -> None:
+def pair(connection: sa.Connection, first_id: int, second_id: int | None) -> tuple[Named, Named | None]:
+    """The objects of a decision by their ids. Raises NotFound."""
+    ids = [first_id] if second_id is None else [first_id, second_id]
+    names = names_of(connection, ids)
+    if not names.keys() >= set(ids):
+        raise NotFound("there is no such object")
+    return names[first_id], names[second_id] if second_id is not None else None
+
+
+def check(
+    connection: sa.Connection, act: str, first: Named, second: Named | None, since: datetime | None = None
+) -> None:
     """Raises Conflict for what can't be decided."""
-    if (act == "lift") != (second is None):
-        raise Conflict(f"{act} needs {'one object' if act == 'lift' else 'two objects'}")
+    if (act in ("lift", "split")) != (second is None):
+        raise Conflict(f"{act} needs {'one object' if second is not None else 'two objects'}")
+    if (act == "split") != (since is not None):
+        raise Conflict("a split, and nothing else, is from a time on")
+    epoch = connection.scalar(sa.select(objects.c.epoch).where(objects.c.object_id == first.object_id))
+    if since is not None and (epoch or since.microsecond):
+        raise Conflict(f"{first}: a split names the first object of a key, and a time to the second")
     if second is not None and first.object_id == second.object_id:
         raise Conflict(f"{first}: twice the same")
     standing = effective(connection)
-    if any((item.act, item.first_id, item.second_id) == (act, first.object_id, _id(second)) for item in standing):
+    same = (act, first.object_id, _id(second), since)
+    if any((item.act, item.first_id, item.second_id, item.since) == same for item in standing):
         raise Conflict(f"{first}: this is decided already")
     if act == "merge" and second is not None:
         _check_merge(first, second, standing)
@@ -162,6 +204,16 @@ def _check_merge(first: Named, second: Named, standing: Sequence[Decision]) -> N
         raise Conflict("one of them is merged into another object already; merge into that one")
     if any(item.first_id == second.object_id for item in merges):
         raise Conflict(f"others are merged into {second}; take that back first, or merge the other way round")
+
+
+def _check_unused(connection: sa.Connection, split: Decision, standing: Sequence[Decision]) -> None:
+    """What was decided about the object that a split made would be about nothing."""
+    first = names_of(connection, [split.first_id])[split.first_id]
+    same = (item for item in epochs(connection, first.type, first.key) if item.since == split.since)
+    ids = {item.thing.object_id for item in same if item.thing.namespace == first.namespace}
+    for item in standing:
+        if ids & {item.first_id, item.second_id}:
+            raise Conflict(f"decision {item.decision_id} is about what the split made; take that back first")
 
 
 def _id(named: Named | None) -> int | None:
