@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -25,10 +25,13 @@ from milepost.inbox.watermark import Watermark
 from milepost.wiring.collectors import LostCollectors
 from milepost.wiring.loops import Trouble
 from milepost.wiring.resources import Resources
+from sla.reconciliation import store as reconciled
 
 TICK: Final = 0.5
 ALERTING: Final = 0.25
 ANOMALIES: Final = 300.0
+RECONCILIATION: Final = 60.0
+"""How often is looked whether one is due; each says itself how often it runs."""
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
 DAILY: Final = 86_400.0
@@ -55,10 +58,19 @@ class Job:
 def jobs_of(resources: Resources) -> list[Job]:
     """All jobs; the modules that they need are loaded here."""
     reading = [*_polling(resources), _folders(resources)]
-    return [*_watching(resources), *_learning(resources), *reading, *_keeping(resources)]
+    known = LastKnown()
+    comparing = _reconciling(resources, known)
+    return [*_watching(resources, known), *_learning(resources), comparing, *reading, *_keeping(resources)]
 
 
-def _watching(resources: Resources) -> list[Job]:
+@dataclass(slots=True)
+class LastKnown:
+    """Up to when everything is known, as the job that asks for it twice a second last saw it."""
+
+    through: datetime | None = None
+
+
+def _watching(resources: Resources, last: LastKnown) -> list[Job]:
     from sla.job import check_due_once
 
     engine, clock = resources.engine, resources.clock
@@ -69,6 +81,7 @@ def _watching(resources: Resources) -> list[Job]:
         with engine.begin() as connection:
             known = watermark.read(connection, now)
             collectors.tell(connection, known, now)
+        last.through = known.through
         check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
 
     def alert() -> bool:
@@ -83,6 +96,16 @@ def _watching(resources: Resources) -> list[Job]:
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
     ]
+
+
+def _reconciling(resources: Resources, known: LastKnown) -> Job:
+    from sla.reconciliation.job import run_due
+
+    def reconcile() -> None:
+        if known.through is not None:
+            run_due(resources.engine, resources.catalog(), now=resources.clock(), through=known.through)
+
+    return Job("reconciliation", RECONCILIATION, reconcile, first=SOON)
 
 
 def _learning(resources: Resources) -> list[Job]:
@@ -162,6 +185,8 @@ def _keeping(resources: Resources) -> list[Job]:
             dropped = timescale.drop_before(connection, now - timedelta(days=limits.retention_days))
         with engine.begin() as connection:
             timescale.compress_before(connection, now - COMPRESS_AFTER)
+        with engine.begin() as connection:
+            reconciled.drop_before(connection, now - timedelta(days=limits.retention_days))
         if dropped:
             _log.info("retention: dropped %d partitions", dropped)
 
