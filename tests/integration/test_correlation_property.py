@@ -52,9 +52,9 @@ TYPES = [
     "return.requested",
     "ticket.opened",
 ]
-CROWDS = (1, 1, 1, 1, 1, 1, 4, 10, 20, 40, 60, 60)
+CROWDS = (*[1] * 24, 6, 10, 30, 60, 70)
 """How many worlds are played in one another's midst, one crowd after the other; times five, 1,000 in all."""
-DECIDED = (1, 1, 1, 1, 6, 15, 25, 50)
+DECIDED = (*[1] * 25, 5, 10, 20, 40)
 """The same for worlds about which people decide: times two, 200 in all."""
 
 
@@ -261,12 +261,17 @@ def play(chain: Chain, rng: random.Random, worlds: Mapping[str, World], *, peopl
         for _ in range(rng.randint(0, 3)):
             rng.choice([*(recorder.step for recorder in chain.recorders), chain.assembler.step])()
         if people:
-            decide(chain.engine, rng, [name for name in worlds if rng.random() < 0.4])
+            decide(chain.engine, rng, rng.sample(list(worlds), k=_so_many(rng, len(worlds))))
         if rng.random() < 0.1:
             chain = Chain(chain.engine, recorders=rng.randint(1, 3), catalog=chain.catalog)
             chain.assembler._batches = rng.choice([1, 8])  # in small steps, what is loaded is ahead of what was told
     chain.settle()
     return chain
+
+
+def _so_many(rng: random.Random, most: int) -> int:
+    """Often none or one: what is decided alone is taken into account alone."""
+    return min(most, rng.choice([0, 0, 1, 1, most // 3]))
 
 
 def _disordered(rng: random.Random, events: World) -> World:
