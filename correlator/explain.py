@@ -217,4 +217,4 @@ class _Reasons:
             if any(one in ({dossier.head.root_id} if item.act == "exclude" else self._members) for one in ends):
                 second = dossier.thing(item.second_id) if item.second_id is not None else None
                 first = dossier.thing(item.first_id)
-                yield Ruling(item.decision_id, item.act, first, second, item.actor, item.at, item.reason)
+                yield Ruling(item.decision_id, item.act, first, second, item.actor, item.at, item.reason, item.since)

@@ -17,7 +17,7 @@ from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import Graph, Missing
 from milepost.catalog.schema import Catalog
 from milepost.decisions import correlation as decisions
-from milepost.decisions.correlation import Decision, Named
+from milepost.decisions.correlation import Decision
 from milepost.errors import NotFound
 from milepost.explanation import Effect, Preview, Proposal, Standing, Thing
 
@@ -47,9 +47,12 @@ class _Seen:
 def preview(connection: sa.Connection, catalog: Catalog, proposal: Proposal) -> Preview:
     """What the proposal would do. Raises NotFound for what isn't there, and Conflict for what can't be decided."""
     if not proposal.reverses:
-        decisions.check(connection, proposal.act, *_ends(connection, proposal))
+        ends = decisions.pair(connection, proposal.first_id, proposal.second_id)
+        decisions.check(connection, proposal.act, *ends, proposal.since)
     compiled, standing = Compiled(catalog), decisions.effective(connection)
-    decided, about = _with(proposal, standing)
+    act, decided, about = _with(proposal, standing)
+    if act == "split":
+        return Preview((), "what a split does to journeys shows once it is decided; it can be taken back")
     wanted = {"ids": sorted(about), "limit": MAX_RELATIONS + 1}
     if (connection.scalar(_DEGREE, wanted) or 0) > MAX_RELATIONS:
         return Preview((), f"over {MAX_RELATIONS:,} others are related to it: each of their journeys is concerned")
@@ -65,24 +68,18 @@ def preview(connection: sa.Connection, catalog: Catalog, proposal: Proposal) -> 
     return Preview(tuple(effect for effect in effects if effect is not None), note)
 
 
-def _ends(connection: sa.Connection, proposal: Proposal) -> tuple[Named, Named | None]:
-    ids = [one for one in (proposal.first_id, proposal.second_id) if one is not None]
-    names = decisions.names_of(connection, ids)
-    if len(names) < len(set(ids)):
-        raise NotFound("there is no such object")
-    return names[ids[0]], names[ids[1]] if len(ids) > 1 else None
-
-
-def _with(proposal: Proposal, standing: list[Decision]) -> tuple[Decided, set[int]]:
-    """The decisions as they would be, and the objects that the proposal is about."""
+def _with(proposal: Proposal, standing: list[Decision]) -> tuple[str, Decided, set[int]]:
+    """What is decided or taken back, the decisions as they would be, and the objects that it is about."""
     if proposal.reverses:
         taken = next((item for item in standing if item.decision_id == proposal.reverses), None)
         if taken is None:
             raise NotFound(f"decision {proposal.reverses} does not count")
         decided, about = Decided(item for item in standing if item is not taken), (taken.first_id, taken.second_id)
+        act: str = taken.act
     else:
         decided, about = Decided([*standing, proposal]), (proposal.first_id, proposal.second_id)
-    return decided, {one for one in about if one is not None}
+        act = proposal.act
+    return act, decided, {one for one in about if one is not None}
 
 
 class _Side:

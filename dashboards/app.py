@@ -18,7 +18,7 @@ from starlette.routing import Match
 from dashboards import openapi, routing
 from dashboards.api import make_router
 from dashboards.components.shell import shell
-from dashboards.context import CatalogProvider, Context, Replays
+from dashboards.context import CatalogProvider, Context, Correlations, Replays
 from dashboards.gate import Gate
 from dashboards.login import make_login
 from dashboards.pages import PAGES
@@ -59,6 +59,7 @@ def mount(
     settings: Settings,
     catalog: CatalogProvider,
     replays: Replays,
+    correlations: Correlations,
     clock: Clock = utc_now,
 ) -> None:
     """Add the read API under /v1, the log-in, and the pages under / to `app`.
@@ -66,7 +67,7 @@ def mount(
     Call it after all other routes are there. Raises ConfigurationError without a secret.
     """
     sessions = Sessions(engine, settings.web, clock)
-    context = Context(engine, settings, catalog, clock, sessions, replays)
+    context = Context(engine, settings, catalog, clock, sessions, replays, correlations)
     app.include_router(make_router(context))
     app.include_router(make_login(context))
     app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dashboards.session import Sessions
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
+from milepost.explanation import Explanation, Preview, Proposal
 from milepost.inbox.quarantine.mend import Report, Verdict, Wanted
 from milepost.settings import Settings
 
@@ -25,6 +26,17 @@ class Replays(Protocol):
     ) -> Report: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Correlations:
+    """What the correlator, which stands beside this component, tells when it is asked. Both raise NotFound.
+
+    `explain` takes a journey's id; `preview` tells what a decision would do, and raises Conflict for what can't be.
+    """
+
+    explain: Callable[[sa.Connection, Catalog, int], Explanation]
+    preview: Callable[[sa.Connection, Catalog, Proposal], Preview]
+
+
 CatalogProvider = Callable[[], Catalog]
 """Gives the active catalog; cheap to call."""
 
@@ -37,3 +49,4 @@ class Context:
     clock: Clock
     sessions: Sessions
     replays: Replays
+    correlations: Correlations

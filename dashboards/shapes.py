@@ -25,6 +25,7 @@ def journey_row(row: Row) -> dict[str, Any]:
     if row.amount is not None:
         values["amount"] = one.money_text(row.amount)
     return {
+        "id": row.journey_id,
         "kind": row.kind,
         "key": row.key,
         "namespace": row.namespace,
@@ -45,6 +46,7 @@ def journey(connection: sa.Connection, catalog: Catalog, head: one.Head) -> dict
     ids = [member.object_id for member in found]
     names = {member.object_id: {"type": member.type, "key": member.key} for member in found}
     return {
+        "id": head.journey_id,
         "kind": head.kind,
         "key": head.key,
         "namespace": head.namespace,

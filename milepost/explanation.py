@@ -26,6 +26,7 @@ FLAGS: Final[Mapping[str, str]] = {
     "namespace_missing": "lacks the attribute that says whose key it is: the source stands in",
     "junk_key": "held a key that means nothing: it was left out",
     "no_subject": "names nothing of its own type",
+    "indirect": "relates objects that it isn't about",
 }
 
 
@@ -121,6 +122,12 @@ class Shared:
     things: tuple[Thing, ...]
     thing_count: int
 
+    @property
+    def text(self) -> str:
+        """Why it joins nothing."""
+        rest = f"; {many(self.thing_count, 'object')} that name it stay out" if self.thing_count else ""
+        return f"this correlation id is named by {many(self.root_count, 'root')}: it joins nothing{rest}"
+
 
 @dataclass(frozen=True, slots=True)
 class Odd:
@@ -145,15 +152,17 @@ class Ruling:
     actor: str
     at: datetime
     reason: str
+    since: datetime | None = None
 
     @property
     def text(self) -> str:
-        return ruling_text(self.act, self.first, self.second)
+        return ruling_text(self.act, self.first, self.second, self.since)
 
 
-def ruling_text(act: str, first: Thing, second: Thing | None) -> str:
+def ruling_text(act: str, first: Thing, second: Thing | None, since: datetime | None = None) -> str:
     """What a decision says, in words."""
     return {
+        "split": f"since {since:%Y-%m-%d %H:%M:%S}Z {first} is another thing than before" if since else "",
         "cut": f"{first} and {second} don't belong together",
         "exclude": f"{second} is not in the journey of {first}",
         "merge": f"{second} is the same as {first}",
@@ -254,6 +263,7 @@ class Proposal:
     first_id: int = 0
     second_id: int | None = None
     reverses: int = 0
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ from fastapi import FastAPI
 from collector.app import make_app
 from collector.replay import Replayer
 from collector.store import DatabaseStore
+from correlator.explain import explain
+from correlator.preview import preview
 from dashboards.app import mount
+from dashboards.context import Correlations
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, utc_now
@@ -68,7 +71,10 @@ def dashboard(
     base = {"MILEPOST_SECRET": "s" * 32, "MILEPOST_PUBLIC_URL": "https://milepost.example"}
     settings = Settings.load(base | environ)
     replays = Replayer(engine, lambda _: catalog, clock)
-    mount(app, engine=engine, settings=settings, catalog=lambda: catalog, replays=replays, clock=clock)
+    mount(
+        app, engine=engine, settings=settings, catalog=lambda: catalog, replays=replays,
+        correlations=Correlations(explain, preview), clock=clock,
+    )  # fmt: skip
     keys = _people_and_keys(engine)
     with running(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield Dashboard(url, engine, client, keys)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milepost.cli.access import actor, transaction
-from milepost.cli.output import notes, out, table
+from milepost.cli.output import notes, table
 from milepost.errors import ConfigurationError, Conflict, NotFound
+from milepost.explanation import Proposal
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from dashboards.queries.journey import Link, Member
+    from dashboards.queries.journey import Milestone
+    from milepost.catalog.schema import Model
     from milepost.decisions.correlation import Act, Named
 
 app = typer.Typer(help="Why a journey is as it is, and decisions about who belongs to whom.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="TYPE:KEY, like order:S00024; customer_po:1001@partner=ACME in a namespace.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what it would do to journeys, and decide nothing.")]
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -31,9 +33,14 @@ def explain(
     kind: Annotated[str, typer.Argument(help="The journey model: order, shipment …")],
     key: Annotated[str, typer.Argument(help="The key of the journey's root.")],
     namespace: Annotated[str | None, typer.Option(help="Where the key exists in several.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Every change, not only what late evidence changed.")
+    ] = False,
 ) -> None:
-    """Tell which event proved which link, how each member was reached, and what is missing."""
+    """Tell which event proved which link, what was kept out, what was missing when, and what late evidence changed."""
+    from correlator.explain import explain as reasons_of
     from dashboards.queries import journey as queries
+    from milepost.cli import reasons
     from milepost.decisions import catalog as decided
 
     with transaction() as (connection, _, _):
@@ -46,15 +53,17 @@ def explain(
             raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {spaces}")
         (head,) = found
         model = catalog.models.get(kind)
-        members = queries.member_list(connection, head.journey_id)
-        links = queries.link_list(connection, model, members)
         reached = queries.milestone_list(connection, head.journey_id)
+        explained = reasons_of(connection, catalog, head.journey_id)
     amount = f", {head.amount} {head.currency or ''}" if head.amount is not None else ""
-    _say(f"{kind} {head.key}: {head.state}, {head.stage or 'nothing reached'}{amount}")
-    _say(f"from {_at(head.started_at)} to {_at(head.last_at)}")
-    _say("")
-    _members(members, links)
-    _say("")
+    reasons.say(f"{kind} {head.key}: {head.state}, {head.stage or 'nothing reached'}{amount}")
+    reasons.say(f"from {reasons.at(head.started_at)} to {reasons.at(head.last_at)}\n")
+    _milestones(model, reached)
+    reasons.say("")
+    reasons.show(explained, everything=history)
+
+
+def _milestones(model: Model | None, reached: Sequence[Milestone]) -> None:
     first = {item.name: item for item in reached}
     last = max((item.rank for item in reached if model and not model.milestones[item.rank].beside), default=-1)
     steps = model.milestones if model is not None else []
@@ -65,27 +74,6 @@ def explain(
         for rank, step in enumerate(steps)
     ]
     table("milestone", "reached", "events", "", rows=rows, empty="")
-
-
-def _members(members: Sequence[Member], links: Sequence[Link]) -> None:
-    """Each member with the member that it was reached through, and the first event that relates the two."""
-    by_id = {member.object_id: member for member in members}
-    proofs = {frozenset((link.parent_id, link.child_id)): link for link in reversed(links)}
-    rows = []
-    for member in members:
-        via = by_id.get(member.via_id or 0)
-        link = proofs.get(frozenset((member.object_id, member.via_id or 0)))
-        proof = f"{link.rel}, {link.source} {link.event_id}, {_at(link.occurred_at)}" if link else ""
-        rows.append((f"{member.type} {member.key}", f"{via.type} {via.key}" if via else "", proof))
-    table("member", "through", "proven by", rows=rows, empty="It has no members.")
-
-
-def _at(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _say(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("hubs")
@@ -108,35 +96,40 @@ def list_hubs() -> None:
 
 
 @app.command("cut")
-def cut(one: Name, other: Name, reason: Reason) -> None:
+def cut(one: Name, other: Name, reason: Reason, dry_run: DryRun = False) -> None:
     """Let the relation between two objects count for nothing, whatever proves it."""
-    _decide("cut", one, other, reason)
+    _decide("cut", one, other, reason, dry_run=dry_run)
 
 
 @app.command("exclude")
-def exclude(root: Name, member: Name, reason: Reason) -> None:
+def exclude(root: Name, member: Name, reason: Reason, dry_run: DryRun = False) -> None:
     """Take an object out of the journey of a root, by whatever path it came in."""
-    _decide("exclude", root, member, reason)
+    _decide("exclude", root, member, reason, dry_run=dry_run)
 
 
 @app.command("merge")
-def merge(name: Name, other: Name, reason: Reason) -> None:
+def merge(name: Name, other: Name, reason: Reason, dry_run: DryRun = False) -> None:
     """Say that OTHER is the same thing as NAME, whose name stays."""
-    _decide("merge", name, other, reason)
+    _decide("merge", name, other, reason, dry_run=dry_run)
 
 
 @app.command("lift")
-def lift(hub: Name, reason: Reason) -> None:
+def lift(hub: Name, reason: Reason, dry_run: DryRun = False) -> None:
     """Say that an object is no hub, however many share it."""
-    _decide("lift", hub, None, reason)
+    _decide("lift", hub, None, reason, dry_run=dry_run)
 
 
 @app.command("reverse")
-def reverse(number: Annotated[int, typer.Argument(help="As `decisions` shows it.")], reason: Reason) -> None:
+def reverse(
+    number: Annotated[int, typer.Argument(help="As `decisions` shows it.")], reason: Reason, dry_run: DryRun = False
+) -> None:
     """Take a decision back."""
     from milepost.decisions import correlation
 
     with transaction() as (connection, now, _):
+        if dry_run:
+            _preview(connection, Proposal("reverse", reverses=number))
+            return
         correlation.reverse(connection, number, actor=actor(), reason=reason, now=now)
     notes.print(f"Decision {number} is taken back; journeys follow in a moment.", highlight=False)
 
@@ -165,14 +158,25 @@ def list_decisions() -> None:
     table("number", "act", "first", "second", "by", "at", "reason", rows=rows, empty="Nothing is decided.")
 
 
-def _decide(act: Act, one: str, other: str | None, reason: str) -> None:
+def _decide(act: Act, one: str, other: str | None, reason: str, *, dry_run: bool) -> None:
     from milepost.decisions import correlation
 
     with transaction() as (connection, now, _):
         first = _named(connection, one)
         second = _named(connection, other) if other is not None else None
+        if dry_run:
+            _preview(connection, Proposal(act, first.object_id, second.object_id if second is not None else None))
+            return
         number = correlation.decide(connection, act, first, second, actor=actor(), reason=reason, now=now)
     notes.print(f"Decision {number}; journeys follow in a moment.", highlight=False)
+
+
+def _preview(connection: sa.Connection, proposal: Proposal) -> None:
+    from correlator.preview import preview
+    from milepost.cli import reasons
+    from milepost.decisions import catalog as decided
+
+    reasons.preview(preview(connection, decided.active(connection), proposal))
 
 
 def _named(connection: sa.Connection, text: str) -> Named:

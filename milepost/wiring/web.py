@@ -21,6 +21,8 @@ from collector.replay import Replayer
 from collector.server import Narrowed, limited, server_config
 from collector.store import DatabaseStore
 from collector.ways.otlp import KINDS
+from correlator.explain import explain
+from correlator.preview import preview
 from milepost.db.engine import libpq_url
 from milepost.errors import ConfigurationError
 from milepost.settings import Settings
@@ -64,6 +66,7 @@ def dashboards_app(resources: Resources) -> FastAPI:
 
 def _mount_pages(app: FastAPI, resources: Resources) -> None:
     from dashboards.app import mount  # Dash and plotly are slow to load, and a collector needs neither
+    from dashboards.context import Correlations
 
     mount(
         app,
@@ -71,6 +74,7 @@ def _mount_pages(app: FastAPI, resources: Resources) -> None:
         settings=resources.settings,
         catalog=resources.catalog,
         replays=replayer(resources),
+        correlations=Correlations(explain, preview),
         clock=resources.clock,
     )
 

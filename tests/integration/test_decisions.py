@@ -73,7 +73,7 @@ def test_cut_and_explain(engine: sa.Engine, database: str) -> None:
     chain.send(shipped("S1", "X1"), shipped("S1", "X2"))
     chain.settle()
     explained = milepost(database, "journeys", "explain", "order", "S1")
-    assert "shipment X1  order S1  mention, /wms S1-X1" in explained
+    assert "shipment X1  order S1  named together  shipment.dispatched /wms S1-X1" in explained
     assert "missing: later ones were seen" in explained
     milepost(database, "journeys", "cut", "order:S1", "shipment:X1", "--reason", "typed wrongly")
     chain.settle()
