@@ -29,7 +29,7 @@ class Oracle:
         self,
         journeys: dict[str, Any],
         events: list[tuple[Wire, int]],
-        decisions: list[tuple[str, Obj, Obj | None]] | None = None,
+        decisions: list[tuple[str, Obj, Any]] | None = None,
     ) -> None:
         decisions = decisions or []
         self.limit = journeys.get("hub_limit", 1000)
@@ -99,13 +99,15 @@ class Oracle:
             if parent and child and parent != child:
                 links.append((parent, child))
         return {
+        named = {kind: [self.meant(obj, at) for obj in group] for kind, group in named.items()}
+        links = [(self.meant(parent, at), self.meant(child, at)) for parent, child in links]
             "order": (at, wire["source"], wire["id"]),
             "at": at,
             "received": received,
             "type": wire["type"],
             "named": named,
             "links": links,
-            "correlation": wire.get("correlationid"),
+            "correlation": self.correlation(wire, at),
             "outcome": data.get("outcome", "ok"),
             "code": data.get("code"),
             "reason": data.get("reason"),
@@ -302,7 +304,7 @@ class Oracle:
     def journeys(self) -> dict[tuple[str, Obj], dict[str, Any]]:
         result = {}
         for name, model in self.models.items():
-            for obj in self.everything():
+            for obj in self.everything() | {*self.into.values()}:
                 if obj[0] in model["roots"] and not self.absorbed(name, obj):
                     journey = self.journey(name, obj)
                     if journey:
