@@ -16,6 +16,7 @@ COPY sla sla
 COPY anomaly anomaly
 COPY alerting alerting
 COPY dashboards dashboards
+COPY exports exports
 COPY simulator simulator
 RUN pip install --no-deps --no-build-isolation . \
     && pip uninstall --yes setuptools pip

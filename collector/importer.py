@@ -6,7 +6,7 @@ An import can be repeated: ids are made from the file's own, so what is there al
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -16,9 +16,10 @@ import msgspec
 import sqlalchemy as sa
 import yaml
 
+from collector import ocel_file
 from collector.formats import ocel
 from collector.formats.mapping import Mapping as EventMapping
-from collector.ingest import Rejection, validate, without_secrets
+from collector.ingest import Accepted, Rejection, validate, without_secrets
 from collector.masking import Masks
 from milepost.catalog import mapping as mappings
 from milepost.clock import Clock, to_us
@@ -26,7 +27,7 @@ from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
 from milepost.inbox import log, quarantine
 
 BATCH: Final = 1_000
-Unit = list[dict[str, Any] | Rejection]
+Unit = list[dict[str, Any] | ocel.Past | Rejection]
 """What one row or one event of a file becomes."""
 Progress = Callable[[int, int], None]
 """Told (done, of how many), in the unit of the file: rows or events."""
@@ -46,12 +47,13 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """Sends as one source: whoever may run the command may write that source."""
+    """Sends as one source, or with `any_source` as those that the events name: who may run the command may write."""
 
     default_source: str
+    any_source: bool = False
 
     def may_send(self, source: str, event_type: str) -> bool:  # noqa: ARG002
-        return source == self.default_source
+        return self.any_source or source == self.default_source
 
 
 def import_csv(
@@ -112,12 +114,11 @@ def import_ocel(
     progress: Progress,
     masks: Masks | None = None,
 ) -> Report:
-    """Import an OCEL 1.0 or 2.0 JSON log. `types` maps activities to event types. Raises MalformedBody, NotFound."""
-    try:
-        document = msgspec.json.decode(_text(path, "utf-8-sig"))
-    except msgspec.DecodeError as error:
-        raise MalformedBody(f"{path.name}: not valid JSON: {error}") from error
-    parsed = ocel.parse(document)
+    """Import an OCEL log: 1.0 as JSON, 2.0 as JSON or SQLite. `types` maps activities to event types.
+
+    What Milepost exported keeps its sources and receive times. Raises MalformedBody, NotFound.
+    """
+    parsed = ocel_file.read(path)
     report = Report(
         units=len(parsed.events),
         relations=parsed.relations,
@@ -125,7 +126,7 @@ def import_ocel(
         dateless=len(parsed.idle()),
     )
     units: Iterator[Unit] = ([event] for event in ocel.wire_events(parsed, source, types))
-    _send(engine, Importer(source), units, clock, report, progress, masks)
+    _send(engine, Importer(source, any_source=True), units, clock, report, progress, masks)
     return report
 
 
@@ -173,9 +174,11 @@ def _commit(
 ) -> None:
     now = clock()
     unreadable = [item for item in batch if isinstance(item, Rejection)]
-    bodies = [msgspec.json.encode(item) for item in batch if not isinstance(item, Rejection)]
+    sent = [item for item in batch if not isinstance(item, Rejection)]
     source = sender.default_source
+    bodies = [msgspec.json.encode(item.wire if isinstance(item, ocel.Past) else item) for item in sent]
     verdict = validate(bodies, received_us=to_us(now), sender=sender, masks=masks)
+    _keep_receive_times(verdict, sent, to_us(now))
     unreadable = [without_secrets(item, masks, source) for item in unreadable] if masks else unreadable
     refused = [*unreadable, *verdict.rejected]
     with engine.begin() as connection:
@@ -189,3 +192,12 @@ def _commit(
         )
     report.accepted += len(verdict.entries)
     report.refused += len(refused)
+
+
+def _keep_receive_times(verdict: Accepted, sent: Sequence[dict[str, Any] | ocel.Past], now_us: int) -> None:
+    """What was received before was received then."""
+    refused = {item.index for item in verdict.rejected}
+    accepted = (item for index, item in enumerate(sent) if index not in refused)
+    for entry, item in zip(verdict.entries, accepted, strict=True):
+        if isinstance(item, ocel.Past):
+            entry.received_us = min(item.received_us, now_us)

@@ -235,7 +235,7 @@ def _specificity(policy: CompiledPolicy) -> tuple[int, int, str]:
 
 def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -> CompiledPolicy:
     if policy.calendar not in calendars:
-        calendars[policy.calendar] = _calendar(policy.calendar, catalog.calendars[policy.calendar])
+        calendars[policy.calendar] = calendar_of(policy.calendar, catalog.calendars[policy.calendar])
     model = catalog.models[policy.model]
     start_rank, end_rank = _rank(model, policy.start), _rank(model, policy.end)
     return CompiledPolicy(
@@ -274,7 +274,8 @@ def _spellings(attribute: str, values: Iterable[str], catalog: Catalog) -> froze
     return frozenset(plain(value) for value in (*values, *names, *forms))
 
 
-def _calendar(name: str, spec: CalendarSpec) -> Calendar:
+def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
+    """The calendar that a catalog describes."""
     weekly: dict[str, list[tuple[str, str]]] | None = None
     if spec.weekly is not None:
         weekly = {day: [(shift.opens, shift.closes) for shift in shifts] for day, shifts in spec.weekly.items()}

@@ -1,7 +1,9 @@
-"""OCEL 1.0 and 2.0 JSON logs to events. Pure. Specification: https://www.ocel-standard.org/
+"""OCEL 1.0 and 2.0 logs to events. Pure. Specification: https://www.ocel-standard.org/
 
 Every event becomes one event whose keys are the objects that it relates to. Objects with attributes or with relations
 of their own get an event `<type>.described` that carries them, at the time of the first event that names the object.
+
+What Milepost exported itself becomes again what was sent to it, with its source and receive time: see `milepost.ocel`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from milepost import ocel
+from milepost.clock import to_us
 from milepost.errors import MalformedBody
 
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
@@ -25,8 +29,12 @@ class LogEvent:
     id: str
     activity: str
     time: str
-    objects: tuple[str, ...]
+    related: tuple[tuple[str, str], ...]  # (object id, qualifier)
     attributes: Mapping[str, Any]
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(object_id for object_id, _ in self.related))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,16 @@ class LogObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """An event that Milepost had once: as it was sent, with the time when it was received, in microseconds."""
+
+    wire: dict[str, Any]
+    received_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
-    """A parsed log, of either version."""
+    """A parsed log, of any version and form."""
 
     events: list[LogEvent]
     objects: dict[str, LogObject]
@@ -68,7 +84,11 @@ def parse(doc: Any) -> Log:
 def _version_1(doc: Any) -> Log:
     events = [
         LogEvent(
-            key, item["ocel:activity"], str(item["ocel:timestamp"]), tuple(item["ocel:omap"]), item.get("ocel:vmap", {})
+            key,
+            item["ocel:activity"],
+            str(item["ocel:timestamp"]),
+            tuple((object_id, "") for object_id in item["ocel:omap"]),
+            item.get("ocel:vmap", {}),
         )
         for key, item in doc["ocel:events"].items()
     ]
@@ -80,26 +100,48 @@ def _version_1(doc: Any) -> Log:
 
 
 def _version_2(doc: Any) -> Log:
-    events = []
-    for item in doc["events"]:
-        related = tuple(relation["objectId"] for relation in item.get("relationships", ()))
-        attributes = {attribute["name"]: attribute["value"] for attribute in item.get("attributes", ())}
-        events.append(LogEvent(item["id"], item["type"], str(item["time"]), tuple(dict.fromkeys(related)), attributes))
-    objects = {}
-    for item in doc["objects"]:
-        # the last value stands; its own time is kept by the order of the list, which is by time
-        attributes = {attribute["name"]: attribute["value"] for attribute in item.get("attributes", ())}
-        related_to = tuple(
-            (each["objectId"], each.get("qualifier", "related")) for each in item.get("relationships", ())
-        )
-        objects[item["id"]] = LogObject(item["id"], item["type"], attributes, related_to)
+    event_types, object_types = _declared(doc.get("eventTypes", ())), _declared(doc.get("objectTypes", ()))
+    events = [
+        LogEvent(item["id"], item["type"], str(item["time"]), _related(item), _values(item, event_types))
+        for item in doc["events"]
+    ]
+    # the last value stands; its own time is kept by the order of the list, which is by time
+    objects = {
+        item["id"]: LogObject(item["id"], item["type"], _values(item, object_types), _related(item))
+        for item in doc["objects"]
+    }
     return Log(events, objects)
 
 
-def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """All events of a log. `types` maps activities to event types; others become `ocel.<activity>`."""
+def _declared(types: Any) -> dict[str, dict[str, str]]:
+    return {each["name"]: {item["name"]: item["type"] for item in each.get("attributes", ())} for each in types}
+
+
+def _values(item: Any, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    kinds = types.get(item["type"], {})
+    return {each["name"]: typed(each["value"], kinds.get(each["name"], "")) for each in item.get("attributes", ())}
+
+
+def _related(item: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((each["objectId"], each.get("qualifier", "related")) for each in item.get("relationships", ()))
+
+
+def typed(value: Any, kind: str) -> Any:
+    """A value as its declared type has it: files write times without a zone, and numbers as text."""
+    moment = _instant(value) if kind == "time" and isinstance(value, str) else None
+    return ocel.value_of(value, kind) if moment is None else ocel.stamp(moment)
+
+
+def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dict[str, Any] | Past]:
+    """All events of a log. `types` maps activities to event types; others become `ocel.<activity>`.
+
+    Raises MalformedBody for an event that Milepost exported and somebody changed beyond recognition.
+    """
     first: dict[str, str] = {}
     for event in sorted(log.events, key=lambda item: _instant(item.time) or _NEVER):
+        if ocel.is_own(event.attributes):
+            yield _past(event)
+            continue
         if _instant(event.time) is not None:
             for object_id in event.objects:
                 first.setdefault(object_id, event.time)
@@ -113,6 +155,17 @@ def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dic
     for item in log.objects.values():
         if item.id in first and (item.attributes or item.related):
             yield _described(log, item, source, first[item.id])
+
+
+def _past(event: LogEvent) -> Past:
+    received = _instant(str(event.attributes["milepost_received"]))
+    try:
+        sent = ocel.wire(event.activity, event.attributes, event.related)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise MalformedBody(f"event {event.id}: not as Milepost exported it: {error}") from error
+    if received is None:
+        raise MalformedBody(f"event {event.id}: milepost_received is no time")
+    return Past(sent, to_us(received))
 
 
 def _described(log: Log, item: LogObject, source: str, at: str) -> dict[str, Any]:
@@ -154,7 +207,7 @@ def _instant(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:

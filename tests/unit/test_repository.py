@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("milepost", "collector", "correlator", "sla", "anomaly", "alerting", "dashboards", "simulator")
+PACKAGES = ("milepost", "collector", "correlator", "sla", "anomaly", "alerting", "exports", "dashboards", "simulator")
 
 FILE_LINES = 400
 FUNCTION_LINES = 60

@@ -1,0 +1,105 @@
+"""A consistent view of everything that an export reads, in pieces of bounded size.
+
+One transaction sees one state of the database (REPEATABLE READ, read only). Rows come from server-side cursors. What a
+filter leaves is kept in temporary tables of the session, so that nothing grows with the export in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from milepost.db.tables import events, objects
+
+PIECE: Final = 1_000
+"""Rows that are in memory at once."""
+
+Row = Sequence[Any]
+
+_local: Final = sa.MetaData()
+chosen_journeys: Final = sa.Table("chosen_journeys", _local, sa.Column("journey_id", sa.BigInteger, primary_key=True))
+chosen_objects: Final = sa.Table("chosen_objects", _local, sa.Column("object_id", sa.BigInteger, primary_key=True))
+chosen_events: Final = sa.Table(
+    "chosen_events", _local, sa.Column("event_no", sa.BigInteger), sa.Column("received_at", sa.DateTime(timezone=True))
+)
+_CREATE: Final = (
+    "CREATE TEMP TABLE chosen_journeys (journey_id bigint PRIMARY KEY)",
+    "CREATE TEMP TABLE chosen_objects (object_id bigint PRIMARY KEY)",
+    "CREATE TEMP TABLE chosen_events (event_no bigint NOT NULL, received_at timestamptz NOT NULL)",
+)
+_FILL: Final = (
+    "ANALYZE chosen_journeys",
+    "INSERT INTO chosen_objects SELECT DISTINCT m.object_id FROM derived.members AS m JOIN chosen_journeys USING"
+    " (journey_id)",
+    "INSERT INTO chosen_events SELECT DISTINCT eo.event_no, eo.received_at FROM chosen_journeys"
+    " JOIN derived.journeys AS j USING (journey_id) JOIN derived.members AS m USING (journey_id)"
+    " JOIN input.event_object AS eo ON eo.object_id = m.object_id"
+    " AND eo.received_at BETWEEN j.first_received_at AND j.last_received_at",
+    "ANALYZE chosen_objects",
+    "ANALYZE chosen_events",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that one statement may take, and that whoever reads may let the transaction wait. None: for ever."""
+
+    statement: float | None = None
+    idle: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An open view. `whole`: everything stored, whether it belongs to a journey or not."""
+
+    connection: sa.Connection
+    whole: bool
+    piece: int = PIECE
+
+    def pieces(self, statement: sa.Executable, size: int | None = None) -> Iterator[Sequence[Row]]:
+        """The rows of a statement, some at a time."""
+        options = {"stream_results": True, "max_row_buffer": size or self.piece}
+        with self.connection.execute(statement, execution_options=options) as result:
+            yield from result.partitions(size or self.piece)
+
+    def count(self, table: sa.Table) -> int:
+        """How many rows there are to come: of events, or of objects."""
+        chosen = {events.name: chosen_events, objects.name: chosen_objects}[table.name]
+        statement = sa.select(sa.func.count()).select_from(table if self.whole else chosen)
+        return self.connection.scalar(statement) or 0
+
+
+@contextmanager
+def opened(
+    engine: sa.Engine, chosen: sa.Select[Any] | None, patience: Patience = Patience(), piece: int = PIECE
+) -> Iterator[Snapshot]:
+    """A view of the journeys whose ids `chosen` selects, with their objects and events; without it, of everything."""
+    with engine.connect() as connection:
+        if chosen is not None:
+            connection.detach()  # closed at the end, and the temporary tables with it
+            with connection.begin():
+                for statement in _CREATE:
+                    connection.execute(sa.text(statement))
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            _be_patient(connection, patience)
+            if chosen is not None:
+                connection.execute(chosen_journeys.insert().from_select(["journey_id"], chosen))
+                for statement in _FILL:
+                    connection.execute(sa.text(statement))
+            yield Snapshot(connection, chosen is None, piece)
+
+
+def _be_patient(connection: sa.Connection, patience: Patience) -> None:
+    settings = {
+        "statement_timeout": patience.statement,
+        "idle_in_transaction_session_timeout": patience.idle,
+    }
+    for name, seconds in settings.items():
+        if seconds is not None:
+            connection.execute(sa.text(f"SET LOCAL {name} = {round(seconds * 1000)}"))
+    connection.execute(sa.text("SET LOCAL jit = off"))  # it pays for one long statement, not for pieces
