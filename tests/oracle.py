@@ -23,7 +23,7 @@ def us(text: str) -> int:
 
 class Oracle:
     """Journeys from a set of stored events, each with its receive time (microseconds), and of decisions: (act, first
-    object, second object), those that count."""
+    object, second object), those that count; a split has, in the place of a second object, its time as ISO 8601."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Oracle:
         self.cuts = {frozenset((one, other)) for act, one, other in decisions if act == "cut"}
         self.excluded = {(one, other) for act, one, other in decisions if act == "exclude"}
         self.into = {other: one for act, one, other in decisions if act == "merge"}
+        self.splits = sorted((us(since), since, one) for act, one, since in decisions if act == "split")
         self.lifted = {one for act, one, _ in decisions if act == "lift"}
         self.models = journeys["models"]
         self.keys = journeys["keys"]
@@ -98,9 +99,9 @@ class Oracle:
             child = self.obj(link["child"]["type"], link["child"]["key"], wire)
             if parent and child and parent != child:
                 links.append((parent, child))
-        return {
         named = {kind: [self.meant(obj, at) for obj in group] for kind, group in named.items()}
         links = [(self.meant(parent, at), self.meant(child, at)) for parent, child in links]
+        return {
             "order": (at, wire["source"], wire["id"]),
             "at": at,
             "received": received,
@@ -113,6 +114,18 @@ class Oracle:
             "reason": data.get("reason"),
             "attributes": data.get("attributes", {}),
         }
+
+    def correlation(self, wire: Wire, at: int) -> str | None:
+        found = self.obj("correlation", wire.get("correlationid", ""), wire)
+        return found and self.meant(found, at)[2]
+
+    def meant(self, obj: Obj, at: int) -> Obj:
+        """What a name means at a time: after a split, another thing."""
+        begun = [since for moment, since, one in self.splits if one == obj and moment <= at]
+        if not begun:
+            return obj
+        day, time = begun[-1].removesuffix("+00:00").split("T")
+        return (*obj[:2], f"{obj[2]} (since {day})" if time == "00:00:00" else f"{obj[2]} (since {day} {time}Z)")
 
     def obj(self, kind: str, key: str, wire: Wire) -> Obj | None:
         rule = self.keys.get(kind, {})
