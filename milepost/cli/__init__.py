@@ -25,6 +25,7 @@ from milepost.cli import (
     odoo,
     quarantine,
     rebuild,
+    reconcile,
     services,
 )
 from milepost.cli.output import notes, out
@@ -68,6 +69,7 @@ app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(contract_app, name="contract")
