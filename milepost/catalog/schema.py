@@ -296,13 +296,13 @@ class Catalog(Struct, frozen=True):
     policy_versions: dict[str, str]
     """For each policy the hash of its canonical form with its calendar."""
     mappings: dict[str, MappingSpec]
+    junk: list[str] = []
+    """Words that are no key of any type, without regard to case."""
     hub_limit: int = 1000
     """An object with more direct parents of one type than this joins nothing."""
     privacy: Privacy = Privacy()
     """What is not to be stored of any source's events."""
     edi: Edi = Edi()
     reconciliations: dict[str, Reconciliation] = {}
-    junk: list[str] = []
-    """Words that are no key of any type, without regard to case."""
     exceptions: dict[str, ExceptionRule] = {}
     """By event type. Any other event that failed or was rejected opens one too, until one of its own type goes well."""
