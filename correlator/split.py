@@ -153,7 +153,8 @@ class _Split:
         merged = any(item.end for item in self._due.values())
         hubs.forget(connection, self._ids | near if merged else self._ids)
         about = [touch_of(item, facts) for item in facts.items if item.about]
-        touches.put_first(connection, TouchBatch({}, [], about, sorted(again), quiet=True), self._now)
+        names = objects.refs_of(connection, self._ids)  # the next split may look for them in this batch
+        touches.put_first(connection, TouchBatch({**names}, [], about, sorted(again), quiet=True), self._now)
 
     def _renew(self) -> Keys:
         """Make and end objects as is due."""
