@@ -29,14 +29,15 @@ ORDERS_PER_SHIPMENT: Final = round(20 / 19, 3)
 START: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def bodies(events: int, *, open_orders: int = 20_000, seed: int = 1) -> Iterator[bytes]:
+def bodies(events: int, *, open_orders: int = 20_000, seed: int = 1, first: int = 0) -> Iterator[bytes]:
     """About `events` distinct events as CloudEvents JSON, 5 % twice, 5 % late, one order in twenty ships with another.
 
-    About `open_orders` orders are under way at any time. The first eight events of an order share a correlation id.
+    About `open_orders` orders are under way at any time, numbered from `first`. The first eight events of an order
+    share a correlation id.
     """
     chance = random.Random(seed + 1)
     for position, order, step in steps(events, open_orders=open_orders, seed=seed):
-        body = msgspec.json.encode(event(order, step, position))
+        body = msgspec.json.encode(event(first + order, step, position))
         yield body
         if chance.random() < 0.05:
             yield body

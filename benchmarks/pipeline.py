@@ -2,7 +2,8 @@
 
 Collector, recorder and assembler run as processes of `milepost run`. Prints one JSON object as its last line:
 events_per_s (all events sent, over the time from the first request until event log and touches are empty),
-copy_rows_per_s (as benchmarks/ingest.py), their ratio, and what the stream was made of.
+copy_rows_per_s (as benchmarks/ingest.py), their ratio, and what the stream was made of. With --after: the same stream
+once more on a database that holds so many events already (after_…), and the ratio of both speeds (after_ratio).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -24,22 +24,43 @@ from collecting import make_key
 from ingest import copy_rows
 from interleaved import ORDERS_PER_SHIPMENT, PER_ORDER, bodies
 from running import PATIENCE, Running, drain, own_settings, post, running
+from seeding import fill, found
 
+from milepost.clock import utc_now
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.db.engine import libpq_url
 from milepost.db.schema import run_migrations
 
 BATCH: Final = 500
+FIRST: Final = 5_000_000
+"""The number of the first order: above those of a filled database."""
 
 
 def main() -> None:
     options = _options()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="milepost-bench-")))
-        url = stack.enter_context(EmbeddedPostgres(folder / "postgres")).url()
-        run_migrations(url)
-        figures = measure(url, options, folder)
+    with tempfile.TemporaryDirectory(prefix="milepost-bench-") as name:
+        folder = Path(name)
+        with EmbeddedPostgres(folder / "postgres") as server:
+            run_migrations(server.url())
+            figures = measure(server.url(), options, folder)
+        if options.after:
+            figures |= after(options, folder, figures["events_per_s"])
     print(json.dumps(figures))
+
+
+def after(options: argparse.Namespace, folder: Path, empty: float) -> dict[str, Any]:
+    """The same stream on a database that holds `options.after` events already."""
+    with EmbeddedPostgres(options.data_dir or folder / "filled") as server:
+        run_migrations(server.url())
+        before = found(server.url()) or fill(server.url(), options.after, utc_now())
+        figures = measure(server.url(), options, folder)
+    return {
+        "after_events": before.events,
+        "after_events_per_s": figures["events_per_s"],
+        "after_ratio": round(figures["events_per_s"] / empty, 3),
+        "after_rss_mb": figures["rss_mb"],
+        "after_cpu_us_per_event": figures["cpu_us_per_event"],
+    }
 
 
 def _options() -> argparse.Namespace:
@@ -48,10 +69,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--open-orders", type=int, default=20_000, help="orders under way at once")
     parser.add_argument("--recorders", type=int, default=1)
     parser.add_argument("--rebuild", action="store_true", help="rebuild everything derived afterwards, and time it")
-    parser.add_argument("--small", action="store_true", help="20,000 events: does it run at all")
+    parser.add_argument("--after", type=int, default=0, help="once more, on a database filled with so many events")
+    parser.add_argument("--data-dir", type=Path, help="where that database is kept: one that queries.py filled will do")
+    parser.add_argument("--small", action="store_true", help="20,000 events, also after 40,000: does it run at all")
     options = parser.parse_args()
     if options.small:
-        options.events, options.open_orders = 20_000, 1_000
+        options.events, options.open_orders, options.after = 20_000, 1_000, 40_000
     return options
 
 
@@ -60,13 +83,13 @@ def measure(url: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     key = make_key(url, sources=["*"])
     copied = copy_rows(url, 100_000 if options.events > 100_000 else 20_000)
     stream = folder / "stream"
-    sent = _write(stream, bodies(options.events, open_orders=options.open_orders))
+    sent = _write(stream, bodies(options.events, open_orders=options.open_orders, first=FIRST))
     processes = ["collector", *["record"] * options.recorders, "assemble"]
     with running(url, folder, processes) as chain:
         before, start = chain.cpu(), monotonic()
         _send(chain, stream, key)
         acknowledged = monotonic() - start
-        drain(url)
+        drain(chain)
         elapsed = monotonic() - start
         used = {name: spent - before[name] for name, spent in chain.cpu().items()}
         rss = chain.rss_mb()

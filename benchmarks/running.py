@@ -48,6 +48,12 @@ class Running:
             sizes[name] = max(sizes.get(name, 0.0), round(psutil.Process(pid).memory_info().rss / 1e6))
         return sizes
 
+    def check(self) -> None:
+        """Raises RuntimeError when one of the processes has ended."""
+        for name, pid in self.pids:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                raise RuntimeError(f"{name} has ended")
+
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
@@ -109,11 +115,12 @@ def post(connection: http.client.HTTPConnection, body: bytes, key: str) -> None:
         sleep(0.05)
 
 
-def drain(url: str) -> None:
-    """Wait until event log and touches are empty."""
+def drain(chain: Running) -> None:
+    """Wait until event log and touches are empty. Raises RuntimeError when a process has ended meanwhile."""
     deadline = monotonic() + PATIENCE
-    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
+    with psycopg.connect(libpq_url(chain.url), autocommit=True) as connection:
         while (row := connection.execute(_LEFT).fetchone()) and row[0]:
+            chain.check()
             if monotonic() > deadline:
                 raise TimeoutError(f"{row[0]} batches are left")
             sleep(0.05)
