@@ -174,7 +174,8 @@ class Memory:
                 if not subject or touch.type in exceptions:
                     states = [nodes[object_id].state for object_id, _ in touch.about]
                     subjects = sum(subject for _, subject in touch.about)
-                    learn_exceptions(states, event, subjects=subjects, opens=touch.type in exceptions)
+                    if subjects or not touch.partial:
+                        learn_exceptions(states, event, subjects=subjects, opens=touch.type in exceptions)
         return learned
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:

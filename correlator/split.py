@@ -20,7 +20,7 @@ from correlator import exceptionstore, hubs, store, touches
 from correlator.derive import Known, touch_of
 from correlator.facts import Fact, Facts, Name, extract
 from correlator.model import CORRELATION, Compiled
-from correlator.touches import Relation, TouchBatch
+from correlator.touches import Relation, Touch, TouchBatch
 from milepost.clock import from_us, to_us
 from milepost.contract import MAX_SKEW_US, Entry
 from milepost.db import generation
@@ -152,9 +152,10 @@ class _Split:
         # two objects that become one again may be one parent less: what was a hub is looked at again
         merged = any(item.end for item in self._due.values())
         hubs.forget(connection, self._ids | near if merged else self._ids)
-        about = [touch_of(item, facts) for item in facts.items if item.about]
         names = objects.refs_of(connection, self._ids)  # the next split may look for them in this batch
-        touches.put_first(connection, TouchBatch({**names}, [], about, sorted(again), quiet=True), self._now)
+        touches.put_first(
+            connection, TouchBatch({**names}, [], self._touches(facts), sorted(again), quiet=True), self._now
+        )
 
     def _renew(self) -> Keys:
         """Make and end objects as is due."""
@@ -188,8 +189,11 @@ class _Split:
             found.update((row.event_no, (row.received_at, row.body)) for row in rows)
         entries = [Entry(b"", 0, to_us(received_at), body.encode()) for received_at, body in found.values()]
         facts = extract(entries, self._compiled)
+        self._have_subjects = {
+            number for number, item in zip(found, facts.items, strict=True) if any(subject for _, subject in item.about)
+        }
         about: dict[int, list[tuple[Name, bool]]] = {}
-        for row in told:
+        for row in sorted(told, key=lambda row: not row.subject):
             about.setdefault(row.event_no, []).append((self._keys.of[row.object_id], row.subject))
         for number, item in zip(found, facts.items, strict=True):
             item.event_no = number
@@ -224,6 +228,13 @@ class _Split:
         first, second = ends if item.rel.startswith("link:") else sorted(ends)
         return msgspec.structs.replace(item, first_id=first, second_id=second)
 
+    def _touches(self, facts: Facts) -> list[Touch]:
+        """What the events say of the keys' objects, and of no others."""
+        made = [touch_of(item, facts) for item in facts.items if item.about]
+        for touch in made:
+            touch.partial = touch.event_no in self._have_subjects and not touch.about[0][1]
+        return made
+
     def _move(self, facts: Facts, told: Iterable[sa.Row[Any]]) -> None:
         at = {item.event_no: item.occurred_us for item in facts.items}
         wrong = [
@@ -251,6 +262,7 @@ def _without(connection: sa.Connection, ids: Collection[int]) -> None:
             continue
         batch.relations = [item for item in batch.relations if item.first_id not in ids and item.second_id not in ids]
         for touch in batch.touches:
+            touch.partial |= any(subject for object_id, subject in touch.about if object_id in ids)
             touch.about = [(object_id, subject) for object_id, subject in touch.about if object_id not in ids]
         batch.touches = [touch for touch in batch.touches if touch.about]
         touches.replace(connection, seq, batch)

@@ -35,7 +35,8 @@ class Relation(Struct, array_like=True, gc=False):
 
 
 class Touch(Struct, array_like=True, gc=False):
-    """One stored event and the objects it is about: (object id, whether it is a subject). Times in microseconds."""
+    """One stored event and the objects it is about: (object id, whether it is a subject), the subjects first. Times in
+    microseconds. `partial`: it has subjects that aren't among them."""
 
     event_no: int
     received_us: int
@@ -48,6 +49,7 @@ class Touch(Struct, array_like=True, gc=False):
     reason: str | None
     attributes: dict[str, Scalar] | None
     about: list[tuple[int, bool]]
+    partial: bool = False
 
 
 class TouchBatch(Struct, array_like=True, gc=False):
