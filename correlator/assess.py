@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
+
+from msgspec import Struct
 
 from correlator.model import CompiledModel, Step
 from correlator.stitch import Node
@@ -28,8 +29,7 @@ _MONEY_LIMIT: Final = Decimal(10) ** 14
 _CENTS: Final = Decimal("0.0001")
 
 
-@dataclass(slots=True)
-class Journey:
+class Journey(Struct):
     """What the rules make of one root."""
 
     root: Node
@@ -49,14 +49,11 @@ class Journey:
 
 def assess(root: Node, nodes: list[Node], model: CompiledModel) -> Journey | None:
     """The journey of a root and its member nodes (the root first); None when no event is about any of them."""
-    told = [node.state for node in nodes if node.state.events]
-    if not told:
+    span = _span(nodes)
+    if span is None:
         return None
     milestones = _milestones(nodes, model)
-    started = min(state.first_us for state in told)
-    progress = max((item.reached_us for item in milestones), default=started)
     state, ended = _state(root, nodes, milestones, model)
-    attributes = _attributes(root, nodes)
     own = root.state.values()
     return Journey(
         root=root,
@@ -64,15 +61,35 @@ def assess(root: Node, nodes: list[Node], model: CompiledModel) -> Journey | Non
         ended_us=ended,
         milestones=milestones,
         stage=next((item for item in reversed(milestones) if not model.steps[item.rank].beside), None),
-        attributes=attributes,
+        attributes=_attributes(root, own, nodes),
         amount=money(own.get(model.source.amount)),
         currency=_text(own.get(model.source.currency)),
-        started_us=started,
-        last_us=max(item.last_us for item in told),
-        progress_us=max(progress, started),
-        first_received_us=min(item.first_received_us for item in told),
-        last_received_us=max(item.last_received_us for item in told),
+        started_us=span[0],
+        last_us=span[1],
+        progress_us=max([item.reached_us for item in milestones], default=span[0]),
+        first_received_us=span[2],
+        last_received_us=span[3],
     )
+
+
+def _span(nodes: list[Node]) -> tuple[int, int, int, int] | None:
+    """The first and the last time, then the first and the last receive time, of all that is told of some objects."""
+    told = [node.state for node in nodes if node.state.events]
+    if not told:
+        return None
+    state = told[0]
+    first, last = state.first_us, state.last_us
+    first_received, last_received = state.first_received_us, state.last_received_us
+    for state in told[1:]:
+        if state.first_us < first:
+            first = state.first_us
+        if state.last_us > last:
+            last = state.last_us
+        if state.first_received_us < first_received:
+            first_received = state.first_received_us
+        if state.last_received_us > last_received:
+            last_received = state.last_received_us
+    return first, last, first_received, last_received
 
 
 def _milestones(nodes: list[Node], model: CompiledModel) -> list[Reached]:
@@ -115,7 +132,9 @@ def _any(step: Step, found: list[tuple[Node, Evidence]]) -> Reached:
 
 def _all(step: Step, found: list[tuple[Node, Evidence]], members: list[Node]) -> Reached | None:
     """Reached when every member of the type that is not cancelled has it, at the last one's time."""
-    cancelled = f"{step.all_type}.cancelled"
+    cancelled = step.cancelled
+    if len(members) == len(found) == 1 and found[0][0] is members[0] and cancelled not in members[0].state.reached:
+        return _any(step, found)
     wanted = {node.id for node in members if cancelled not in node.state.reached}
     firsts: dict[int, Evidence] = {}
     count, last = 0, 0
@@ -157,7 +176,7 @@ def _state(root: Node, nodes: list[Node], milestones: list[Reached], model: Comp
     return "open", None
 
 
-def _attributes(root: Node, nodes: list[Node]) -> dict[str, Scalar]:
+def _attributes(root: Node, own: dict[str, Scalar], nodes: list[Node]) -> dict[str, Scalar]:
     """The root's value, else the only distinct one among the members, else none; null is no value (rule 11)."""
     merged: dict[str, Scalar] = {}
     disputed: set[str] = set()
@@ -173,7 +192,7 @@ def _attributes(root: Node, nodes: list[Node]) -> dict[str, Scalar]:
                         disputed.add(name)
     for name in disputed:
         del merged[name]
-    merged.update((name, value) for name, value in root.state.values().items() if value is not None)
+    merged.update([item for item in own.items() if item[1] is not None])
     return merged
 
 
@@ -226,8 +245,7 @@ def learn_exceptions(states: Sequence[ObjectState], event: Occurrence, *, subjec
             _trouble(state, event)
 
 
-@dataclass(slots=True)
-class Occurrence:
+class Occurrence(Struct, gc=False):
     """The part of a stored event that counts for state. Times in microseconds."""
 
     event_no: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,17 +12,18 @@ from correlator import hubs
 from correlator import journeystore as store
 from correlator.assess import Occurrence, learn, learn_exceptions
 from correlator.model import CORRELATION, Compiled, CompiledModel
-from correlator.stitch import Graph, Missing, Node
+from correlator.stitch import PARENT, Graph, Missing, Node, Pair, Related
 from correlator.touches import TouchBatch
 from milepost.inbox import objects
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What touches brought: the objects concerned, the pairs newly related, and the nodes that learned something."""
+    """What touches brought: the objects concerned by their type, the pairs newly related, and the nodes that learned
+    something."""
 
-    concerned: set[int]
-    related: set[tuple[int, int]]
+    concerned: Mapping[str, Sequence[int]]
+    related: Related
     learned: set[Node]
 
 
@@ -83,7 +84,13 @@ class Memory:
         dirty, related = self._relate(compiled, batches)
         judged = again | self._find_hubs(connection, compiled, about | ends | again, now)
         dirty |= judged | self._naming_the_same(connection, compiled, judged)
-        return News(about | dirty, related, self._learn(compiled, batches))
+        return News(self._by_type(about | dirty), related, self._learn(compiled, batches))
+
+    def _by_type(self, ids: Iterable[int]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for object_id in ids:
+            found.setdefault(self.graph.types[object_id], []).append(object_id)
+        return found
 
     def _naming_the_same(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
         """The roots that name a correlation which one of these is, or names: its owner may have changed."""
@@ -108,27 +115,28 @@ class Memory:
         hubs.report(connection, found, now)
         return {hub.node.id for hub in found}.union(*(hub.neighbours for hub in found))
 
-    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], set[tuple[int, int]]]:
+    def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], Related]:
         """Put new relations into the graph: the objects that correlations concern, and the other pairs."""
-        graph = self.graph
+        graph, types = self.graph, self.graph.types
         dirty: set[int] = set()
-        pairs: set[tuple[int, int]] = set()
+        related: dict[tuple[str, str, bool], set[Pair]] = {}
         named: dict[int, set[int]] = {}
         for batch in batches:
             for item in batch.relations:
-                store.relate(graph, item.first_id, item.second_id, item.rel)
-                if item.rel == CORRELATION:
-                    first_is = graph.types[item.first_id] == CORRELATION
-                    correlation, other = (item.first_id, item.second_id)[:: 1 if first_is else -1]
+                first, second, rel = item.first_id, item.second_id, item.rel
+                store.relate(graph, first, second, rel)
+                if rel == CORRELATION:
+                    correlation, other = (first, second) if types[first] == CORRELATION else (second, first)
                     named.setdefault(correlation, set()).add(other)
                     if correlation in graph.ahead:
                         graph.ahead[correlation].discard(other)
                 else:
-                    pairs.add((item.first_id, item.second_id))
+                    kinds = (types[first], types[second], store.bits_of(rel) == PARENT)
+                    related.setdefault(kinds, set()).add((first, second))
         for correlation, others in named.items():
             dirty |= others
             dirty |= self._renamed(graph.nodes[correlation], others, compiled)
-        return dirty, pairs
+        return dirty, related
 
     def _renamed(self, correlation: Node, new: set[int], compiled: Compiled) -> set[int]:
         """What else changes when new objects name a correlation: all roots that name it, if its owner changes.
@@ -138,7 +146,10 @@ class Memory:
         graph = self.graph
         unsure = bool(graph.ahead.pop(correlation.id, None))
         dirty: set[int] = set()
+        kinds = {graph.types[other] for other in correlation.edges}
         for model in compiled.models:
+            if kinds.isdisjoint(model.root_rank):
+                continue
             after = graph.owner(correlation, model)
             former = (other for other in correlation.edges if other not in new)
             before = graph.owner_among(correlation, former, model)
@@ -180,9 +191,10 @@ class Memory:
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:
         """The objects of root types whose journeys are to be put together anew."""
+        concerned = [object_id for kind in model.types for object_id in news.concerned.get(kind, ())]
         while True:
             try:
                 upper, lower = self.graph.tops(news.related, model)
-                return self.graph.roots_above(news.concerned | upper, model) | lower
+                return self.graph.roots_above(upper.union(concerned), model) | lower
             except Missing as error:
                 self.need(connection, error.ids)

@@ -24,19 +24,23 @@ class Step:
     rank: int
     all_type: str | None
     beside: bool
+    cancelled: str
+    """The event type that cancels an object of `all_type`."""
 
 
 @dataclass(frozen=True)
 class CompiledModel:
     """A journey model.
 
-    `below[t]` holds all types below t. `root_rank[t]` is the preference of a root type, 0 the first. `steps_of` maps
-    an event type to the milestones it counts for. `all_types` are the types that some milestone needs all members of.
+    `below[t]` holds all types below t, `above[t]` those above it. `root_rank[t]` is the preference of a root type,
+    0 the first. `steps_of` maps an event type to the milestones it counts for. `all_types` are the types that some
+    milestone needs all members of.
     """
 
     name: str
     types: frozenset[str]
     below: Mapping[str, frozenset[str]]
+    above: Mapping[str, frozenset[str]]
     root_rank: Mapping[str, int]
     steps: tuple[Step, ...]
     steps_of: Mapping[str, tuple[Step, ...]]
@@ -49,15 +53,22 @@ class CompiledModel:
 
 
 def compile_model(model: Model) -> CompiledModel:
-    steps = tuple(Step(item.name, rank, item.all, item.beside) for rank, item in enumerate(model.milestones))
+    steps = tuple(
+        Step(item.name, rank, item.all, item.beside, f"{item.all}.cancelled")
+        for rank, item in enumerate(model.milestones)
+    )
     steps_of: dict[str, tuple[Step, ...]] = {}
     for step, item in zip(steps, model.milestones, strict=True):
         for event_type in item.events:
             steps_of[event_type] = (*steps_of.get(event_type, ()), step)
-    below = {kind: frozenset(kinds) for kind, kinds in loader.descendants(model).items()}
+    # a correlation is below what names it by a rule of its own (5)
+    below = {kind: frozenset(kinds) - {CORRELATION} for kind, kinds in loader.descendants(model).items()}
+    above = {kind: frozenset(one for one in below if kind in below[one]) for kind in below}
     ranks = {kind: rank for rank, kind in enumerate(model.roots)}
     all_types = frozenset(step.all_type for step in steps if step.all_type is not None)
-    return CompiledModel(model.name, frozenset(below) | {CORRELATION}, below, ranks, steps, steps_of, all_types, model)
+    return CompiledModel(
+        model.name, frozenset(below) | {CORRELATION}, below, above, ranks, steps, steps_of, all_types, model
+    )
 
 
 class Compiled:

@@ -6,7 +6,7 @@ of docs/explanation/correlation.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from correlator.decided import Decided
@@ -17,6 +17,11 @@ MENTION: Final = 1
 NAMING: Final = 2  # one side is a correlation
 PARENT: Final = 4  # an explicit link in which this node is the parent
 CHILD: Final = 8  # an explicit link in which this node is the child
+LINK: Final = PARENT | CHILD
+_NONE: Final[frozenset[str]] = frozenset()
+Pair = tuple[int, int]
+Related = Mapping[tuple[str, str, bool], Collection[Pair]]
+"""Related objects by their types, and by whether an explicit link relates them (the parent first)."""
 
 
 class Node:
@@ -28,11 +33,13 @@ class Node:
         "edges",
         "id",
         "key",
+        "linked",
         "look_at",
         "namespace",
         "naming",
         "owners",
         "state",
+        "stored",
         "type",
         "used",
     )
@@ -45,25 +52,35 @@ class Node:
         self.state = state
         self.edges: dict[int, int] = {}
         self.naming: list[int] = []  # the edges to correlations, or from one
+        self.linked = False  # whether an explicit link is among the edges
         self.used = 0
+        self.stored = False  # whether the database has a state of it
         self.look_at = 0  # how many edges it must have before it may be a hub
         self.below: dict[str, list[int]] = {}
         self.above: dict[str, list[int]] = {}
         self.owners: dict[str, int | None] = {}
 
     def relate(self, other: int, bits: int) -> None:
-        """Add a relation; what was concluded from the former ones is forgotten."""
+        """Add a relation; if it is new, what was concluded from the former ones is forgotten."""
         known = self.edges.get(other, 0)
-        if bits & NAMING and not known & NAMING:
+        both = known | bits
+        if both == known:
+            return
+        if bits & NAMING:
             self.naming.append(other)
-        self.edges[other] = known | bits
+        elif bits & LINK:
+            self.linked = True
+        self.edges[other] = both
         self.conclude_anew()
 
     def conclude_anew(self) -> None:
         """Forget what was concluded from its relations."""
-        self.below = {}
-        self.above = {}
-        self.owners = {}
+        if self.below:
+            self.below = {}
+        if self.above:
+            self.above = {}
+        if self.owners:
+            self.owners = {}
 
 
 class Missing(Exception):
@@ -154,16 +171,30 @@ class Graph:
             return self._named_by(node, model)
         below = node.below.get(model.name)
         if below is None:
-            below = node.below[model.name] = [
-                other
-                for other, bits in node.edges.items()
-                if not bits & NAMING and self._over(node, other, bits, model)
-            ]
+            below = node.below[model.name] = self._below(node, model)
         if node.naming and node.type in model.root_rank:
             own = (None, self.decided.into.get(node.id, node.id))
             named = [z.id for z in self.correlations(node) if not self._inert(node.id, z.id)]
             below = below + [z for z in named if self.owner(self.nodes[z], model) in own]
         return [*below, *self._mates(node)] if node.id in self.decided.mates else below
+
+    def _below(self, node: Node, model: CompiledModel) -> list[int]:
+        """The objects directly below a node that is no correlation."""
+        if node.linked:
+            edges = node.edges.items()
+            return [other for other, bits in edges if not bits & NAMING and self._over(node, other, bits, model)]
+        types, wanted = self.types, model.below.get(node.type, _NONE)
+        below = [other for other in node.edges if types[other] in wanted] if wanted else []
+        return [other for other in below if not self._inert(node.id, other)] if self._judged else below
+
+    def _above(self, node: Node, model: CompiledModel) -> list[int]:
+        """The objects directly above a node that is no correlation."""
+        if node.linked:
+            edges = node.edges.items()
+            return [other for other, bits in edges if not bits & NAMING and self._under(node, other, bits, model)]
+        types, wanted = self.types, model.above.get(node.type, _NONE)
+        above = [other for other in node.edges if types[other] in wanted] if wanted else []
+        return [other for other in above if not self._inert(other, node.id)] if self._judged else above
 
     def _named_by(self, correlation: Node, model: CompiledModel) -> list[int]:
         owner = self.owner(correlation, model)
@@ -200,11 +231,7 @@ class Graph:
             return self._naming(node, model)
         above = node.above.get(model.name)
         if above is None:
-            above = node.above[model.name] = [
-                other
-                for other, bits in node.edges.items()
-                if not bits & NAMING and self._under(node, other, bits, model)
-            ]
+            above = node.above[model.name] = self._above(node, model)
         if node.naming and node.type in model.types and node.id not in self.hubs:
             own = (None, self.decided.into.get(node.id, node.id))
             named = [z.id for z in self.correlations(node) if not self.decided.apart(z.id, node.id)]
@@ -228,21 +255,38 @@ class Graph:
             if self.types[other] in model.root_rank and not self.decided.apart(other, correlation.id)
         ]
 
-    def tops(self, pairs: Iterable[tuple[int, int]], model: CompiledModel) -> tuple[set[int], set[int]]:
+    def tops(self, related: Related, model: CompiledModel) -> tuple[set[int], set[int]]:
         """For newly related pairs: the upper ends, whose journeys grow, and the lower ends that may stop being roots.
 
         Journeys above a lower end through its other parents stay as they are, however many there are.
         """
         upper: set[int] = set()
         lower: set[int] = set()
-        for one, other in pairs:
-            for top, bottom in ((one, other), (other, one)):
-                node = self.node(top)
-                if self._over(node, bottom, node.edges.get(bottom, 0), model):
-                    upper.add(top)
-                    if self.types[bottom] in model.root_rank:
-                        lower.add(bottom)
+        for (one, other, linked), pairs in related.items():
+            over = self._downwards(one, other, linked, pairs, model)
+            upper.update(top for top, _ in over)
+            if over and (one in model.root_rank or other in model.root_rank):
+                lower.update(bottom for _, bottom in over if self.types[bottom] in model.root_rank)
         return upper, lower
+
+    def _downwards(
+        self, one: str, other: str, linked: bool, pairs: Collection[Pair], model: CompiledModel
+    ) -> Collection[Pair]:
+        """Those of the pairs, all of the same types, in which one is above the other, that one first."""
+        if linked:
+            both = [turned for pair in pairs for turned in (pair, pair[::-1])]
+            return [(top, bottom) for top, bottom in both if self._links(top, bottom, model)]
+        if other in model.below.get(one, _NONE):
+            over = pairs
+        elif one in model.below.get(other, _NONE):
+            over = [pair[::-1] for pair in pairs]
+        else:
+            return ()
+        return [pair for pair in over if not self._inert(*pair)] if self._judged else over
+
+    def _links(self, top: int, bottom: int, model: CompiledModel) -> bool:
+        node = self.node(top)
+        return self._over(node, bottom, node.edges.get(bottom, 0), model)
 
     def is_root(self, node: Node, model: CompiledModel) -> bool:
         """Whether an object of a root type has a journey: it is no hub, not merged into another, not absorbed."""
@@ -266,14 +310,23 @@ class Graph:
         """All objects of the model's root types among the starts and everything above them."""
         roots: set[int] = set()
         missing: set[int] = set()
-        stack = [object_id for object_id in start if self.types.get(object_id) in model.types]
+        nodes, types, into, ranks = self.nodes, model.types, self.decided.into, model.root_rank
+        stack = list(start)
         seen = set(stack)
         while stack:
             object_id = stack.pop()
+            node = nodes.get(object_id)
+            if node is None:
+                missing.add(object_id)
+                continue
+            if node.type not in types:
+                continue
+            if node.type in ranks:
+                roots.add(object_id)
+                if object_id in into:
+                    roots.add(into[object_id])
             try:
-                if self.kind(object_id) in model.root_rank:
-                    roots |= {object_id, self.decided.into.get(object_id, object_id)}
-                above = self.parents(self.node(object_id), model)
+                above = self.parents(node, model)
             except Missing as error:
                 missing |= error.ids
                 continue
@@ -296,8 +349,12 @@ class Graph:
             depth += 1
             reached: list[tuple[int, int]] = []
             for object_id in level:
+                node = self.nodes.get(object_id)
+                if node is None:
+                    missing.add(object_id)
+                    continue
                 try:
-                    below = self.children(self.node(object_id), model)
+                    below = self.children(node, model)
                 except Missing as error:
                     missing |= error.ids
                     continue
