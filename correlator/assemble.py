@@ -27,7 +27,9 @@ from correlator.stitch import Missing, Node
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
+from milepost.db import tables
 from milepost.db.engine import new_session
+from milepost.db.staging import save
 from milepost.decisions import correlation as decisions
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
@@ -63,6 +65,8 @@ class Assembler:
         self._holder = uuid4().hex
         self._batches = 8
         self._taken: list[int] = []
+        self._given: dict[Root, int] = {}
+        self._spare: list[int] = []
         self._works = False  # a step has succeeded since the last touch was set aside
         self._forget()
 
@@ -199,10 +203,10 @@ class Assembler:
             for root in self._memory.roots(connection, news, model)
         }
         self._find_journeys(connection, roots)
+        self._reserve(connection, roots)
         pending = list(roots.items())
         while pending:
             pending = self._put_together(connection, pending, output)
-        self._number(connection, output)
         self._save(connection, news.learned, output)
         merged = self._memory.graph.decided.mates
         troubled = {node.id for node in news.learned if node.state.trouble} | (merged.keys() & news.concerned)
@@ -263,9 +267,10 @@ class Assembler:
         root = journey.root
         known = self._journeys.get((name, root.id))
         facts = JourneyFacts(members=members, milestones=journey.milestones)
-        journey_id, before = known if known is not None else (-1 - len(output.changes), None)
+        journey_id, before = known if known is not None else (self._new_id((name, root.id)), None)
         self._journeys[name, root.id] = (journey_id, facts)
-        output.journeys.append(journey_row(journey_id, name, journey, facts))
+        rows = output.journeys.new if before is None else output.journeys.changed
+        rows.append(journey_row(journey_id, name, journey, facts))
         diff_members(journey_id, before, members, output)
         diff_milestones(journey_id, before, journey.milestones, output)
         output.changes.append(
@@ -287,38 +292,26 @@ class Assembler:
                 {node.id: node.state for node in nodes},
                 {node.id: node.type for node in nodes},
                 root.id in self._quiet,
+                before is None and (name, root.id) not in self._given,
             )
         )
 
-    def _number(self, connection: sa.Connection, output: Output) -> None:
-        """Give new journeys their ids, which stood in as negative numbers."""
-        new = [change for change in output.changes if change.journey_id < 0]
-        if not new:
-            return
-        given = self._ids_for(connection, new)
-        for change in new:
-            root = (change.model, change.root_id)
-            change.journey_id = given[change.journey_id]
-            self._journeys[root] = (change.journey_id, self._journeys[root][1])
-        for rows in (output.journeys, output.members, output.milestones):
-            for index, row in enumerate(rows):
-                if row[0] < 0:
-                    rows[index] = (given[row[0]], *row[1:])
+    def _reserve(self, connection: sa.Connection, roots: Iterable[Root]) -> None:
+        """Have an id ready for each of these that may turn out to be a new journey."""
+        new = [root for root in roots if root not in self._journeys]
+        self._given = dict(self._adopt(new)) if self._adopt is not None else {}
+        short = len(new) - len(self._spare)
+        if short > 0:
+            self._spare = sorted([*self._spare, *store.journey_ids(connection, short)], reverse=True)
 
-    def _ids_for(self, connection: sa.Connection, new: Sequence[JourneyChange]) -> dict[int, int]:
-        roots = [(change.model, change.root_id) for change in new]
-        known = self._adopt(roots) if self._adopt is not None else {}
-        ids = iter(store.journey_ids(connection, sum(root not in known for root in roots)))
-        return {
-            change.journey_id: known[root] if root in known else next(ids)
-            for change, root in zip(new, roots, strict=True)
-        }
+    def _new_id(self, root: Root) -> int:
+        return self._given[root] if root in self._given else self._spare.pop()
 
     def _save(self, connection: sa.Connection, learned: set[Node], output: Output) -> None:
         store.save_states(connection, learned)
-        store.save_journeys(connection, output.journeys)
-        store.save_members(connection, output.members, output.members_gone)
-        store.save_milestones(connection, output.milestones, output.milestones_gone)
+        save(connection, tables.journeys, ["journey_id"], output.journeys)
+        save(connection, tables.members, ["journey_id", "object_id"], output.members)
+        save(connection, tables.milestones, ["journey_id", "name"], output.milestones)
 
     def _evict(self) -> None:
         """Keep the caches bounded: forget the half that was used longest ago."""

@@ -6,7 +6,7 @@ Rows are copied into temporary tables and merged from there, so that a batch cos
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -15,7 +15,7 @@ from correlator.model import CORRELATION
 from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
 from milepost.clock import to_us
 from milepost.db import tables
-from milepost.db.staging import kinds_of, stage
+from milepost.db.staging import Rows, save
 from milepost.inbox import objects
 from milepost.journeystate import JourneyFacts, ObjectState, decode_facts, decode_object, encode_object
 
@@ -62,7 +62,8 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
         graph.types[object_id] = kind
         data = states.get(object_id)
         state = ObjectState() if data is None else decode_object(data)
-        graph.nodes[object_id] = Node(object_id, kind, namespace, key, state)
+        node = graph.nodes[object_id] = Node(object_id, kind, namespace, key, state)
+        node.stored = data is not None
     for first, second, rel in related:
         if rel == CORRELATION:
             _foresee(graph, first, second)
@@ -98,22 +99,11 @@ def journey_ids(connection: sa.Connection, count: int) -> list[int]:
 
 
 def save_states(connection: sa.Connection, nodes: Iterable[Node]) -> None:
-    rows = [(node.id, encode_object(node.state)) for node in sorted(nodes, key=lambda node: node.id)]
-    _merge(connection, tables.object_states, rows, ["object_id"])
-
-
-def save_journeys(connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
-    _merge(connection, tables.journeys, sorted(rows, key=lambda row: row[0]), ["journey_id"])
-
-
-def save_milestones(connection: sa.Connection, rows: list[tuple[Any, ...]], gone: list[tuple[int, str]]) -> None:
-    _merge(connection, tables.milestones, rows, ["journey_id", "name"])
-    _delete(connection, "derived.milestones", "name", "text", gone)
-
-
-def save_members(connection: sa.Connection, rows: list[tuple[Any, ...]], gone: list[tuple[int, int]]) -> None:
-    _merge(connection, tables.members, rows, ["journey_id", "object_id"])
-    _delete(connection, "derived.members", "object_id", "bigint", gone)
+    rows = Rows()
+    for node in sorted(nodes, key=lambda node: node.id):
+        (rows.changed if node.stored else rows.new).append((node.id, encode_object(node.state)))
+        node.stored = True
+    save(connection, tables.object_states, ["object_id"], rows)
 
 
 def remove_journeys(connection: sa.Connection, ids: Sequence[int]) -> None:
@@ -122,35 +112,6 @@ def remove_journeys(connection: sa.Connection, ids: Sequence[int]) -> None:
         connection.execute(
             sa.text(f"DELETE FROM derived.{name} WHERE journey_id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
         )
-
-
-def _delete(connection: sa.Connection, table: str, column: str, kind: str, gone: Sequence[tuple[int, Any]]) -> None:
-    if not gone:
-        return
-    connection.execute(
-        sa.text(
-            f"DELETE FROM {table} AS t USING unnest(CAST(:ids AS bigint[]), CAST(:others AS {kind}[])) AS g(id, other)"
-            f" WHERE t.journey_id = g.id AND t.{column} = g.other"
-        ),
-        {"ids": [row[0] for row in gone], "others": [row[1] for row in gone]},
-    )
-
-
-def _merge(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]], key: list[str]) -> None:
-    """Insert rows or update those with the same key. A row has all columns in their order, times as `wire_time`."""
-    if not rows:
-        return
-    staging = f"staging_{table.name}"
-    columns = kinds_of(table)
-    stage(connection, staging, columns, rows)
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    names = ", ".join(columns)
-    connection.execute(
-        sa.text(
-            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {staging}"
-            f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
-        )
-    )
 
 
 def journeys_of_others(

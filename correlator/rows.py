@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from correlator.assess import Journey
-from milepost.db.staging import wire_time
+from milepost.db.staging import Row, Rows, wire_time
 from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
 
 MAX_DEPTH: Final = 32_767
@@ -16,13 +16,11 @@ DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
 
 @dataclass(slots=True)
 class Output:
-    """The rows that one step writes."""
+    """What one step writes."""
 
-    journeys: list[tuple[Any, ...]] = field(default_factory=list)
-    members: list[tuple[Any, ...]] = field(default_factory=list)
-    members_gone: list[tuple[int, int]] = field(default_factory=list)
-    milestones: list[tuple[Any, ...]] = field(default_factory=list)
-    milestones_gone: list[tuple[int, str]] = field(default_factory=list)
+    journeys: Rows = field(default_factory=Rows)
+    members: Rows = field(default_factory=Rows)
+    milestones: Rows = field(default_factory=Rows)
     absorbed: list[int] = field(default_factory=list)
     changes: list[JourneyChange] = field(default_factory=list)
 
@@ -32,7 +30,7 @@ def gone(journey_id: int, model: str, root_id: int, key: str, at_us: int) -> Jou
     return JourneyChange(journey_id, model, root_id, key, "absorbed", at_us, at_us, at_us, None, {}, {}, None, None, [])
 
 
-def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> tuple[Any, ...]:
+def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFacts) -> Row:
     root = journey.root
     stage = journey.stage
     attributes = journey.attributes
@@ -60,18 +58,25 @@ def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFact
 
 
 def diff_members(journey_id: int, before: JourneyFacts | None, members: list[Member], output: Output) -> None:
+    if before is not None and before.members == members:
+        return
     old = {member.object_id: member for member in before.members} if before else {}
     for member in members:
-        if old.pop(member.object_id, None) != member:
-            output.members.append((journey_id, member.object_id, member.via_id, min(member.depth, MAX_DEPTH)))
-    output.members_gone += [(journey_id, object_id) for object_id in old]
+        known = old.pop(member.object_id, None)
+        if known != member:
+            rows = output.members.new if known is None else output.members.changed
+            rows.append((journey_id, member.object_id, member.via_id, min(member.depth, MAX_DEPTH)))
+    output.members.gone += [(journey_id, object_id) for object_id in old]
 
 
 def diff_milestones(journey_id: int, before: JourneyFacts | None, reached: list[Reached], output: Output) -> None:
+    if before is not None and before.milestones == reached:
+        return
     old = {item.name: item for item in before.milestones} if before else {}
     for item in reached:
-        if old.pop(item.name, None) != item:
+        known = old.pop(item.name, None)
+        if known != item:
             at, last, received = wire_time(item.reached_us), wire_time(item.last_us), wire_time(item.received_us)
-            row = (journey_id, item.name, item.rank, at, last, item.count, item.event_no, received)
-            output.milestones.append(row)
-    output.milestones_gone += [(journey_id, name) for name in old]
+            rows = output.milestones.new if known is None else output.milestones.changed
+            rows.append((journey_id, item.name, item.rank, at, last, item.count, item.event_no, received))
+    output.milestones.gone += [(journey_id, name) for name in old]

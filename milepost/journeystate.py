@@ -7,7 +7,6 @@ appended, with a default, so that older bytes stay readable; anything else needs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntFlag
 from typing import Any, Final
@@ -165,13 +164,12 @@ class JourneyClocks(Struct, array_like=True):
     ended: list[RunningClock] = []
 
 
-@dataclass(slots=True)
-class JourneyChange:
+class JourneyChange(Struct):
     """A journey as it stands after a recomputation: what the SLA engine is told, in the same transaction.
 
     `state` is open, completed, cancelled or absorbed; `ended_us` is the business time of the latter two. `states`
     holds the state of every member object, for clocks that run per object. `types` gives each member's object type.
-    `quiet`: nobody is to be told of breaches that this brings to light.
+    `quiet`: nobody is to be told of breaches that this brings to light. `new`: nothing is stored under its id yet.
     """
 
     journey_id: int
@@ -188,9 +186,10 @@ class JourneyChange:
     amount: Decimal | None
     currency: str | None
     members: Sequence[Member]
-    states: Mapping[int, ObjectState] = field(default_factory=dict)
-    types: Mapping[int, str] = field(default_factory=dict)
+    states: Mapping[int, ObjectState] = {}
+    types: Mapping[int, str] = {}
     quiet: bool = False
+    new: bool = False
 
 
 _encode: Final = msgspec.msgpack.Encoder(decimal_format="string").encode

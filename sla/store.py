@@ -19,6 +19,8 @@ from alerting.commands import Signal
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from milepost.db.engine import database_errors
+from milepost.db.staging import Rows, save, wire_time
+from milepost.db.tables import clocks, running_clocks
 from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock, decode_all_clocks, encode_clocks
 from sla import ledger, transition
 from sla.evaluate import Key, evaluate
@@ -26,33 +28,11 @@ from sla.ledger import Book
 from sla.policy import Compiled, Verdict, compile_catalog
 from sla.transition import Transition
 
-_EPOCH: Final = "timestamptz 'epoch' + interval '1 microsecond' * "
-
 # psycopg's own placeholders: arrays go over in binary, which SQLAlchemy's bind parameters don't offer
 _READ: Final = """
     SELECT journey_id, clocks FROM derived.running_clocks WHERE journey_id = ANY(%b) ORDER BY journey_id FOR UPDATE
 """
-_WRITE: Final = f"""
-    INSERT INTO derived.running_clocks AS old (journey_id, next_at, at_risk, breached, clocks)
-    SELECT journey_id, {_EPOCH} next_us, at_risk, breached, clocks
-    FROM unnest(%b::bigint[], %b::bigint[], %b::bool[], %b::bool[], %b::bytea[])
-         AS new (journey_id, next_us, at_risk, breached, clocks)
-    ON CONFLICT (journey_id) DO UPDATE SET next_at = excluded.next_at, at_risk = excluded.at_risk,
-        breached = excluded.breached, clocks = excluded.clocks
-"""
 _DROP: Final = "DELETE FROM derived.running_clocks WHERE journey_id = ANY(%b)"
-_WRITE_ROWS: Final = f"""
-    INSERT INTO derived.clocks AS old
-        (journey_id, policy, subject_id, occurrence, policy_version, state, started_at, due_at, stopped_at)
-    SELECT journey_id, policy, subject_id, occurrence, policy_version, state,
-        {_EPOCH} started_us, {_EPOCH} due_us, {_EPOCH} stopped_us
-    FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::bigint[],
-                %b::bigint[])
-         AS new (journey_id, policy, subject_id, occurrence, policy_version, state, started_us, due_us, stopped_us)
-    ON CONFLICT (journey_id, policy, subject_id, occurrence) DO UPDATE SET policy_version = excluded.policy_version,
-        state = excluded.state, started_at = excluded.started_at, due_at = excluded.due_at,
-        stopped_at = excluded.stopped_at
-"""
 _DROP_ROWS: Final = """
     DELETE FROM derived.clocks AS old
     USING unnest(%b::bigint[], %b::text[], %b::bigint[], %b::int[]) AS gone (journey_id, policy, subject_id, occurrence)
@@ -76,7 +56,7 @@ class Clocks:
         compiled = compile_catalog(catalog)
         now_us = to_us(now)
         ordered = sorted(changes, key=_journey_id)
-        before = read(connection, [change.journey_id for change in ordered])
+        before = read(connection, [change.journey_id for change in ordered if not change.new])
         verdicts: list[Verdict] = []
         found: list[Transition] = []
         for change in ordered:
@@ -147,19 +127,21 @@ def read(connection: sa.Connection, journey_ids: Sequence[int]) -> dict[int, Jou
 
 def write(connection: sa.Connection, found: Sequence[Transition]) -> None:
     """Write what changed, sorted by journey: one statement a table, and one more where rows go."""
-    kept = [moved for moved in found if not moved.empty]
     dropped = [moved.change.journey_id for moved in found if moved.empty]
-    rows = [(moved.change.journey_id, clock, state) for moved in found for clock, state in moved.rows]
     gone = [(moved.change.journey_id, *key) for moved in found for key in moved.gone]
     with _cursor(connection) as cursor:
         if dropped:
             cursor.execute(_DROP, [dropped])
         if gone:
             cursor.execute(_DROP_ROWS, _columns(gone))
-        if kept:
-            cursor.execute(_WRITE, _columns([_packed(moved) for moved in kept]))
-        if rows:
-            cursor.execute(_WRITE_ROWS, _columns([_row(*row) for row in rows]))
+    packed, rows = Rows(), Rows()
+    for moved in found:
+        journey_id, new = moved.change.journey_id, moved.change.new
+        if not moved.empty:
+            (packed.new if new else packed.changed).append(_packed(moved))
+        (rows.new if new else rows.changed).extend([_row(journey_id, *row) for row in moved.rows])
+    save(connection, running_clocks, ["journey_id"], packed)
+    save(connection, clocks, ["journey_id", "policy", "subject_id", "occurrence"], rows)
 
 
 @contextmanager
@@ -177,7 +159,8 @@ def _packed(moved: Transition) -> tuple[Any, ...]:
     running = moved.running
     data = encode_clocks(running, moved.ended)
     at_risk, breached = transition.at_risk(running), transition.breached(running)
-    return (moved.change.journey_id, moved.next_us, at_risk, breached, data)
+    at = moved.next_us
+    return (moved.change.journey_id, None if at is None else wire_time(at), at_risk, breached, data)
 
 
 def _row(journey_id: int, clock: RunningClock, state: str) -> tuple[Any, ...]:
@@ -188,9 +171,9 @@ def _row(journey_id: int, clock: RunningClock, state: str) -> tuple[Any, ...]:
         clock.occurrence,
         clock.policy_version,
         state,
-        clock.started_us,
-        clock.due_us,
-        clock.stopped_us,
+        wire_time(clock.started_us),
+        wire_time(clock.due_us),
+        None if clock.stopped_us is None else wire_time(clock.stopped_us),
     )
 
 

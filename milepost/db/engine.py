@@ -202,9 +202,13 @@ def copy_rows(
     """
     if not connection.in_transaction():
         connection.begin()
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(*([table.schema] if table.schema else []), table.name),
-        sql.SQL(", ").join(map(sql.Identifier, columns)),
+    statement = (
+        sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+        .format(
+            sql.Identifier(*([table.schema] if table.schema else []), table.name),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+        )
+        .as_string()
     )
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)

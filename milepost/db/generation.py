@@ -21,7 +21,7 @@ LIVE: Final = "derived"
 NEXT: Final = "derived_next"
 FORMER: Final = "derived_former"
 
-_live: Final = re.compile(rf"\b{LIVE}\.")
+_live: Final = re.compile(rf"\b{LIVE}\.|\"{LIVE}\"\.")
 _LOCK: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN ROW EXCLUSIVE MODE")
 _ALONE: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN SHARE ROW EXCLUSIVE MODE")
 _TOLD: Final = sa.text(f"SELECT to_regclass('{NEXT}.told') IS NOT NULL")
@@ -113,6 +113,9 @@ class _Cursor(psycopg.Cursor[Any]):
 
     def executemany(self, query: Any, *args: Any, **options: Any) -> Any:
         return super().executemany(_meant(query), *args, **options)
+
+    def copy(self, statement: Any, *args: Any, **options: Any) -> Any:
+        return super().copy(_meant(statement), *args, **options)
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):

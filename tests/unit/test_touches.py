@@ -57,7 +57,7 @@ def test_a_chain_of_any_length_fits_its_column() -> None:
     """Depth is a smallint, and nobody limits how long a chain of backorders may be."""
     output = Output()
     diff_members(1, None, [Member(1, None, 0), Member(2, 1, MAX_DEPTH), Member(3, 2, MAX_DEPTH + 7)], output)
-    assert [row[3] for row in output.members] == [0, MAX_DEPTH, MAX_DEPTH]
+    assert [row[3] for row in output.members.new] == [0, MAX_DEPTH, MAX_DEPTH]
 
 
 # --- the event log ----------------------------------------------------------------------------------------------------
