@@ -1,12 +1,12 @@
-"""Recorders and assemblers that are processes of their own, all at once on one database."""
+"""Recorders and assemblers that are processes of their own, all at once on one database, and killed now and then."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
 import random
 import threading
-from multiprocessing.synchronize import Barrier
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
@@ -19,26 +19,26 @@ from milepost.db import tables as t
 from milepost.db.engine import leader, make_engine
 from tests.chain import CATALOG, Chain, Wire, entry, ignore
 from tests.integration.test_correlation_property import expected, scenario, stored
+from tests.served import wait_until
 from tests.threads import at_once
 
 PATIENCE = 120
 WORLDS = 120
 
 
-def record(url: str, start: Barrier, empty_after: int) -> None:
+def record(url: str, events: int) -> None:
     """A recorder's process. Any error, a deadlock too, is its end."""
     engine = make_engine(url, application_name="test record")
     recorder = Recorder(engine, lambda _: CATALOG, utc_now)
-    recorder._batches = 1  # small transactions, so that there are many
-    start.wait(PATIENCE)
-    _until_idle(recorder.step, engine, empty_after)
+    recorder._batches = 1
+    recorder._pace = lambda *_: None  # type: ignore[method-assign] # small transactions, so that there are many
+    _until_idle(recorder.step, engine, events)
 
 
-def assemble(url: str, start: Barrier, empty_after: int, elected: bool) -> None:
+def assemble(url: str, events: int, elected: bool) -> None:
     """An assembler's process: elected before each few steps, or as one that doesn't know that it lost the lead."""
     engine = make_engine(url, application_name="test assemble")
     assembler = Assembler(engine, lambda _: CATALOG, utc_now, ignore)
-    start.wait(PATIENCE)
 
     def step() -> bool:
         if not elected:
@@ -46,13 +46,13 @@ def assemble(url: str, start: Barrier, empty_after: int, elected: bool) -> None:
         with leader(engine, "assemble") as leads:
             return leads and (assembler.step() | assembler.step())
 
-    _until_idle(step, engine, empty_after)
+    _until_idle(step, engine, events)
 
 
-def _until_idle(step: Any, engine: sa.Engine, empty_after: int) -> None:
+def _until_idle(step: Any, engine: sa.Engine, events: int) -> None:
     """Until the chain has nothing left and had so many events."""
     while True:
-        if not step() and _finished(engine, empty_after):
+        if not step() and _finished(engine, events):
             return
 
 
@@ -77,30 +77,61 @@ def stream(rng: random.Random) -> tuple[dict[str, list[tuple[Wire, int]]], list[
     return worlds, batches
 
 
+class Crew:
+    """Three recorders and two assemblers, each a process, until they have recorded and assembled so many events."""
+
+    def __init__(self, url: str, events: int, elected: bool) -> None:
+        # A server that has imported all is forked for each of them.
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        recorder = partial(context.Process, target=record, args=(url, events))
+        assembler = partial(context.Process, target=assemble, args=(url, events, elected))
+        self._makers = [recorder] * 3 + [assembler] * 2
+        self._working = [make() for make in self._makers]
+
+    def __enter__(self) -> Self:
+        for process in self._working:
+            process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._working:
+            process.kill()
+
+    def replace(self, place: int) -> None:
+        """kill -9 one, and start another in its place."""
+        self._working[place].kill()
+        self._working[place].join(PATIENCE)
+        self._working[place] = self._makers[place]()
+        self._working[place].start()
+
+    def join(self) -> None:
+        for process in self._working:
+            process.join(PATIENCE)
+        assert [process.exitcode for process in self._working] == [0] * 5
+
+
 @pytest.mark.parametrize("elected", [True, False], ids=["elected", "unaware"])
 def test_processes_at_once_give_the_oracles_journeys(engine: sa.Engine, database: str, elected: bool) -> None:
-    worlds, batches = stream(random.Random(f"at once {elected}"))
+    rng = random.Random(f"at once {elected}")
+    worlds, batches = stream(rng)
     events = sum(len(world) for world in worlds.values())
     chain = Chain(engine)
-    context = mp.get_context("spawn")
-    start = context.Barrier(6)
-    processes = [context.Process(target=record, args=(database, start, events)) for _ in range(3)]
-    processes += [context.Process(target=assemble, args=(database, start, events, elected)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    try:
-        start.wait(PATIENCE)
+    with Crew(database, events, elected) as crew:
         for batch in batches:
             chain.append([entry(wire, received) for wire, received in batch])
-        for process in processes:
-            process.join(PATIENCE)
-        assert [process.exitcode for process in processes] == [0] * 5
-    finally:
-        for process in processes:
-            process.kill()
+        for share in range(1, 10):
+            wait_until(lambda share=share: recorded(engine) >= events * share // 10, PATIENCE)
+            crew.replace(rng.randrange(5))
+        crew.join()
     wanted = {root: journey for world in worlds.values() for root, journey in expected(world).items()}
     assert stored(engine, "") == wanted
     check_counts(engine, events, sum(len(batch) for batch in batches))
+
+
+def recorded(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(t.events)) or 0
 
 
 def check_counts(engine: sa.Engine, events: int, sent: int) -> None:
