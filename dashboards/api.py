@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
-from dashboards import mending, shapes
+from dashboards import mending, reconciling, shapes
 from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
@@ -29,6 +29,7 @@ def make_router(context: Context) -> APIRouter:
     _add_alerts(router, context, who)
     _add_sources(router, context, who)
     mending.add(router, context, who)
+    reconciling.add(router, context, who)
     return router
 
 
@@ -98,7 +99,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
     @router.get("/alerts", tags=["read"], summary="List alerts", dependencies=[Depends(who)])
     def alerts(
         state: Annotated[Literal["open", "firing", "acknowledged", "resolved"] | None, Query()] = None,
-        kind: Annotated[Literal["sla", "anomaly", "platform"] | None, Query()] = None,
+        kind: Annotated[Literal["sla", "anomaly", "reconciliation", "platform"] | None, Query()] = None,
         severity: Annotated[Literal["info", "warning", "critical"] | None, Query()] = None,
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -205,6 +205,42 @@ def fill_hours(found: Sequence[tuple[datetime, int]], since: datetime, until: da
     start = since.replace(minute=0, second=0, microsecond=0)
     count = max(0, int((until - start) / timedelta(hours=1)))
     return [(at, known.get(at, 0)) for at in (start + timedelta(hours=step) for step in range(count))]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What two sides have of a day."""
+
+    day: date
+    left: int
+    right: int
+    only_left: int
+    only_right: int
+    differing: int
+
+
+def reconciled(days: Sequence[Reconciled], sides: tuple[str, str], *, paired: bool) -> go.Figure:
+    """Objects by day: when `paired`, what agrees and what does not; else both sides beside each other."""
+    figure = go.Figure()
+    if paired:
+        agreeing = [max(0, max(day.left - day.only_left, day.right - day.only_right) - day.differing) for day in days]
+        bars = [
+            ("Agree", INFO, agreeing),
+            (f"Not in {sides[1]}", BAD, [day.only_left for day in days]),
+            (f"Not in {sides[0]}", SERIES[5], [day.only_right for day in days]),
+            ("Other amount", WARN, [day.differing for day in days]),
+        ]
+    else:
+        bars = [(sides[0], SERIES[0], [day.left for day in days]), (sides[1], SERIES[1], [day.right for day in days])]
+    for name, colour, counts in bars:
+        if any(counts):
+            figure.add_bar(
+                x=[day.day for day in days], y=counts, name=name, marker={"color": colour, "line": {"width": 0}},
+                hovertemplate="%{y:,}<extra>%{fullData.name}</extra>",
+            )  # fmt: skip
+    figure.update_layout(barmode="stack" if paired else "group", bargap=0.3, hovermode="x unified")
+    figure.update_yaxes(tickformat=",d", nticks=5)
+    return _framed(figure, height=260, legend=True)
 
 
 def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:

@@ -17,6 +17,7 @@ NAV: Final = (
     ("/journeys", "Journeys", "journeys"),
     ("/alerts", "Alerts", "alerts"),
     ("/anomalies", "Anomalies", "anomalies"),
+    ("/reconciliation", "Reconciliation", "reconciliation"),
     ("/sources", "Sources", "sources"),
     ("/quarantine", "Quarantine", "quarantine"),
 )

@@ -10,10 +10,11 @@ from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
 from dashboards.pages.overview import Overview
 from dashboards.pages.quarantine import Quarantine, Quarantined, QuarantineGroup
+from dashboards.pages.reconciliation import Reconciled, Reconciliations
 from dashboards.pages.sources import Sources
 from dashboards.view import Page
 
 PAGES: Final[tuple[Page, ...]] = (
     Overview(), Journeys(), Journey(), Alerts(), Alert(), Anomalies(), Anomaly(), Sources(), Quarantine(),
-    QuarantineGroup(), Quarantined(),
+    QuarantineGroup(), Quarantined(), Reconciliations(), Reconciled(),
 )  # fmt: skip

@@ -38,7 +38,12 @@ _STATES: Final = (
     ("resolved", "Resolved"),
     ("any", "All"),
 )
-_KINDS: Final = (("sla", "Deadlines"), ("anomaly", "Anomalies"), ("platform", "Milepost itself"))
+_KINDS: Final = (
+    ("sla", "Deadlines"),
+    ("anomaly", "Anomalies"),
+    ("reconciliation", "Reconciliation"),
+    ("platform", "Milepost itself"),
+)
 _SEVERITIES: Final = (("critical", "Critical"), ("warning", "Warning"), ("info", "Info"))
 _CHANGES: Final = {
     "opened": "opened",
