@@ -65,7 +65,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         name: Name,
         since: From = None,
         until: To = None,
-        format: Annotated[Literal["csv", "days", "html"], Query(description="Of objects, of days, or a page")] = "csv",  # noqa: A002
+        format: Annotated[Literal["csv", "days", "html"], Query(description="Of objects, of days, or a page")] = "csv",
     ) -> Response:
         spec = spec_of(context, name)
         first, last = span(context, since, until)
