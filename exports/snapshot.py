@@ -6,14 +6,12 @@ filter leaves is kept in temporary tables of the session, so that nothing grows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
-
-from milepost.db.tables import events, objects
 
 PIECE: Final = 1_000
 """Rows that are in memory at once."""
@@ -22,7 +20,6 @@ Row = Sequence[Any]
 
 _local: Final = sa.MetaData()
 chosen_journeys: Final = sa.Table("chosen_journeys", _local, sa.Column("journey_id", sa.BigInteger, primary_key=True))
-chosen_objects: Final = sa.Table("chosen_objects", _local, sa.Column("object_id", sa.BigInteger, primary_key=True))
 chosen_events: Final = sa.Table(
     "chosen_events", _local, sa.Column("event_no", sa.BigInteger), sa.Column("received_at", sa.DateTime(timezone=True))
 )
@@ -54,23 +51,21 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An open view. `whole`: everything stored, whether it belongs to a journey or not."""
+    """An open view. `whole`: everything stored, in a journey or not. `heard` is told how many rows were read."""
 
     connection: sa.Connection
     whole: bool
     piece: int = PIECE
+    heard: Callable[[int], None] | None = None
 
     def pieces(self, statement: sa.Executable, size: int | None = None) -> Iterator[Sequence[Row]]:
         """The rows of a statement, some at a time."""
         options = {"stream_results": True, "max_row_buffer": size or self.piece}
         with self.connection.execute(statement, execution_options=options) as result:
-            yield from result.partitions(size or self.piece)
-
-    def count(self, table: sa.Table) -> int:
-        """How many rows there are to come: of events, or of objects."""
-        chosen = {events.name: chosen_events, objects.name: chosen_objects}[table.name]
-        statement = sa.select(sa.func.count()).select_from(table if self.whole else chosen)
-        return self.connection.scalar(statement) or 0
+            for rows in result.partitions(size or self.piece):
+                if self.heard is not None:
+                    self.heard(len(rows))
+                yield rows
 
 
 @contextmanager

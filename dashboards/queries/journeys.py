@@ -30,7 +30,7 @@ _j, _c = journeys.c, running_clocks.c
 class Filter:
     """What a list of journeys is narrowed to; None means any. `stage_rank` is the rank of `stage`, where it is known.
 
-    `ids` are the results of a search.
+    `ids` are the results of a search. `since` and `until`: when it started, the latter excluded.
     """
 
     kind: str | None = None
@@ -43,6 +43,13 @@ class Filter:
     carrier: str | None = None
     partner: str | None = None
     ids: Collection[int] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it leaves anything out."""
+        return self != Filter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,10 @@ ORDERS: Final[Mapping[str, Order]] = {
 OPEN_ONLY: Final = ("due", "amount")
 """Sorts for what can still be late: over all journeys ever they would need an index of their own."""
 _VALUES: Final = {"last_at": "last_at", "quiet": "last_at", "started_at": "started_at", "due": "next_at"}
+_FLAGS: Final[Mapping[str | None, sa.ColumnElement[bool]]] = {
+    "breached": _c.breached,
+    "at_risk": sa.and_(_c.at_risk, ~_c.breached),
+}
 _COLUMNS: Final = (
     _j.journey_id,
     _j.model.label("kind"),
@@ -120,6 +131,16 @@ def list_page(
     return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id), cursor, backwards=backwards)
 
 
+def select_ids(filter_: Filter) -> sa.Select[Any]:
+    """The ids of all journeys that a filter leaves, in no order."""
+    wanted = [*_conditions(filter_), *_kind_and_state(filter_)]
+    source: sa.FromClause = journeys
+    if filter_.health in _FLAGS:
+        source = journeys.join(running_clocks, _c.journey_id == _j.journey_id)
+        wanted.append(_FLAGS[filter_.health])
+    return sa.select(_j.journey_id).select_from(source).where(sa.true(), *wanted)
+
+
 def _open_only(filter_: Filter, sort: str) -> Filter:
     if filter_.state not in (None, "open"):
         raise Permanent(f"sort: {sort} sorts open journeys only; leave the state out")
@@ -146,8 +167,7 @@ def select_page(
 def _driven_by_clocks(filter_: Filter, wanted: Any, order: Order, limit: int) -> sa.Select[Any]:
     """The flagged and the due are few and indexed among the running clocks: start there."""
     source = journeys.join(running_clocks, _c.journey_id == _j.journey_id)
-    flags = {"breached": _c.breached, "at_risk": sa.and_(_c.at_risk, ~_c.breached)}
-    extra = [flags[filter_.health]] if filter_.health in flags else []
+    extra = [_FLAGS[filter_.health]] if filter_.health in _FLAGS else []
     if order.column is _c.next_at:
         extra.append(_c.next_at.is_not(None))
     wanted = sa.and_(wanted, *_kind_and_state(filter_), *extra)
@@ -192,6 +212,10 @@ def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
         wanted.append(_j.stage == filter_.stage)
         if filter_.stage_rank is not None:
             wanted.append(_j.stage_rank == filter_.stage_rank)
+    if filter_.since is not None:
+        wanted.append(_j.started_at >= filter_.since)
+    if filter_.until is not None:
+        wanted.append(_j.started_at < filter_.until)
     for name in DIMENSIONS:
         value = getattr(filter_, name)
         if value is not None:

@@ -18,6 +18,7 @@ from milepost.cli import (
     catalog,
     database,
     edi,
+    export,
     folders,
     history,
     journeys,
@@ -62,6 +63,7 @@ app.add_typer(access.keys, name="keys")
 app.add_typer(access.users, name="users")
 app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
+app.add_typer(export.app, name="export")
 app.add_typer(journeys.app, name="journeys")
 app.add_typer(edi.app, name="edi")
 app.add_typer(folders.app, name="folders")

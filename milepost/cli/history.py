@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from milepost.cli.access import actor
-from milepost.cli.output import notes
+from milepost.cli.output import notes, table
 
 if TYPE_CHECKING:
     from collector.importer import Report
@@ -39,14 +39,21 @@ def import_csv(
 
 @app.command("ocel")
 def import_ocel(
-    file: Annotated[Path, typer.Argument(help="An object-centric event log, OCEL 1.0 or 2.0, as JSON.")],
+    file: Annotated[Path, typer.Argument(help="An object-centric event log: OCEL 1.0 as JSON, 2.0 as JSON or SQLite.")],
     source: Annotated[str, typer.Option(help="The source that the events get.")] = "ocel",
     types: Annotated[
         Path | None, typer.Option(help="YAML: {activity: event type}, like {Ship: shipment.dispatched}.")
     ] = None,
+    account: Annotated[
+        bool, typer.Option("--account", help="Import nothing; tell what became of each relation of the file.")
+    ] = False,
 ) -> None:
     """Import an object-centric event log: its events, objects and relations."""
     from collector import importer
+
+    if account:
+        _account(file, source)
+        return
 
     known = importer.read_types(types) if types is not None else {}
     with _database() as resources, _progress(file.name) as progress:
@@ -54,6 +61,21 @@ def import_ocel(
         report = importer.import_ocel(resources.engine, file, source, known, resources.clock, progress, masks)
         _note(resources, file, report)
     _tell(report, "events")
+
+
+def _account(file: Path, source: str) -> None:
+    from collector import ocel_file
+    from collector.account import account
+
+    log = ocel_file.read(file)
+    with _database() as resources:
+        catalog = resources.catalog()
+        with resources.engine.connect() as connection:
+            found = account(connection, log, source, catalog)
+    rows = [
+        (what, count, fate) for (what, fate), count in sorted(found.items(), key=lambda item: (item[0][0], -item[1]))
+    ]
+    table("relations", "number", "what became of them", rows=rows, empty="The log has no relations.")
 
 
 @contextmanager

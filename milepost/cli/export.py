@@ -1,0 +1,234 @@
+"""milepost export …"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from milepost.cli.output import notes
+from milepost.errors import ConfigurationError, NotFound
+
+if TYPE_CHECKING:
+    from exports.snapshot import Snapshot
+    from exports.tables import Table, What
+    from milepost.catalog.schema import Catalog
+    from milepost.wiring.resources import Resources
+
+app = typer.Typer(
+    help="Write what is stored to files that other tools read. Without a filter: everything.", no_args_is_help=True
+)
+FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+STDOUT: Final = Path("-")
+
+Out = Annotated[Path, typer.Option(help="The file to write; - for standard output.")]
+OutFile = Annotated[Path, typer.Option("--out", help="The file to write.")]
+Model = Annotated[str | None, typer.Option(help="Only journeys of this model.")]
+Since = Annotated[
+    datetime | None, typer.Option(help="Only journeys that started then or later (UTC).", formats=FORMATS)
+]
+Until = Annotated[datetime | None, typer.Option(help="Only journeys that started before then (UTC).", formats=FORMATS)]
+State = Annotated[Literal["open", "completed", "cancelled"] | None, typer.Option(help="Only journeys in this state.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(help="Only journeys with this channel, warehouse, carrier or partner: channel=shopify. Repeatable."),
+]
+Journey = Annotated[tuple[str, str] | None, typer.Option(help="Only this journey: its model and its key.")]
+What_ = Annotated[Literal["journeys", "durations", "events"], typer.Option("--table", help="What the rows are.")]
+Calendar = Annotated[
+    str | None, typer.Option(help="The calendar for steps that no policy with a calendar of its own promises.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The filters, as they were typed."""
+
+    model: str | None
+    since: datetime | None
+    until: datetime | None
+    state: str | None
+    where: list[str] | None
+    journey: tuple[str, str] | None
+
+
+@app.command("ocel-json")
+def ocel_json(
+    out: Out, model: Model = None, since: Since = None, until: Until = None, state: State = None,
+    where: Where = None, journey: Journey = None,
+) -> None:  # fmt: skip
+    """Write an object-centric event log, OCEL 2.0 as JSON: events, objects and all their relations."""
+    from exports import ocel_json as form
+    from milepost.wiring.exports import reader
+
+    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+        _stream(out, form.chunks(view, reader(catalog)))
+
+
+@app.command("ocel-sqlite")
+def ocel_sqlite(
+    out: OutFile, model: Model = None, since: Since = None, until: Until = None, state: State = None,
+    where: Where = None, journey: Journey = None,
+) -> None:  # fmt: skip
+    """Write an object-centric event log, OCEL 2.0 as an SQLite database."""
+    from exports import ocel_sqlite as form
+    from milepost.wiring.exports import reader
+
+    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+        _write(out, lambda path: form.write(path, view, reader(catalog)))
+
+
+@app.command("xes")
+def xes(
+    out: Out, model: Model = None, since: Since = None, until: Until = None, state: State = None,
+    where: Where = None, journey: Journey = None,
+) -> None:  # fmt: skip
+    """Write an event log in XES: a trace for each journey of a model (default: the catalog's first)."""
+    from exports import xes as form
+
+    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+        _stream(out, form.chunks(view, model or (journey[0] if journey else next(iter(catalog.models)))))
+
+
+@app.command("csv")
+def csv(
+    out: Out, table: What_ = "journeys", calendar: Calendar = None, model: Model = None, since: Since = None,
+    until: Until = None, state: State = None, where: Where = None, journey: Journey = None,
+) -> None:  # fmt: skip
+    """Write a table as CSV: journeys, the durations of their steps, or their events."""
+    from exports import csv as form
+
+    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+        _stream(out, form.chunks(_table(table, view, catalog, calendar)))
+
+
+@app.command("parquet")
+def parquet(
+    out: OutFile, table: What_ = "journeys", calendar: Calendar = None, model: Model = None, since: Since = None,
+    until: Until = None, state: State = None, where: Where = None, journey: Journey = None,
+) -> None:  # fmt: skip
+    """Write a table as Parquet; it needs pyarrow, which is the extra `parquet`."""
+    from exports import parquet as form
+
+    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+        _write(out, lambda path: form.write(path, _table(table, view, catalog, calendar)))
+
+
+def _table(what: What, view: Snapshot, catalog: Catalog, calendar: str | None) -> Table:
+    from exports import tables
+    from milepost.wiring.exports import business
+
+    return tables.table(what, view, catalog, business(catalog, calendar))
+
+
+# --- what is chosen ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(chosen: Chosen) -> Iterator[tuple[Snapshot, Catalog]]:
+    from exports import snapshot
+    from milepost.settings import Settings
+    from milepost.wiring.resources import prepared
+
+    with prepared(Settings.load(), "export") as resources:
+        catalog = resources.catalog()
+        with snapshot.opened(resources.engine, _select(chosen, resources, catalog)) as view, _progress(view) as told:
+            yield told, catalog
+
+
+def _select(chosen: Chosen, resources: Resources, catalog: Catalog) -> Any:
+    """The ids of the journeys that are chosen; None where everything is."""
+    from dashboards.queries import journeys as queries
+
+    if chosen.model is not None and chosen.model not in catalog.models:
+        raise NotFound(f"there is no model {chosen.model}; there are {', '.join(catalog.models)}")
+    ids = None if chosen.journey is None else _ids(chosen.journey, resources, catalog)
+    wanted = queries.Filter(
+        kind=chosen.model, state=chosen.state, since=_utc(chosen.since), until=_utc(chosen.until), ids=ids,
+        **_dimensions(chosen.where or []),
+    )  # fmt: skip
+    return queries.select_ids(wanted) if wanted.narrow else None
+
+
+def _ids(journey: tuple[str, str], resources: Resources, catalog: Catalog) -> list[int]:
+    from dashboards.queries.journey import candidates
+
+    kind, key = journey
+    with resources.engine.connect() as connection:
+        found = candidates(connection, catalog, kind, key)
+    if not found:
+        raise NotFound(f"there is no {kind} journey {key}")
+    return [head.journey_id for head in found]
+
+
+def _dimensions(where: Iterable[str]) -> dict[str, Any]:
+    from dashboards.queries.journeys import DIMENSIONS
+
+    found: dict[str, Any] = {}
+    for text in where:
+        name, equals, value = text.partition("=")
+        if not equals or name not in DIMENSIONS:
+            raise ConfigurationError(f"--where {text}: write NAME=VALUE, where NAME is one of {', '.join(DIMENSIONS)}")
+        found[name] = value
+    return found
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Without an offset a time is UTC."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=UTC)
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------------
+
+
+def _stream(out: Path, chunks: Iterable[bytes]) -> None:
+    if out == STDOUT:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        return
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            file.writelines(chunks)
+
+    _write(out, write)
+
+
+def _write(out: Path, write: Callable[[Path], None]) -> None:
+    """A file that has its name is whole: it is written beside, and takes its place at the end."""
+    part = out.with_name(f"{out.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        write(part)
+        os.replace(part, out)  # noqa: PTH105
+    except OSError as error:
+        raise ConfigurationError(f"--out {out}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    notes.print(f"{out}: {out.stat().st_size:,} bytes", highlight=False, markup=False)
+
+
+@contextmanager
+def _progress(view: Snapshot) -> Iterator[Snapshot]:
+    """Rows as they are read, where somebody looks."""
+    if not notes.is_terminal:
+        yield view
+        return
+    from dataclasses import replace
+
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} rows read"), TimeElapsedColumn())
+    with Progress(*columns, console=notes, transient=True) as bars:
+        bar = bars.add_task("", total=None)
+        yield replace(view, heard=lambda rows: bars.advance(bar, rows))
