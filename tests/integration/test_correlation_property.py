@@ -15,11 +15,11 @@ import sqlalchemy as sa
 import yaml
 
 from milepost.catalog import loader
-from milepost.clock import to_us, utc_now
+from milepost.clock import from_us, to_us, utc_now
 from milepost.db import tables as t
 from milepost.decisions import correlation
 from milepost.errors import Conflict
-from milepost.inbox import log
+from milepost.inbox import log, objects
 from tests.chain import CATALOG, Chain, Wire, entry
 from tests.oracle import Oracle
 
@@ -120,7 +120,7 @@ def _iso(seconds: int) -> str:
 def stored(engine: sa.Engine, prefix: str) -> dict[Any, dict[str, Any]]:
     """The journeys of a scenario as the database has them, in the oracle's words."""
     with engine.connect() as connection:
-        names = {row.object_id: (row.type, row.namespace, row.key) for row in connection.execute(sa.select(t.objects))}
+        names = {row.object_id: _name(row) for row in connection.execute(sa.select(t.objects))}
         names |= {row.object_id: ("correlation", "", row.key) for row in connection.execute(sa.select(t.correlations))}
         result: dict[Any, dict[str, Any]] = {}
         by_id = {}
@@ -151,6 +151,12 @@ def stored(engine: sa.Engine, prefix: str) -> dict[Any, dict[str, Any]]:
     return result
 
 
+def _name(row: Any) -> tuple[str, str, str]:
+    """What the oracle calls an object. Nothing is to be found of those that a split made which was taken back."""
+    ended = row.epoch and row.since is None
+    return (row.type, row.namespace, f"{row.key} (ended)" if ended else objects.shown(row.key, row.since))
+
+
 def stored_exceptions(engine: sa.Engine, prefix: str) -> dict[Any, list[tuple[Any, ...]]]:
     """The exceptions of all objects of a scenario as the database has them, in the oracle's words."""
     e, o, c = t.exceptions.c, t.objects.c, t.correlations.c
@@ -158,6 +164,7 @@ def stored_exceptions(engine: sa.Engine, prefix: str) -> dict[Any, list[tuple[An
         sa.func.coalesce(o.type, "correlation").label("of"),
         sa.func.coalesce(o.namespace, "").label("namespace"),
         sa.func.coalesce(o.key, c.key).label("key"),
+        o.since,
         t.exceptions,
         t.events.c.source.label("first_source"),
         t.events.c.event_id,
@@ -173,7 +180,7 @@ def stored_exceptions(engine: sa.Engine, prefix: str) -> dict[Any, list[tuple[An
             opened = (to_us(row.opened_at), row.first_source, row.event_id)
             last = (to_us(row.last_at), row.source, row.outcome, row.code, row.reason)
             resolved = (row.resolved_at and to_us(row.resolved_at), row.resolved_by)
-            told = result.setdefault((row.of, row.namespace, row.key), [])
+            told = result.setdefault((row.of, row.namespace, objects.shown(row.key, row.since)), [])
             assert row.number == len(told)
             told.append((row.type, row.kind, opened, last, row.count, *resolved))
     return result
@@ -211,21 +218,24 @@ def _known(connection: sa.Connection, prefix: str) -> list[correlation.Named]:
         sa.select(table).where(table.c.key.startswith(prefix, autoescape=True)) for table in (t.objects, t.correlations)
     )
     rows, threads = (connection.execute(query).all() for query in of)
-    known = [correlation.Named(row.object_id, row.type, row.namespace, row.key) for row in rows]
+    known = [correlation.Named(row.object_id, *_name(row)) for row in rows if row.since or not row.epoch]
     return known + [correlation.Named(row.object_id, "correlation", "", row.key) for row in threads]
 
 
 def _decide(connection: sa.Connection, rng: random.Random, known: list[correlation.Named], standing: list[int]) -> None:
-    told = {"actor": "test", "reason": "try", "now": utc_now()}
+    told: dict[str, Any] = {"actor": "test", "reason": "try", "now": utc_now()}
     if standing and rng.random() < 0.3:
-        correlation.reverse(connection, rng.choice(standing), **told)
+        with suppress(Conflict):
+            correlation.reverse(connection, rng.choice(standing), **told)
         return
-    act = rng.choice(["cut", "exclude", "merge", "lift"])
+    act = rng.choice(["cut", "exclude", "merge", "lift", "split", "split"])
     one, other = rng.sample(known, k=2)
     if act == "merge":
         other = rng.choice([item for item in known if item.type == one.type])
+    if act == "split":
+        told["since"] = from_us(BASE_US) + timedelta(minutes=rng.randint(-15, 45))
     with suppress(Conflict):
-        correlation.decide(connection, act, one, None if act == "lift" else other, **told)
+        correlation.decide(connection, act, one, None if act in ("lift", "split") else other, **told)
 
 
 def decided(engine: sa.Engine) -> list[tuple[str, Any, Any]]:
@@ -235,7 +245,10 @@ def decided(engine: sa.Engine) -> list[tuple[str, Any, Any]]:
         ids = {number for item in standing for number in (item.first_id, item.second_id) if number is not None}
         names = correlation.names_of(connection, sorted(ids))
     said = {number: (item.type, item.namespace, item.key) for number, item in names.items()}
-    return [(item.act, said[item.first_id], said.get(item.second_id or 0)) for item in standing]
+    return [
+        (item.act, said[item.first_id], item.since.isoformat() if item.since else said.get(item.second_id or 0))
+        for item in standing
+    ]
 
 
 def crowd(rng: random.Random, prefix: str, size: int) -> dict[str, World]:
