@@ -1,0 +1,213 @@
+"""Exceptions: what is open, grouped by what it is; all of them, in pages; those of one journey.
+
+One counts as open that nothing has resolved while a journey of its object goes on. An object may be in no journey at
+all (a message that nobody's order names); then only what resolves it closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from dashboards.queries.paging import Order, Page, bounded, time_order
+from milepost.db.tables import correlations, exceptions, journeys, members, objects
+
+MAX_OPEN: Final = 50_000
+"""Open exceptions that are grouped, the newest; beyond it nobody works them off one by one."""
+MAX_GROUPS: Final = 200
+SHOWN_JOURNEYS: Final = 5
+"""Journeys that are named beside an exception: one object may be in hundreds."""
+_e, _m, _j = exceptions.c, members.c, journeys.c
+_ROW: Final = sa.cast(_e.object_id, sa.BigInteger) * 65_536 + _e.number
+"""Numbers of an object are few: a row's id, for cursors."""
+ORDER: Final[Order] = time_order(_e.opened_at, _ROW, descending=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list is narrowed to; None means any. An empty `code` means those without one."""
+
+    open: bool | None = None
+    kind: str | None = None
+    type: str | None = None
+    code: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    objects: Collection[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    kind: str
+    key: str
+    namespace: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One exception of an object. `event_no` and `received_at` find the event that opened it; `journeys` are the first
+    few of its object, the open ones first."""
+
+    row_id: int
+    object_id: int
+    object_type: str
+    namespace: str
+    key: str
+    type: str
+    kind: str
+    outcome: str
+    code: str | None
+    source: str
+    reason: str | None
+    count: int
+    opened_at: datetime
+    last_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+    event_no: int
+    received_at: datetime
+    journeys: list[Journey] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Open exceptions that are alike. `reason` is the most usual one; `money` is the value of their open journeys, each
+    counted once, by currency."""
+
+    kind: str
+    type: str
+    code: str | None
+    source: str
+    reason: str | None
+    count: int
+    oldest_at: datetime
+    journeys: int
+    money: dict[str, Decimal]
+
+
+def _goes_on() -> sa.ColumnElement[bool]:
+    """Whether a journey of the object is open, or it is in none."""
+    mine = sa.select(_m.journey_id).where(_m.object_id == _e.object_id)
+    open_ = mine.join(journeys, _j.journey_id == _m.journey_id).where(_j.state == "open")
+    return sa.or_(open_.exists(), sa.not_(mine.exists()))
+
+
+def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.open is not None:
+        is_open = sa.and_(_e.resolved_at.is_(None), _goes_on())
+        found.append(is_open if wanted.open else sa.not_(is_open))
+    equal = {name: getattr(wanted, name) for name in ("kind", "type", "source")}
+    found += [_e[name] == value for name, value in equal.items() if value is not None]
+    if wanted.code is not None:
+        found.append(_e.code == wanted.code if wanted.code else _e.code.is_(None))
+    if wanted.since is not None:
+        found.append(_e.opened_at >= wanted.since)
+    if wanted.objects is not None:
+        found.append(_e.object_id.in_(sorted(wanted.objects)))
+    return found
+
+
+def list_page(connection: sa.Connection, wanted: Filter, *, limit: int, cursor: str | None = None) -> Page[Row]:
+    """The latest first. Raises Permanent for a bad cursor."""
+    limit = bounded(limit)
+    o, c = objects.c, correlations.c
+    chosen = (
+        sa.select(exceptions, _ROW.label("row_id"))
+        .where(ORDER.after(cursor), *_conditions(wanted))
+        .order_by(*ORDER.by())
+        .limit(limit + 1)
+        .subquery("chosen")
+    )
+    names = [name for name in Row.__dataclass_fields__ if name in chosen.c]
+    statement = (
+        sa.select(
+            *(chosen.c[name] for name in names),
+            sa.func.coalesce(o.type, "correlation").label("object_type"),
+            sa.func.coalesce(o.namespace, "").label("namespace"),
+            sa.func.coalesce(o.key, c.key, "").label("key"),
+        )
+        .select_from(
+            chosen.outerjoin(objects, o.object_id == chosen.c.object_id).outerjoin(
+                correlations, c.object_id == chosen.c.object_id
+            )
+        )
+        .order_by(chosen.c.opened_at.desc(), chosen.c.row_id.desc())
+    )
+    rows = connection.execute(statement).mappings().all()
+    of = _journeys_of(connection, [row["object_id"] for row in rows])
+    found = [Row(**row, journeys=of.get(row["object_id"], [])) for row in rows]
+    return ORDER.page(found, limit, lambda row: (row.opened_at, row.row_id), cursor)
+
+
+def _journeys_of(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Journey]]:
+    wanted = sa.select(
+        sa.func.unnest(sa.literal(sorted(set(ids)), sa.ARRAY(sa.BigInteger))).label("object_id")
+    ).subquery()
+    some = (
+        sa.select(_j.model, _j.key, _j.namespace, _j.state)
+        .select_from(members.join(journeys, _j.journey_id == _m.journey_id))
+        .where(_m.object_id == wanted.c.object_id)
+        .order_by(_j.state != "open", _m.depth, _j.journey_id)
+        .limit(SHOWN_JOURNEYS)
+        .lateral("some")
+    )
+    found: dict[int, list[Journey]] = {}
+    for row in connection.execute(sa.select(wanted.c.object_id, *some.c).select_from(wanted.join(some, sa.true()))):
+        found.setdefault(row[0], []).append(Journey(*row[1:]))
+    return found
+
+
+def groups(connection: sa.Connection, kind: str | None = None) -> list[Group]:
+    """The open exceptions by class, type, code and source: the most numerous first, at most MAX_GROUPS."""
+    rows = connection.execute(_groups(kind)).mappings()
+    money: dict[tuple[Any, ...], dict[str, Decimal]] = {}
+    found = [Group(**row, money=money.setdefault(_name(row), {})) for row in rows]
+    for row in connection.execute(_money(kind)).mappings():
+        if (name := _name(row)) in money:
+            money[name][row["currency"]] = row["amount"]
+    return found
+
+
+def _name(row: sa.RowMapping) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("kind", "type", "code", "source"))
+
+
+def _open(kind: str | None) -> sa.Subquery:
+    """The newest open exceptions, each with every open journey of its object."""
+    chosen = sa.select(exceptions).where(_e.resolved_at.is_(None), *([] if kind is None else [_e.kind == kind]))
+    newest = chosen.order_by(_e.opened_at.desc()).limit(MAX_OPEN).cte("newest")
+    ongoing = sa.and_(_j.journey_id == _m.journey_id, _j.state == "open")
+    joined = newest.outerjoin(members, _m.object_id == newest.c.object_id).outerjoin(journeys, ongoing)
+    columns = (_j.journey_id, _j.amount, _j.currency)
+    told = sa.select(newest, *columns).select_from(joined)
+    return told.where(sa.or_(_j.journey_id.is_not(None), _m.journey_id.is_(None))).subquery("open")
+
+
+def _groups(kind: str | None) -> sa.Select[Any]:
+    o = _open(kind).c
+    count = sa.func.count(sa.distinct(sa.tuple_(o.object_id, o.number))).label("count")
+    columns = (o.kind, o.type, o.code, o.source)
+    reason = sa.func.mode().within_group(o.reason).label("reason")
+    told = (
+        count,
+        sa.func.min(o.opened_at).label("oldest_at"),
+        sa.func.count(sa.distinct(o.journey_id)).label("journeys"),
+    )
+    return sa.select(*columns, reason, *told).group_by(*columns).order_by(count.desc(), *columns).limit(MAX_GROUPS)
+
+
+def _money(kind: str | None) -> sa.Select[Any]:
+    """Each journey once in a group, however many of its objects have the exception."""
+    o = _open(kind).c
+    columns = (o.kind, o.type, o.code, o.source, o.currency)
+    each = sa.select(*columns, o.journey_id, o.amount).where(o.amount.is_not(None), o.currency.is_not(None)).distinct()
+    one = each.subquery("each").c
+    by = [one[column.name] for column in columns]
+    return sa.select(*by, sa.func.sum(one.amount).label("amount")).group_by(*by)
