@@ -166,10 +166,25 @@ def made_order(made: Seed, number: int) -> Late | None:
                 "code": "CREDIT",
                 "reason": "The customer's credit limit is used up",
             }
-            made.event("odoo", "order.validated", at - timedelta(minutes=20), [ids["order"]], failed)
+            told = made.event("odoo", "order.validated", at - timedelta(minutes=20), [ids["order"]], failed)
+            _exception(made, ids["order"], "order.validated", "business", failed, told, at if number % 2 else None)
         reached.append(made.event(source.format(**values), kind, at, [ids[about]], data))
+        if rank == 6 and number % 9 == 0:
+            short = {"code": "SHORT", "reason": "Not enough on the shelf"}
+            _exception(made, ids[about], "picking.short", "business", short, reached[-1], None)
     cancelled = number % 41 == 40 and len(reached) < 9
     return _write_journey(made, number + 1, key, ids, values, partner, amount, reached, cancelled)
+
+
+def _exception(
+    made: Seed, object_id: int, kind: str, of: str, data: dict[str, Any], told: dict[str, Any], until: datetime | None
+) -> None:
+    made.add(
+        t.exceptions, object_id=object_id, type=kind, number=0, kind=of, outcome=data.get("outcome", "ok"),
+        code=data["code"], source=told["source"], reason=data["reason"], count=1, opened_at=told["at"],
+        last_at=told["at"], resolved_at=until, resolved_by=kind if until else None, event_no=told["event_no"],
+        received_at=told["received_at"],
+    )  # fmt: skip
 
 
 def _key_of(about: str, number: int, chance: random.Random) -> str:

@@ -16,6 +16,7 @@ NAV: Final = (
     ("/", "Overview", "overview"),
     ("/journeys", "Journeys", "journeys"),
     ("/alerts", "Alerts", "alerts"),
+    ("/exceptions", "Exceptions", "warning"),
     ("/anomalies", "Anomalies", "anomalies"),
     ("/reconciliation", "Reconciliation", "reconciliation"),
     ("/sources", "Sources", "sources"),

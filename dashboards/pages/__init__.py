@@ -6,6 +6,7 @@ from typing import Final
 
 from dashboards.pages.alerts import Alert, Alerts
 from dashboards.pages.anomalies import Anomalies, Anomaly
+from dashboards.pages.exceptions import Exceptions
 from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
 from dashboards.pages.overview import Overview
@@ -15,6 +16,6 @@ from dashboards.pages.sources import Sources
 from dashboards.view import Page
 
 PAGES: Final[tuple[Page, ...]] = (
-    Overview(), Journeys(), Journey(), Alerts(), Alert(), Anomalies(), Anomaly(), Sources(), Quarantine(),
+    Overview(), Journeys(), Journey(), Alerts(), Alert(), Exceptions(), Anomalies(), Anomaly(), Sources(), Quarantine(),
     QuarantineGroup(), Quarantined(), Reconciliations(), Reconciled(),
 )  # fmt: skip

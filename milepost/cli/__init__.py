@@ -19,6 +19,7 @@ from milepost.cli import (
     database,
     edi,
     export,
+    exceptions,
     folders,
     history,
     journeys,
@@ -65,6 +66,7 @@ app.command("login-link")(access.login_link)
 app.add_typer(history.app, name="import")
 app.add_typer(export.app, name="export")
 app.add_typer(journeys.app, name="journeys")
+app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(edi.app, name="edi")
 app.add_typer(folders.app, name="folders")
 app.add_typer(odoo.app, name="odoo")

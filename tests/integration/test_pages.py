@@ -28,8 +28,9 @@ from tests.seed import seed
 
 ADDRESSES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
-    "alert": "/alerts/1", "anomalies": "/anomalies", "anomaly": "/anomalies/1", "sources": "/sources",
-    "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
+    "alert": "/alerts/1", "exceptions": "/exceptions", "anomalies": "/anomalies", "anomaly": "/anomalies/1",
+    "sources": "/sources", "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1",
+    "quarantined": "/quarantine/1",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 
@@ -296,6 +297,17 @@ def test_only_what_has_changed_is_sent_again(served: Dashboard) -> None:
         other = update(client, "/alerts", "?state=resolved", first["shown"])
         assert other is not None
         assert {"frame", "title", "body"} <= set(other)
+
+
+def test_exceptions_show_by_group_and_lead_to_their_journeys(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        groups = str(show(client, "/exceptions")["body"])
+        assert "SHORT: Not enough on the shelf" in groups
+        assert "/exceptions?class=business&type=picking.short&code=SHORT&source=" in groups
+        behind = str(show(client, "/exceptions?type=picking.short&code=SHORT")["body"])
+        assert "WH/OUT/" in behind
+        assert "/journeys/order/S" in behind
+        assert "No open exceptions" in str(show(client, "/exceptions?class=held")["body"])
 
 
 def test_only_those_who_may_act_see_the_buttons(served: Dashboard) -> None:

@@ -54,7 +54,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", ["/v1/journeys", "/v1/journeys/order/S00003", "/v1/alerts", "/v1/alerts/1",
-                                  "/v1/sources", "/v1/quarantine"])  # fmt: skip
+                                  "/v1/sources", "/v1/exceptions", "/v1/quarantine"])  # fmt: skip
 def test_nobody_reads_without_a_key(served: Dashboard, path: str) -> None:
     answer = served.get(path, key="")
     assert "API key" in problem(answer, 401)["detail"]
@@ -262,3 +262,20 @@ def test_the_list_of_the_quarantine_shows_no_bodies(served: Dashboard) -> None:
 def test_the_api_describes_itself(served: Dashboard) -> None:
     paths = served.client.get("/openapi.json").json()["paths"]
     assert set(paths) >= {"/v1/journeys", "/v1/journeys/{kind}/{key}", "/v1/alerts", "/v1/sources", "/v1/quarantine"}
+
+
+# --- exceptions ------------------------------------------------------------------------------------------------------
+
+
+def test_exceptions_are_listed_with_what_they_are_about(served: Dashboard) -> None:
+    every = everything(served, "/v1/exceptions", limit=3)
+    still = everything(served, "/v1/exceptions", open="true")
+    assert {item["resolved_at"] for item in still} == {None}
+    assert len(still) + len(everything(served, "/v1/exceptions", open="false")) == len(every) > 3
+    short = everything(served, "/v1/exceptions", type="picking.short", code="SHORT", kind="business")[0]
+    assert short["object"]["type"] == "picking"
+    assert short["journeys"][0]["kind"] == "order"
+    assert TIME.fullmatch(short["opened_at"])
+    groups = served.get("/v1/exceptions/groups").json()["items"]
+    assert sum(group["count"] for group in groups) == len(still)
+    assert re.fullmatch(r"\d+\.\d\d", next(group for group in groups if group["money"])["money"]["EUR"])
