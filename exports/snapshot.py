@@ -79,8 +79,8 @@ def opened(
             with connection.begin():
                 for statement in _CREATE:
                     connection.execute(sa.text(statement))
-        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
+            connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             _be_patient(connection, patience)
             if chosen is not None:
                 connection.execute(chosen_journeys.insert().from_select(["journey_id"], chosen))
