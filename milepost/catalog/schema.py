@@ -86,12 +86,16 @@ class Milestone(Struct, frozen=True, forbid_unknown_fields=True):
     Without `all`, the first event about any member reaches it. With `all: <type>`, every member of that type which is
     not cancelled must have it, and it is reached at the last one's time; a journey without such members takes `any`.
     `beside`: it runs beside the flow, as invoicing and payment do; it is never the stage and ends no dwelling.
+    `optional`: it needn't happen. Any other of the flow is missing once a later one of the flow is reached. `source`:
+    who is to tell it; without it, whoever mostly does.
     """
 
     name: Ident
     events: Annotated[list[str], Meta(min_length=1)]
     all: TypeName | None = None
     beside: bool = False
+    optional: bool = False
+    source: str | None = None
     title: str = ""
 
 
