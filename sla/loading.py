@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from milepost.clock import to_us
 from milepost.db.tables import journeys, object_states, objects
+from milepost.inbox.objects import shown
 from milepost.journeystate import JourneyChange, JourneyFacts, ObjectState, Scalar, decode_facts, decode_object
 
 _TYPED: Final = ("channel", "warehouse", "carrier", "partner")
@@ -90,5 +91,6 @@ def _states(connection: sa.Connection, ids: Iterable[int]) -> dict[int, ObjectSt
 
 
 def _objects(connection: sa.Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    query = sa.select(objects.c.object_id, objects.c.type, objects.c.key).where(objects.c.object_id == any_of(ids))
-    return {row.object_id: (row.type, row.key) for row in connection.execute(query)}
+    its = objects.c
+    query = sa.select(its.object_id, its.type, its.key, its.since).where(its.object_id == any_of(ids))
+    return {row.object_id: (row.type, shown(row.key, row.since)) for row in connection.execute(query)}

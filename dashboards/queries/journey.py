@@ -29,6 +29,7 @@ from milepost.db.tables import (
     relations,
     running_clocks,
 )
+from milepost.inbox.objects import shown
 from milepost.journeystate import Flag, RunningClock, Scalar, decode_clocks, decode_object
 
 CORRELATION: Final = "correlation"
@@ -39,7 +40,8 @@ MAX_LINKS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A journey's own row. Times are aware UTC, `amount` is in `currency`."""
+    """A journey's own row. Times are aware UTC, `amount` is in `currency`. `key` is as it is shown: where the root's
+    key was split, that of a later `epoch` says since when it names this root."""
 
     journey_id: int
     kind: str
@@ -61,6 +63,7 @@ class Head:
     partner: str | None
     amount: Decimal | None
     currency: str | None
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +127,37 @@ class ClockRow:
     stopped_at: datetime | None
 
 
-_HEAD: Final = tuple(
-    journeys.c.model.label("kind") if name == "kind" else journeys.c[name] for name in Head.__dataclass_fields__
-)
+_OTHERS: Final = {"kind": journeys.c.model.label("kind"), "epoch": sa.func.coalesce(objects.c.epoch, 0).label("epoch")}
+_HEADS: Final = sa.select(
+    *(_OTHERS[name] if name in _OTHERS else journeys.c[name] for name in Head.__dataclass_fields__)
+).select_from(journeys.outerjoin(objects, objects.c.object_id == journeys.c.root_id))
 
 
 def candidates(
-    connection: sa.Connection, catalog: Catalog, kind: str, key: str, namespace: str | None = None
+    connection: sa.Connection,
+    catalog: Catalog,
+    kind: str,
+    key: str,
+    namespace: str | None = None,
+    epoch: int | None = None,
 ) -> list[Head]:
-    """Journeys of a kind whose root has this key, normalised as a key of any of the kind's root types."""
+    """Journeys of a kind whose root has this key, normalised as a key of any of the kind's root types; of all epochs
+    where it was split."""
     model = catalog.models.get(kind)
     roots = model.roots if model else []
-    keys = {key, *(normalise(catalog, root, key) for root in roots)}
-    statement = sa.select(*_HEAD).where(journeys.c.key.in_(sorted(keys)), journeys.c.model == kind)
+    keys = sorted({key, *(normalise(catalog, root, key) for root in roots)})
+    later = sa.select(objects.c.object_id).where(objects.c.key.in_(keys), objects.c.since.is_not(None))
+    ids = connection.scalars(later).all()
+    named = journeys.c.key.in_(keys)
+    statement = _HEADS.where(named | journeys.c.root_id.in_(ids) if ids else named, journeys.c.model == kind)
     if namespace is not None:
         statement = statement.where(journeys.c.namespace == namespace)
-    return [Head(**row) for row in connection.execute(statement.limit(50)).mappings()]
+    found = [Head(**row) for row in connection.execute(statement.order_by(journeys.c.root_id).limit(50)).mappings()]
+    return [item for item in found if epoch in (None, item.epoch)]
 
 
 def head(connection: sa.Connection, journey_id: int) -> Head | None:
-    row = connection.execute(sa.select(*_HEAD).where(journeys.c.journey_id == journey_id)).mappings().one_or_none()
+    row = connection.execute(_HEADS.where(journeys.c.journey_id == journey_id)).mappings().one_or_none()
     return Head(**row) if row else None
 
 
@@ -156,6 +170,7 @@ def member_list(connection: sa.Connection, journey_id: int) -> list[Member]:
             sa.func.coalesce(o.type, CORRELATION).label("type"),
             sa.func.coalesce(o.namespace, "").label("namespace"),
             sa.func.coalesce(o.key, c.key, "").label("key"),
+            o.since,
             m.via_id,
             m.depth,
         )
@@ -166,7 +181,10 @@ def member_list(connection: sa.Connection, journey_id: int) -> list[Member]:
         .order_by(m.depth, "type", "key")
         .limit(MAX_MEMBERS)
     )
-    return [Member(**row) for row in connection.execute(statement).mappings()]
+    return [
+        Member(row.object_id, row.type, row.namespace, shown(row.key, row.since), row.via_id, row.depth)
+        for row in connection.execute(statement)
+    ]
 
 
 def milestone_list(connection: sa.Connection, journey_id: int) -> list[Milestone]:
