@@ -79,7 +79,7 @@ class Backfill:
     def alone(self) -> Iterator[bool]:
         """Whether nobody else reads this source's history meanwhile."""
         with leader(self._source.engine, f"milepost.odoo.backfill.{self._source.name}") as alone:
-            yield alone
+            yield bool(alone)
 
     def run(
         self, progress: Callable[[str, int, int], None], *, since: str | None = None, models: Sequence[str] = ()

@@ -7,8 +7,9 @@ away by itself is a `Transient`; all others stay SQLAlchemy's.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import psycopg
@@ -19,8 +20,15 @@ from sqlalchemy.dialects import postgresql
 from milepost.errors import Transient, Unavailable
 
 CONNECT_TIMEOUT: Final = 10
+LEASE: Final = 15.0
+"""Seconds for which a leader holds on to the lead without a sign of life: its process or its host may be frozen."""
 _DRIVER: Final = "postgresql+psycopg"
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+# A client whose host vanished loses its session, with the locks it held, after some 15 seconds (TCP only).
+_KEEPALIVE: Final = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
+)
 
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) after which the same statement may well succeed.
 _RETRY_CLASSES: Final = ("08", "53", "58")  # connection, resources, I/O
@@ -47,8 +55,12 @@ def make_engine(
     pool_size: int = 5,
     application_name: str = "milepost",
     statement_timeout: float | None = None,
+    thinking_timeout: float | None = None,
 ) -> sa.Engine:
     """An engine on psycopg 3 whose sessions run in UTC. `statement_timeout` is in seconds.
+
+    After `thinking_timeout` seconds without a statement a transaction ends, with the locks that it holds: for processes
+    that others wait for, in case one is frozen.
 
     `url` may be postgres://, postgresql:// or postgresql+psycopg://. At most 2 × `pool_size` connections are open.
     """
@@ -62,7 +74,11 @@ def make_engine(
         connect_args={
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT,
-            "options": _options(target, statement_timeout),
+            "options": _options(
+                target,
+                statement_timeout=statement_timeout,
+                idle_in_transaction_session_timeout=thinking_timeout,
+            ),
             # A server that vanished without a word is noticed within a minute (TCP only).
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -80,11 +96,10 @@ def libpq_url(url: str) -> str:
     return plain.replace(" ", "%20")  # SQLAlchemy leaves blanks in a password, libpq refuses them
 
 
-def _options(url: sa.URL, statement_timeout: float | None) -> str:
+def _options(url: sa.URL, **seconds: float | None) -> str:
     given = url.query.get("options", "")
-    parts = [given if isinstance(given, str) else " ".join(given), "-c timezone=UTC"]
-    if statement_timeout is not None:
-        parts.append(f"-c statement_timeout={round(statement_timeout * 1000)}")
+    parts = [_KEEPALIVE, given if isinstance(given, str) else " ".join(given), "-c timezone=UTC"]
+    parts += [f"-c {name}={round(value * 1000)}" for name, value in seconds.items() if value is not None]
     return " ".join(part for part in parts if part)
 
 
@@ -170,23 +185,62 @@ def transaction_lock(connection: sa.Connection, name: str) -> bool:
     return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(lock_key(name)))))
 
 
+class Lead:
+    """True while this process leads, as far as it knows: `leader` looks a few times in each LEASE."""
+
+    def __init__(self, held: bool) -> None:
+        self._held = held
+
+    def __bool__(self) -> bool:
+        return self._held
+
+    def lost(self) -> None:
+        self._held = False
+
+
 @contextmanager
-def leader(engine: sa.Engine, name: str) -> Iterator[bool]:
+def leader(engine: sa.Engine, name: str) -> Iterator[Lead]:
     """Yield whether this process leads `name`: at most one does. Holds a connection of its own meanwhile.
 
-    Who loses that connection loses the lead and isn't told. Work that must never run twice at once takes a
-    `transaction_lock` (of another name) in its own transaction too.
+    The server ends the lead of a process that is frozen, after LEASE seconds. Who is thawed again learns a moment
+    later that it no longer leads: work that must never run twice at once takes a `transaction_lock` (of another name)
+    in its own transaction too.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        leads = advisory_lock(connection, name)
+        lead = Lead(advisory_lock(connection, name))
+        held = bool(lead)
         try:
-            yield leads
+            with _renewed(connection, lead) if held else nullcontext():
+                yield lead
         finally:
-            if leads:
+            if held:
                 with suppress(Transient, sa.exc.SQLAlchemyError):
                     advisory_unlock(connection, name)
                 # Closing the session gives the lock back even where the server no longer answers.
                 connection.invalidate()
+
+
+@contextmanager
+def _renewed(connection: sa.Connection, lead: Lead) -> Iterator[None]:
+    """Give signs of life from a thread of its own, since a step of work may take longer than the lease."""
+    connection.execute(sa.text(f"SET idle_session_timeout = {round(LEASE * 1000)}"))
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE / 5):
+            try:
+                connection.execute(sa.text("SELECT 1"))
+            except (Transient, sa.exc.SQLAlchemyError):
+                lead.lost()
+                return
+
+    thread = threading.Thread(target=renew, name="lead", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 # --- bulk -------------------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from milepost.clock import Clock
-from milepost.db.engine import leader, transient
-from milepost.errors import MilepostError, Transient
+from milepost.db.engine import Lead, leader, transient
+from milepost.errors import MilepostError, Transient, Unavailable
 from milepost.inbox import heartbeats
 
 IDLE: Final = (0.02, 0.05)
@@ -31,6 +31,8 @@ BEAT: Final = 10.0
 STANDBY: Final = 1.0
 
 Step = Callable[[], bool]
+Beat = Callable[[], None]
+Leading = Callable[["Trouble", Beat], None]
 _log = logging.getLogger(__name__)
 
 
@@ -119,17 +121,18 @@ def run_steps(step: Step, stop: Stop, beat: Callable[[], None], what: str) -> No
     keep_trying(lambda trouble: loop(step, stop, beat, trouble), stop, what)
 
 
-def run_leading(engine: sa.Engine, name: str, stop: Stop, lead: Callable[[Trouble], None], pulse: Pulse) -> None:
+def run_leading(engine: sa.Engine, name: str, stop: Stop, lead: Leading, pulse: Pulse) -> None:
     """Until stopped, `lead` whenever this process leads `name`; else stand by.
 
-    Whatever fails in `lead`, the lock may be gone with it: so the way back is through another election.
+    `lead` calls now and then the beat that it is given, which raises Unavailable once the lead is lost. Whatever else
+    fails in it, the lock may be gone too: so the way back is through another election.
     """
 
     def once(trouble: Trouble) -> None:
         with leader(engine, name) as leads:
             if leads:
                 _log.info("leading")
-                lead(trouble)
+                lead(trouble, lambda: pulse.leading(leads))
                 return
         trouble.over()
         pulse.beat(leads=False)
@@ -169,6 +172,12 @@ class Pulse:
         if time.monotonic() >= self._due:
             self._write(detail)
             self._due = time.monotonic() + BEAT
+
+    def leading(self, lead: Lead) -> None:
+        """Beat as the one that leads. Raises Unavailable when it no longer does."""
+        if not lead:
+            raise Unavailable("this process was not heard of for a while, and lost the lead")
+        self.beat(leads=True)
 
     def _write(self, detail: Mapping[str, Any]) -> None:
         about = {"pid": os.getpid(), "version": version("milepost"), "started_at": self._started.isoformat(), **detail}

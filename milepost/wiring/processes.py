@@ -14,7 +14,7 @@ from milepost.errors import Unavailable
 from milepost.settings import Settings
 from milepost.supervisor import on_orphaned
 from milepost.wiring import logs
-from milepost.wiring.loops import Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
+from milepost.wiring.loops import Beat, Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
 from milepost.wiring.resources import Resources, opened, with_secret
 
 Name = Literal["web", "collector", "dashboards", "record", "assemble", "scheduler"]
@@ -77,8 +77,8 @@ def _run_assemble(resources: Resources, stop: Stop, pulse: Pulse) -> None:
     hook = Clocks().on_journeys_changed
     assembler = Assembler(resources.engine, resources.cache.active, resources.clock, hook)
 
-    def lead(trouble: Trouble) -> None:
-        loop(assembler.step, stop, lambda: pulse.beat(leads=True), trouble)
+    def lead(trouble: Trouble, beat: Beat) -> None:
+        loop(assembler.step, stop, beat, trouble)
 
     run_leading(resources.engine, "assemble", stop, lead, pulse)
 
@@ -86,12 +86,12 @@ def _run_assemble(resources: Resources, stop: Stop, pulse: Pulse) -> None:
 def _run_scheduler(resources: Resources, stop: Stop, pulse: Pulse) -> None:
     from milepost.wiring.jobs import Schedule, jobs_of
 
-    def lead(trouble: Trouble) -> None:
+    def lead(trouble: Trouble, beat: Beat) -> None:
         with Schedule(jobs_of(resources)) as schedule:
             while not stop.wait(0.2):
                 if schedule.lost.is_set():
                     raise Unavailable("the database went away")
-                pulse.beat(leads=True)
+                beat()
                 trouble.over()
 
     run_leading(resources.engine, "scheduler", stop, lead, pulse)

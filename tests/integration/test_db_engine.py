@@ -136,7 +136,7 @@ def test_one_leads_and_another_follows_when_it_ends(engine: sa.Engine) -> None:
         leader(engine, "assemble") as second,
         leader(engine, "scheduler") as third,
     ):
-        assert (first, second, third) == (True, False, True)
+        assert (bool(first), bool(second), bool(third)) == (True, False, True)
     with leader(engine, "assemble") as next_one:
         assert next_one
 

@@ -117,7 +117,7 @@ class Candidate:
         run_leading(self.engine, "test", self.stop, self._lead, pulse)
         self.engine.dispose()
 
-    def _lead(self, trouble: Trouble) -> None:
+    def _lead(self, trouble: Trouble, beat: Callable[[], None]) -> None:
         def step() -> bool:
             with self.engine.begin() as connection:
                 connection.execute(sa.text("SELECT 1"))
@@ -125,7 +125,7 @@ class Candidate:
             return False
 
         try:
-            loop(step, self.stop, lambda: None, trouble)
+            loop(step, self.stop, beat, trouble)
         finally:
             self.leads.clear()
 
