@@ -220,12 +220,10 @@ class Reconciled:
 
 
 def reconciled(days: Sequence[Reconciled], sides: tuple[str, str], *, paired: bool) -> go.Figure:
-    """Objects by day: when `paired`, what agrees and what does not; else both sides beside each other."""
+    """By day: when `paired`, the objects that do not agree, by what is wrong; else what each side has."""
     figure = go.Figure()
     if paired:
-        agreeing = [max(0, max(day.left - day.only_left, day.right - day.only_right) - day.differing) for day in days]
         bars = [
-            ("Agree", INFO, agreeing),
             (f"Not in {sides[1]}", BAD, [day.only_left for day in days]),
             (f"Not in {sides[0]}", SERIES[5], [day.only_right for day in days]),
             ("Other amount", WARN, [day.differing for day in days]),
