@@ -12,7 +12,7 @@ from alerting.explain import Share, Totals, explain
 _NOUNS: Final = {
     "sla": ("breach", "breaches"),
     "anomaly": ("anomaly", "anomalies"),
-    "reconciliation": ("reconciliation", "reconciliations"),
+    "reconciliation": ("day over tolerance", "days over tolerance"),
     "platform": ("problem", "problems"),
 }
 _ENDS: Final = {

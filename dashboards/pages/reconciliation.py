@@ -212,7 +212,7 @@ def _days_card(name: str, spec: Reconciliation, days: Sequence[queries.Day], vie
     rows = [_day_cells(day, view) for day in reversed(days)]
     download = html.A("Days as CSV", href=_report_href(name, days, "days"), className="mp-link")
     return card(
-        [chart(figure, "days-chart", "Objects compared, by day"), live("days", table(heads, rows))],
+        [chart(figure, "days-chart", "What differs, by day"), live("days", table(heads, rows))],
         name="days-card", alive=False, title="By day", aside=download, className="mp-block",
     )  # fmt: skip
 

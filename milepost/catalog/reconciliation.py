@@ -46,9 +46,9 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
 class Reconciliation(Struct, frozen=True, forbid_unknown_fields=True):
     """A comparison of two sides.
 
-    presence: what the left side has, the right one has too. count, amount: the sides' numbers or sums. By object or
-    journey each is compared with its own counterpart; by day only the days' totals. `unless`: event types that excuse
-    what is missing. `settle`: how old something must be before it counts as missing. `patience`: how long a side that
+    presence: what the left side has, the right one has too (`both_ways`: and the other way round). amount: what both
+    have is worth the same to both; by day, the sums are equal. count: so are the numbers of a day. `unless`: event types
+    that excuse an object. `settle`: how old something must be before it counts as missing. `patience`: how long a side that
     sends nothing at all is waited for.
     """
 
@@ -110,9 +110,10 @@ def _check_match(where: str, one: Reconciliation, models: Mapping[str, Model]) -
         raise CatalogError(f"{where}: match: presence is of objects or journeys; compare a day's count or amount")
     if one.compare == "count" and one.by != "day":
         raise CatalogError(f"{where}: match: count compares whole days; compare presence, to match by {one.by}")
-    if one.by == "day" and (one.unless or one.both_ways):
-        field = "unless" if one.unless else "both_ways"
-        raise CatalogError(f"{where}: {field}: only what is matched by object or journey can be missing")
+    if one.by == "day" and one.unless:
+        raise CatalogError(f"{where}: unless: only what is matched by object or journey can be excused")
+    if one.both_ways and one.compare != "presence":
+        raise CatalogError(f"{where}: both_ways: only a comparison of presence has a direction")
     if one.by != "journey" and one.model is not None:
         raise CatalogError(f"{where}: model: only a match by journey has one")
     if one.by == "journey" and one.model is None:

@@ -64,7 +64,7 @@ def run(
 ) -> Result:
     """Compare, over the usual window or over whole `days` (first and last, in the reconciliation's zone).
 
-    Only the usual window counts for the alert. Raises NotFound, or Conflict while another run of it goes on.
+    Days before the usual window raise no alert. Raises NotFound, or Conflict while another run of it goes on.
     """
     one = catalog.reconciliations.get(name)
     if one is None:
@@ -76,13 +76,14 @@ def run(
             raise Conflict(f"{name} is being run already")
         horizon, waits = _horizon(connection, one, through)
         window = _window(one, horizon - length(one.settle), days)
+        failing = store.failing(connection, name)
         run_id = store.begin(connection, name, version, window, now, scheduled=days is None)
         about = {"version": version, "now": now, "run": run_id}
         result = _compare(connection, name, one, window, about, waits)
-        _tell(connection, catalog, name, one, result, now)
-        if days is None:
-            mended = telling.cleared(name, now, "it can be made again", telling.FAILED)
-            commands.send(connection, [telling.verdict(name, one, result, now), mended], now=now)
+        usual = _window(one, horizon - length(one.settle), None)
+        _tell(connection, catalog, name, one, result, usual, now)
+        if failing:
+            commands.send(connection, [telling.works_again(name, now)], now=now)
         store.end(connection, run_id, result.counted(time.monotonic() - begun))
     return result
 
@@ -139,13 +140,16 @@ def _compare(
 
 
 def _tell(
-    connection: sa.Connection, catalog: Catalog, name: str, one: Reconciliation, result: Result, now: datetime
-) -> None:
-    """Write the days, and append an event for all that is new or gone."""
+    connection: sa.Connection, catalog: Catalog, name: str, one: Reconciliation, result: Result, usual: Window,
+    now: datetime,
+) -> None:  # fmt: skip
+    """Write the days, and tell the log and alerting of all that is new or gone."""
     zone = ZoneInfo(one.zone)
-    first = result.window.since.astimezone(zone).date()
+    first, alerting = (window.since.astimezone(zone).date() for window in (result.window, usual))
     last = max(first, (result.window.until - timedelta(microseconds=1)).astimezone(zone).date())
+    aged = store.over_before(connection, name, alerting, zone)
     former = store.save_days(connection, name, result.run_id, first, last, result.days)
+    commands.send(connection, telling.verdicts(name, one, result, aged | former, alerting, now), now=now)
     changes = [*result.opened, *result.closed]
     names = store.names_of(connection, sorted({change.object_id for change in changes})) if changes else {}
     entries = [telling.found(catalog, name, one, item, names.get(item.object_id), now) for item in result.opened]
@@ -168,11 +172,8 @@ def _withdraw(connection: sa.Connection, catalog: Catalog, now: datetime) -> Non
         connection,
         [telling.gone(catalog, name, change, names.get(change.object_id), now) for name, change in changes],
     )
-    removed = store.alerting(connection) - catalog.reconciliations.keys()
-    signals = [
-        telling.cleared(name, now, "withdrawn", rule) for name in removed for rule in (telling.KIND, telling.FAILED)
-    ]
-    commands.send(connection, signals, now=now)
+    removed = store.open_items(connection, list(catalog.reconciliations))
+    commands.send(connection, [telling.withdrawn(name, item, now) for name, item in removed], now=now)
 
 
 def _failed(engine: sa.Engine, name: str, one: Reconciliation, error: str, now: datetime) -> None:

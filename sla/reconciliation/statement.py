@@ -306,11 +306,10 @@ _DIFFERS: Final = (
 def _found(one: Reconciliation) -> str:
     if one.by == "day":
         return "NULL::text"
-    cases = ["WHEN v.l_at IS NOT NULL AND v.r_seen IS NULL THEN 'missing_right'"]
+    missing = ["WHEN v.l_at IS NOT NULL AND v.r_seen IS NULL THEN 'missing_right'"]
     if one.both_ways:
-        cases.append("WHEN v.r_at IS NOT NULL AND v.l_seen IS NULL THEN 'missing_left'")
-    if one.compare == "amount":
-        cases.append(f"WHEN {_DIFFERS} THEN 'amount'")
+        missing.append("WHEN v.r_at IS NOT NULL AND v.l_seen IS NULL THEN 'missing_left'")
+    cases = missing if one.compare == "presence" else [f"WHEN {_DIFFERS} THEN 'amount'"]
     kind = f"CASE {' '.join(cases)} END"
     return f"CASE WHEN v.x AND {kind} IS NOT NULL THEN 'excused' ELSE {kind} END"
 

@@ -6,11 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from milepost.catalog.reconciliation import Reconciliation, Side
-from milepost.db.tables import alerts, discrepancies, reconciliation_days, reconciliation_runs, source_stats
+from milepost.db.tables import (
+    alert_items,
+    alerts,
+    discrepancies,
+    reconciliation_days,
+    reconciliation_runs,
+    source_stats,
+)
 from milepost.inbox.objects import refs_of
 from sla.reconciliation.events import Named
 from sla.reconciliation.judge import Day
@@ -29,6 +37,13 @@ def last_scheduled(connection: sa.Connection) -> dict[str, datetime]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
+def failing(connection: sa.Connection, name: str) -> bool:
+    """Whether the last scheduled run of it failed."""
+    r = reconciliation_runs.c
+    query = sa.select(r.until.is_(None)).where(r.name == name, r.scheduled).order_by(r.run_id.desc()).limit(1)
+    return bool(connection.scalar(query))
+
+
 def last_heard(connection: sa.Connection, side: Side) -> datetime | None:
     """When any of a side's sources was last heard; None for a milestone, which has none, or before the first time."""
     if not side.events:
@@ -43,10 +58,23 @@ def last_heard(connection: sa.Connection, side: Side) -> datetime | None:
     return found
 
 
-def alerting(connection: sa.Connection) -> set[str]:
-    """The reconciliations that an alert is open for."""
-    a = alerts.c
-    return set(connection.scalars(sa.select(a.rule).where(a.kind == "reconciliation", a.state != "resolved")))
+def open_items(connection: sa.Connection, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(rule, item) of all that is open in alerts of reconciliations that are none of `names`."""
+    a, i = alerts.c, alert_items.c
+    query = sa.select(a.rule, i.item).join(alert_items, i.alert_id == a.alert_id)
+    query = query.where(a.kind == "reconciliation", a.state != "resolved", a.rule.not_in(names), i.cleared_at.is_(None))
+    return [(row[0], row[1]) for row in connection.execute(query)]
+
+
+def over_before(connection: sa.Connection, name: str, first: date, zone: ZoneInfo) -> dict[date, str | None]:
+    """Why days before `first` were over their tolerance, of those that the last scheduled run compared."""
+    r, d = reconciliation_runs.c, reconciliation_days.c
+    since = sa.select(r.since).where(r.name == name, r.scheduled, r.until.is_not(None)).order_by(r.run_id.desc())
+    last = connection.scalar(since.limit(1))
+    if last is None:
+        return {}
+    query = sa.select(d.day, d.why).where(d.name == name, d.over, d.day < first, d.day >= last.astimezone(zone).date())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
@@ -180,12 +208,12 @@ def end(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> No
 
 def save_days(
     connection: sa.Connection, name: str, run_id: int, first: date, last: date, found: Sequence[tuple[Day, str | None]]
-) -> dict[date, bool]:
-    """Replace the days from `first` to `last` by what was found, with why each is over its tolerance; returns which of
-    the former ones were."""
+) -> dict[date, str | None]:
+    """Replace the days from `first` to `last` by what was found, with why each is over its tolerance; returns why the
+    former ones were."""
     t = reconciliation_days
     within = (t.c.name == name, t.c.day.between(first, last))
-    gone = connection.execute(sa.delete(t).where(*within).returning(t.c.day, t.c.over))
+    gone = connection.execute(sa.delete(t).where(*within).returning(t.c.day, t.c.why))
     former = {row[0]: row[1] for row in gone}
     rows = [_day_row(name, run_id, day, why) for day, why in found]
     if rows:

@@ -63,11 +63,11 @@ def gone(catalog: Catalog, name: str, change: Change, named: Named | None, now: 
 
 
 def turned(
-    name: str, one: Reconciliation, result: Result, former: Mapping[date, bool], now: datetime
+    name: str, one: Reconciliation, result: Result, former: Mapping[date, str | None], now: datetime
 ) -> Iterator[Entry]:
     """Of a comparison of totals: the days that are over their tolerance now, and those that no longer are."""
     for day, why in result.days:
-        if (why is not None) == former.get(day.day, False):
+        if (why is None) == (former.get(day.day) is None):
             continue
         over = midnight(day.day + timedelta(days=1), ZoneInfo(one.zone)) + length(one.settle)
         kind = events.DIFFERS if why is not None else events.AGREES
@@ -100,37 +100,62 @@ def _money(amount: Decimal | None, currency: str | None) -> str:
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
-def verdict(name: str, one: Reconciliation, result: Result, now: datetime) -> Signal:
-    """One alert for a reconciliation, as long as a day of its window is over the tolerance."""
-    over = result.over
-    if not over:
-        return cleared(name, now, "within tolerance", KIND)
-    worst, why = max(over, key=lambda pair: (_bad(pair[0]), pair[0].day))
-    others = f"; {len(over) - 1} more days over tolerance" if len(over) > 1 else ""
-    amount, currency = _at_stake([day for day, _ in over])
-    last = midnight(max(day.day for day, _ in over) + timedelta(days=1), ZoneInfo(one.zone))
+def verdicts(
+    name: str, one: Reconciliation, result: Result, former: Mapping[date, str | None], alerting: date, now: datetime
+) -> list[Signal]:
+    """One alert for a reconciliation, with an item for each day over its tolerance: what is new or has changed of it.
+
+    `former`: why days were over before; those that are no longer compared are in it too, and end. Days before
+    `alerting` are history.
+    """
+    why_of = dict.fromkeys(former) | {day.day: why for day, why in result.days}
+    days = {day.day: day for day, _ in result.days}
+    signals = []
+    for day, why in sorted(why_of.items()):
+        if why == former.get(day) or (why is not None and day < alerting):
+            continue
+        left = day < alerting
+        signals.append(
+            _cleared(name, day, now, "too old to be compared" if left else "within tolerance")
+            if why is None
+            else _raised(name, one, days[day], why, now)
+        )
+    return signals
+
+
+def _raised(name: str, one: Reconciliation, day: Day, why: str, now: datetime) -> Signal:
+    amount, currency = _at_stake(day)
+    begin, over = (midnight(day.day + timedelta(days=more), ZoneInfo(one.zone)) for more in (0, 1))
     return Signal(
         action="raise",
         kind=KIND,
         rule=name,
         group={},
-        item=name,
-        at=midnight(min(day.day for day, _ in over), ZoneInfo(one.zone)),
+        item=f"{name}/{day.day}",
+        at=begin,
         title=f"Does not reconcile: {one.title or name}",
-        summary=f"{worst.day.isoformat()}: {why}{others}"[:500],
+        summary=f"{day.day}: {why}"[:500],
         severity=one.severity,
         labels={"reconciliation": name},
         amount=amount,
         currency=currency,
         owner=one.owner,
         runbook=one.runbook,
-        notify=one.notify and now - last < FRESH + length(one.settle),
+        notify=one.notify and now - over < FRESH + length(one.settle),
     )
 
 
-def cleared(name: str, now: datetime, why: str, rule: str) -> Signal:
-    kind, rule = (KIND, name) if rule == KIND else ("platform", rule)
-    return Signal("clear", kind, rule, {}, name, now, why=why)  # type: ignore[arg-type]
+def _cleared(name: str, day: date, now: datetime, why: str) -> Signal:
+    return Signal("clear", KIND, name, {}, f"{name}/{day}", now, why=why)
+
+
+def withdrawn(name: str, item: str, now: datetime) -> Signal:
+    """The catalog no longer has it."""
+    return Signal("clear", KIND, name, {}, item, now, why="withdrawn")
+
+
+def works_again(name: str, now: datetime) -> Signal:
+    return Signal("clear", "platform", FAILED, {}, name, now, why="it can be made again")
 
 
 def failed(name: str, one: Reconciliation, error: str, now: datetime) -> Signal:
@@ -149,16 +174,8 @@ def failed(name: str, one: Reconciliation, error: str, now: datetime) -> Signal:
     )
 
 
-def _bad(day: Day) -> int:
-    return day.only_left + day.only_right + day.differing or abs(day.left - day.right)
-
-
-def _at_stake(days: list[Day]) -> tuple[Decimal | None, str | None]:
+def _at_stake(day: Day) -> tuple[Decimal | None, str | None]:
     """The largest difference of a currency."""
-    totals: dict[str, Decimal] = {}
-    for day in days:
-        for currency, (left, right) in day.amounts.items():
-            totals[currency] = totals.get(currency, Decimal(0)) + abs(left - right)
-    currency = max(totals, key=lambda name: totals[name], default="")
-    amount = totals.get(currency)
-    return (amount, currency) if amount and currency else (None, None)
+    apart = {currency: abs(left - right) for currency, (left, right) in day.amounts.items() if currency}
+    currency = max(apart, key=lambda name: apart[name], default="")
+    return (apart[currency], currency) if apart.get(currency) else (None, None)
