@@ -95,16 +95,10 @@ class Compiled:
         return known
 
     def subject_types(self, event_type: str) -> tuple[str, ...]:
-        """The key types an event is about, in order of preference.
-
-        The type before the dot; where that is the first root type of a model, the model's lesser root types stand in
-        for it (a channel's `order.received` names only its own order number).
-        """
+        """The key types an event is about, in order of preference."""
         known = self._subjects.get(event_type)
         if known is None:
-            kind = event_type.partition(".")[0]
-            lesser = [name for m in self.models if m.source.roots[0] == kind for name in m.source.roots[1:]]
-            known = (kind, *dict.fromkeys(lesser))
+            known = loader.subject_types(self.catalog.models.values(), event_type)
             self._subjects[event_type] = known
         return known
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -240,10 +240,16 @@ def _check_model(model: Model) -> None:
         for name in completion.reached:
             if name not in names:
                 raise CatalogError(f"{where}: complete_when: there is no milestone {name}")
-    known = types_of(model)
     for milestone in model.milestones:
-        if milestone.all is not None and milestone.all not in known:
-            raise CatalogError(f"{where}: milestones: {milestone.name}: all: {milestone.all} is not in the tree")
+        _check_milestone(f"{where}: milestones: {milestone.name}", milestone, types_of(model))
+
+
+def _check_milestone(where: str, milestone: schema.Milestone, known: set[str]) -> None:
+    for kind in milestone.events:
+        if kind.startswith("message."):
+            raise CatalogError(f"{where}: {kind} is about no object, and never a milestone")
+    if milestone.all is not None and milestone.all not in known:
+        raise CatalogError(f"{where}: all: {milestone.all} is not in the tree")
 
 
 def _check_exception(name: str, rule: schema.ExceptionRule) -> None:
@@ -261,6 +267,17 @@ def types_of(model: Model) -> set[str]:
         *model.tree,
         *(child for children in model.tree.values() for child in children),
     }
+
+
+def subject_types(models: Iterable[Model], event_type: str) -> tuple[str, ...]:
+    """The key types that an event is about, in order of preference.
+
+    The type before the dot; where that is the first root type of a model, the model's lesser root types stand in for it
+    (a channel's `order.received` names only its own order number).
+    """
+    kind = event_type.partition(".")[0]
+    lesser = [name for model in models if model.roots[0] == kind for name in model.roots[1:]]
+    return (kind, *dict.fromkeys(lesser))
 
 
 def descendants(model: Model) -> dict[str, set[str]]:

@@ -9,7 +9,7 @@ import typer
 
 from milepost.cli.access import actor, transaction
 from milepost.cli.output import notes, out
-from milepost.errors import NotFound
+from milepost.errors import CatalogError, NotFound
 
 if TYPE_CHECKING:
     from milepost.catalog.loader import Texts
@@ -40,11 +40,42 @@ def _tell(catalog: Catalog, what: str) -> None:
 
 
 @app.command("check")
-def check(folder: Folder = None) -> None:
+def check(
+    folder: Folder = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the journey models in words.")] = False,
+    model: Annotated[str | None, typer.Option(help="Explain this model only.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for warnings too.")] = False,
+) -> None:
     """Read the files and tell what is wrong with them. Needs no database."""
-    from milepost.catalog import loader
+    from milepost.catalog import explain as words
+    from milepost.catalog.findings import findings
 
-    _tell(loader.load(_texts(folder)), "The catalog can be used")
+    texts = _texts(folder)
+    catalog = _load(texts)
+    if model is not None and model not in catalog.models:
+        raise NotFound(f"there is no model {model}; there are {', '.join(catalog.models)}")
+    for name, item in catalog.models.items():
+        if name == model or (explain and model is None):
+            out.print(words.explain(catalog, item), markup=False, highlight=False, soft_wrap=True)
+    found = findings(texts, catalog)
+    for finding in found:
+        style = "red" if finding.level == "error" else "yellow"
+        notes.print(str(finding), style=style, markup=False, highlight=False, soft_wrap=True)
+    errors = sum(finding.level == "error" for finding in found)
+    if errors or (strict and found):
+        raise CatalogError(f"{errors} errors and {len(found) - errors} warnings")
+    _tell(catalog, "The catalog can be used")
+
+
+def _load(texts: Texts) -> Catalog:
+    """Raises CatalogError, with the line where it can be told."""
+    from milepost.catalog import loader
+    from milepost.catalog.lines import located
+
+    try:
+        return loader.load(texts)
+    except CatalogError as error:
+        raise CatalogError(located(texts, str(error))) from error
 
 
 @app.command("apply")
@@ -53,6 +84,7 @@ def apply(folder: Folder = None) -> None:
     from milepost.decisions import catalog as decided
 
     texts = _texts(folder)
+    _load(texts)
     with transaction() as (connection, now, _):
         catalog = decided.apply(connection, texts, actor=actor(), now=now)
     _tell(catalog, "In force")
