@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milepost.cli.access import actor, transaction
 from milepost.cli.output import notes, table
+from milepost.cli.rebuild import FORMATS
 from milepost.errors import ConfigurationError, Conflict, NotFound
 from milepost.explanation import Proposal
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from dashboards.queries.journey import Milestone
+    from dashboards.queries.journey import Head, Milestone
     from milepost.catalog.schema import Model
     from milepost.decisions.correlation import Act, Named
 
 app = typer.Typer(help="Why a journey is as it is, and decisions about who belongs to whom.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="TYPE:KEY, like order:S00024; customer_po:1001@partner=ACME in a namespace.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="TYPE:KEY, like order:S00024; customer_po:1001@partner=ACME in a namespace; order:S00024#1 after a split."
+    ),
+]
+Namespace = Annotated[str | None, typer.Option(help="Where the key exists in several.")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what it would do to journeys, and decide nothing.")]
 
@@ -32,7 +40,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what it would do t
 def explain(
     kind: Annotated[str, typer.Argument(help="The journey model: order, shipment …")],
     key: Annotated[str, typer.Argument(help="The key of the journey's root.")],
-    namespace: Annotated[str | None, typer.Option(help="Where the key exists in several.")] = None,
+    namespace: Namespace = None,
+    epoch: Annotated[int | None, typer.Option(help="Where the key was split: 0 for the first object, 1 …")] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Every change, not only what late evidence changed.")
     ] = False,
@@ -45,13 +54,7 @@ def explain(
 
     with transaction() as (connection, _, _):
         catalog = decided.active(connection)
-        found = queries.candidates(connection, catalog, kind, key, namespace)
-        if not found:
-            raise NotFound(f"there is no {kind} journey {key}")
-        if len(found) > 1:
-            spaces = ", ".join(sorted(head.namespace for head in found))
-            raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {spaces}")
-        (head,) = found
+        head = _only(queries.candidates(connection, catalog, kind, key, namespace, epoch), kind, key)
         model = catalog.models.get(kind)
         reached = queries.milestone_list(connection, head.journey_id)
         explained = reasons_of(connection, catalog, head.journey_id)
@@ -61,6 +64,20 @@ def explain(
     _milestones(model, reached)
     reasons.say("")
     reasons.show(explained, everything=history)
+
+
+def _only(found: Sequence[Head], kind: str, key: str) -> Head:
+    if not found:
+        raise NotFound(f"there is no {kind} journey {key}")
+    spaces = sorted({head.namespace for head in found})
+    if len(spaces) > 1:
+        raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {', '.join(spaces)}")
+    if len(found) > 1:
+        listed = ", ".join(
+            f"--epoch {head.epoch} for {head.key}" for head in sorted(found, key=lambda head: head.epoch)
+        )
+        raise Conflict(f"{key} was split; add {listed}")
+    return found[0]
 
 
 def _milestones(model: Model | None, reached: Sequence[Milestone]) -> None:
@@ -119,6 +136,27 @@ def lift(hub: Name, reason: Reason, dry_run: DryRun = False) -> None:
     _decide("lift", hub, None, reason, dry_run=dry_run)
 
 
+@app.command("split")
+def split(
+    kind: Annotated[str, typer.Argument(help="The type of the key: order, shipment …")],
+    key: Annotated[str, typer.Argument(help="The key that names another thing now.")],
+    since: Annotated[
+        datetime,
+        typer.Option("--from", help="Events that happened then or later mean the other one (UTC).", formats=FORMATS),
+    ],
+    reason: Reason,
+    namespace: Namespace = None,
+) -> None:
+    """Say that a key names another thing from a time on: a partner's numbers began again."""
+    from milepost.decisions import correlation
+
+    with transaction() as (connection, now, _):
+        first = correlation.find(connection, kind, _known(connection, kind, key), namespace, 0)
+        at = since if since.tzinfo else since.replace(tzinfo=UTC)
+        number = correlation.decide(connection, "split", first, actor=actor(), reason=reason, now=now, since=at)
+    notes.print(f"Decision {number}; journeys follow in a moment.", highlight=False)
+
+
 @app.command("reverse")
 def reverse(
     number: Annotated[int, typer.Argument(help="As `decisions` shows it.")], reason: Reason, dry_run: DryRun = False
@@ -148,14 +186,14 @@ def list_decisions() -> None:
             item.decision_id,
             item.act,
             names.get(item.first_id),
-            names.get(item.second_id or 0),
+            item.since or names.get(item.second_id or 0),
             item.actor,
             item.at,
             item.reason,
         )
         for item in found
     ]
-    table("number", "act", "first", "second", "by", "at", "reason", rows=rows, empty="Nothing is decided.")
+    table("number", "act", "first", "second, or from", "by", "at", "reason", rows=rows, empty="Nothing is decided.")
 
 
 def _decide(act: Act, one: str, other: str | None, reason: str, *, dry_run: bool) -> None:
@@ -180,13 +218,23 @@ def _preview(connection: sa.Connection, proposal: Proposal) -> None:
 
 
 def _named(connection: sa.Connection, text: str) -> Named:
-    from milepost.catalog.keys import normalise
-    from milepost.decisions import catalog as decided
     from milepost.decisions import correlation
 
     kind, colon, key = text.partition(":")
     if not colon or not key:
         raise ConfigurationError(f"{text}: write an object as TYPE:KEY, like order:S00024")
     plain, at, namespace = key.rpartition("@")
-    known, space = (plain, namespace) if at and "=" in namespace else (key, None)
-    return correlation.find(connection, kind, normalise(decided.active(connection), kind, known) or known, space)
+    typed, space = (plain, namespace) if at and "=" in namespace else (key, None)
+    known, epoch = _known(connection, kind, typed), None
+    stem, hash_, number = typed.rpartition("#")
+    if hash_ and number.isdecimal() and not correlation.epochs(connection, kind, known):
+        known, epoch = _known(connection, kind, stem), int(number)
+    return correlation.find(connection, kind, known, space, epoch)
+
+
+def _known(connection: sa.Connection, kind: str, key: str) -> str:
+    """A key as it is stored."""
+    from milepost.catalog.keys import normalise
+    from milepost.decisions import catalog as decided
+
+    return normalise(decided.active(connection), kind, key) or key
