@@ -47,8 +47,8 @@ def compare(name: str, one: Reconciliation, window: Window) -> Statement:
     sql = (
         f"CREATE TEMP TABLE {TABLE} ON COMMIT DROP AS WITH open AS MATERIALIZED"
         f" (SELECT DISTINCT unit AS object_id FROM ({units(one)}) AS u),"
-        f" facts AS MATERIALIZED ({_facts(one)}),"
-        f" wanted AS ({_wanted(one)}), history AS ({_history(one)}),"
+        f" facts ({_COLUMNS}) AS MATERIALIZED ({_facts(one)}),"
+        f" wanted AS ({_wanted(one)}), history ({_COLUMNS}) AS ({_history(one)}),"
         f" per_object AS ({_PER_OBJECT}), per_unit AS ({_PER_UNIT}), valued AS ({_valued(one)})"
         f" SELECT v.*, {_found(one)} AS found FROM valued AS v LEFT JOIN open ON open.object_id = v.unit"
         " WHERE v.at IS NOT NULL OR open.object_id IS NOT NULL"
@@ -255,7 +255,7 @@ _PER_OBJECT: Final = (
     f"SELECT unit, object_id, min(at) FILTER (WHERE l AND {_IN_WINDOW}) AS l_at, min(at) FILTER (WHERE l) AS l_seen,"
     f" min(at) FILTER (WHERE r AND {_IN_WINDOW}) AS r_at, min(at) FILTER (WHERE r) AS r_seen, bool_or(x) AS x,"
     f" {_last('l')}, {_last('r')}, min(own_amount) AS own_amount, min(own_currency) AS own_currency"
-    f" FROM (SELECT {_COLUMNS} FROM facts UNION ALL SELECT * FROM history) AS f GROUP BY unit, object_id"
+    " FROM (SELECT * FROM facts UNION ALL SELECT * FROM history) AS f GROUP BY unit, object_id"
 )
 
 
