@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
-from dashboards import exceptions, mending, reconciling, shapes
+from dashboards import exceptions, exporting, mending, reconciling, shapes
 from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
@@ -29,6 +29,7 @@ def make_router(context: Context) -> APIRouter:
     _add_alerts(router, context, who)
     _add_sources(router, context, who)
     exceptions.add(router, context, who)
+    exporting.add(router, context, who)
     mending.add(router, context, who)
     reconciling.add(router, context, who)
     return router

@@ -18,7 +18,7 @@ from starlette.routing import Match
 from dashboards import openapi, routing
 from dashboards.api import make_router
 from dashboards.components.shell import shell
-from dashboards.context import CatalogProvider, Context, Correlations, Replays
+from dashboards.context import CatalogProvider, Context, Correlations, Exports, Replays
 from dashboards.gate import Gate
 from dashboards.login import make_login
 from dashboards.pages import PAGES
@@ -60,6 +60,7 @@ def mount(
     catalog: CatalogProvider,
     replays: Replays,
     correlations: Correlations,
+    exports: Exports,
     clock: Clock = utc_now,
 ) -> None:
     """Add the read API under /v1, the log-in, and the pages under / to `app`.
@@ -67,7 +68,7 @@ def mount(
     Call it after all other routes are there. Raises ConfigurationError without a secret.
     """
     sessions = Sessions(engine, settings.web, clock)
-    context = Context(engine, settings, catalog, clock, sessions, replays, correlations)
+    context = Context(engine, settings, catalog, clock, sessions, replays, correlations, exports)
     app.include_router(make_router(context))
     app.include_router(make_login(context))
     app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)

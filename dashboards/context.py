@@ -9,6 +9,8 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from dashboards.session import Sessions
+from exports.durations import Business
+from exports.told import Reader
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
 from milepost.explanation import Explanation, Preview, Proposal
@@ -37,6 +39,17 @@ class Correlations:
     preview: Callable[[sa.Connection, Catalog, Proposal], Preview]
 
 
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """What an export needs of the correlator, how it reads events, and of the SLA engine, how it measures steps.
+
+    `business` takes the name of a calendar for steps that no policy promises.
+    """
+
+    reader: Callable[[Catalog], Reader]
+    business: Callable[[Catalog, str | None], Business]
+
+
 CatalogProvider = Callable[[], Catalog]
 """Gives the active catalog; cheap to call."""
 
@@ -50,3 +63,4 @@ class Context:
     sessions: Sessions
     replays: Replays
     correlations: Correlations
+    exports: Exports

@@ -88,7 +88,8 @@ def _complete(operation: dict[str, Any], method: str) -> None:
     for status, answer in answers.items():
         if status.startswith("2") and method == "get":
             schema = {"$ref": "#/components/schemas/List"} if "cursor" in parameters else {"type": "object"}
-            answer["content"] = {"application/json": {"schema": schema}}
+            if set(answer.get("content", {})) <= {"application/json"}:  # what is a file says so itself
+                answer["content"] = {"application/json": {"schema": schema}}
 
 
 def _problem(status: str) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from collector.store import DatabaseStore
 from correlator.explain import explain
 from correlator.preview import preview
 from dashboards.app import mount
-from dashboards.context import Correlations
+from dashboards.context import Correlations, Exports
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, utc_now
 from milepost.db.engine import make_engine
 from milepost.decisions import access
 from milepost.settings import Settings
+from milepost.wiring.exports import business, reader
 from tests.served import running
 
 PASSWORD = "correct horse battery"
@@ -73,7 +74,7 @@ def dashboard(
     replays = Replayer(engine, lambda _: catalog, clock)
     mount(
         app, engine=engine, settings=settings, catalog=lambda: catalog, replays=replays,
-        correlations=Correlations(explain, preview), clock=clock,
+        correlations=Correlations(explain, preview), exports=Exports(reader, business), clock=clock,
     )  # fmt: skip
     keys = _people_and_keys(engine)
     with running(app) as url, httpx.Client(base_url=url, timeout=30) as client:

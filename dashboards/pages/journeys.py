@@ -10,7 +10,7 @@ from dash import html
 from dashboards import words
 from dashboards.components import filters
 from dashboards.components.grid import column, grid
-from dashboards.components.parts import empty, journey_href, link, live, pager, tone_of
+from dashboards.components.parts import empty, journey_href, link, list_href, live, pager, tone_of
 from dashboards.context import Context
 from dashboards.queries import journeys as queries
 from dashboards.queries import overview, search
@@ -25,6 +25,9 @@ _SORTS: Final = (
     ("amount", "Highest value"), ("started_at", "Newest"),
 )  # fmt: skip
 _HEALTHS: Final = ((ANY, "All"), ("on_track", "On track"), ("at_risk", "At risk"), ("breached", "Breached"))
+_DOWNLOADS: Final[tuple[tuple[str, str, dict[str, str]], ...]] = (
+    ("CSV", "csv", {}), ("Step durations", "csv", {"table": "durations"}), ("OCEL 2.0", "ocel-json", {}),
+)  # fmt: skip
 _TONES: Final = {"on_track": ("On track", "ok"), "at_risk": ("At risk", "warn"), "breached": ("Breached", "bad")}
 
 
@@ -77,7 +80,22 @@ class Journeys:
                     _shown(page, view),
                 ),
             ),
+            live("downloads", _downloads(view, default_kind(catalog))),
         ]
+
+
+def _downloads(view: View, kind: str) -> html.Div:
+    """All that the filters leave, not this page alone; the API answers, which knows the reader's session too."""
+    params = {
+        name: value for name, value in view.params.items() if name in ("q", "stage", "health", *queries.DIMENSIONS)
+    }
+    params |= {"kind": view.get("kind", kind), "state": view.one_of("state", (*queries.STATES, ANY), "open")}
+    params = {name: value for name, value in params.items() if value and value != ANY}
+    links = [
+        html.A(text, href=list_href(f"/v1/export/{form}", **more, **params), className="mp-link", download="")
+        for text, form, more in _DOWNLOADS
+    ]
+    return html.Div([html.Span("Download all of these:"), *links], className="mp-downloads")
 
 
 def _shown(page: Page[queries.Row], view: View) -> str:

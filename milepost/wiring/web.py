@@ -66,7 +66,8 @@ def dashboards_app(resources: Resources) -> FastAPI:
 
 def _mount_pages(app: FastAPI, resources: Resources) -> None:
     from dashboards.app import mount  # Dash and plotly are slow to load, and a collector needs neither
-    from dashboards.context import Correlations
+    from dashboards.context import Correlations, Exports
+    from milepost.wiring.exports import business, reader
 
     mount(
         app,
@@ -75,6 +76,7 @@ def _mount_pages(app: FastAPI, resources: Resources) -> None:
         catalog=resources.catalog,
         replays=replayer(resources),
         correlations=Correlations(explain, preview),
+        exports=Exports(reader, business),
         clock=resources.clock,
     )
 

@@ -1,0 +1,165 @@
+"""Downloads: exports over HTTP. They stream, a few at a time, and leave half of the processor to everybody else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from dashboards.answers import Text, Who
+from dashboards.context import Context
+from dashboards.queries import journeys as many
+from dashboards.queries import search
+from exports import csv, ocel_json, snapshot, tables, xes
+from exports.snapshot import Patience, Snapshot
+from milepost.catalog.schema import Catalog
+from milepost.errors import NotFound, Overloaded
+
+Form = Literal["ocel-json", "xes", "csv"]
+AT_ONCE: Final = 2
+SECONDS: Final = 15 * 60
+"""How long one download may take; then it breaks off, and its reader knows by that that it isn't whole."""
+_PATIENCE: Final = Patience(statement=60, idle=60)
+_PIECE: Final = 500
+_MEDIA: Final[dict[Form, tuple[str, str]]] = {
+    "ocel-json": ("application/json", "jsonocel"),
+    "xes": ("application/xml", "xes"),
+    "csv": ("text/csv; charset=utf-8", "csv"),
+}
+
+
+def add(router: APIRouter, context: Context, who: Who) -> None:
+    """Add the route to `router`."""
+    slots = Slots(AT_ONCE, SECONDS)
+
+    @router.get(
+        "/export/{form}", tags=["read"], summary="Export to a file", dependencies=[Depends(who)],
+        responses={200: {"content": {media.partition(";")[0]: {} for media, _ in _MEDIA.values()}}},
+    )  # fmt: skip
+    def export(
+        form: Form,
+        table: Annotated[tables.What, Query(description="What the rows of csv are")] = "journeys",
+        kind: Annotated[str | None, Query(max_length=64, description="Name of a journey model")] = None,
+        state: Annotated[Literal["open", "completed", "cancelled"] | None, Query()] = None,
+        stage: Annotated[str | None, Query(max_length=64, description="The highest milestone reached, or none")] = None,
+        health: Annotated[many.Health | None, Query()] = None,
+        channel: Text = None,
+        warehouse: Text = None,
+        carrier: Text = None,
+        partner: Text = None,
+        q: Annotated[str | None, Query(max_length=256, description="A key, or its beginning, of any member")] = None,
+        since: Annotated[datetime | None, Query(description="Journeys that started then or later")] = None,
+        until: Annotated[datetime | None, Query(description="Journeys that started before then")] = None,
+    ) -> Response:
+        catalog = context.catalog()
+        model = _known(catalog, kind)
+        with context.engine.connect() as connection:
+            found = search.find(connection, catalog, q) if q else None
+        wanted = many.Filter(
+            kind, state, stage, None, health, channel, warehouse, carrier, partner, found, _utc(since), _utc(until)
+        )
+        made = _writer(context, catalog, form, table, model)
+        return _answer(_chunks(context, slots, wanted, made), form, table)
+
+
+def _known(catalog: Catalog, kind: str | None) -> str:
+    """The model of the traces. Raises NotFound."""
+    if kind is not None and kind not in catalog.models:
+        raise NotFound(f"there is no model {kind}")
+    return kind or next(iter(catalog.models))
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    """Without an offset a time is UTC."""
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+
+
+def _writer(
+    context: Context, catalog: Catalog, form: Form, table: tables.What, model: str
+) -> Callable[[Snapshot], Iterator[bytes]]:
+    written: dict[Form, Callable[[Snapshot], Iterator[bytes]]] = {
+        "ocel-json": lambda view: ocel_json.chunks(view, context.exports.reader(catalog)),
+        "xes": lambda view: xes.chunks(view, model),
+        "csv": lambda view: csv.chunks(tables.table(table, view, catalog, context.exports.business(catalog, None))),
+    }
+    return written[form]
+
+
+def _chunks(
+    context: Context, slots: Slots, wanted: many.Filter, write: Callable[[Snapshot], Iterator[bytes]]
+) -> Generator[bytes, None, None]:
+    """Each piece is followed by as long a rest as it took. Raises Overloaded."""
+    chosen = many.select_ids(wanted) if wanted.narrow else None
+    with slots.one() as ends, snapshot.opened(context.engine, chosen, _PATIENCE, _PIECE) as view:
+        begun = time.monotonic()
+        for chunk in write(view):
+            yield chunk
+            now = time.monotonic()
+            if now > ends:
+                raise Overloaded(f"a download may take {SECONDS // 60} minutes; use the command line, or a filter")
+            time.sleep(min(now - begun, 1))
+            begun = time.monotonic()
+
+
+class Slots:
+    """So many downloads at once. One whose reader stands still gives its place up when its time is over."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._taken: dict[object, float] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[float]:
+        """Take a place; gives the end of its time by the monotonic clock. Raises Overloaded."""
+        me, now = object(), time.monotonic()
+        with self._lock:
+            self._taken = {other: ends for other, ends in self._taken.items() if ends > now}
+            if len(self._taken) >= self._limit:
+                raise Overloaded("other downloads are under way; try again in a minute", retry_after=60)
+            ends = self._taken[me] = now + self._seconds
+        try:
+            yield ends
+        finally:
+            with self._lock:
+                self._taken.pop(me, None)
+
+
+class Download(StreamingResponse):
+    """A stream that is closed when its reader has gone: the transaction behind it must not stay open."""
+
+    def __init__(self, chunks: Generator[bytes, None, None], **options: Any) -> None:
+        super().__init__(chunks, **options)
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._chunks.close)
+
+
+def _answer(chunks: Generator[bytes, None, None], form: Form, table: str) -> Response:
+    """The first piece is made before the answer begins, so that what can't be exported is told as a problem."""
+    first = next(chunks)
+    media, suffix = _MEDIA[form]
+    name = f"milepost-{table}" if form == "csv" else "milepost"
+    headers = {"content-disposition": f'attachment; filename="{name}.{suffix}"', "cache-control": "no-store"}
+
+    def whole() -> Generator[bytes, None, None]:
+        with closing(chunks):
+            yield first
+            yield from chunks
+
+    return Download(whole(), media_type=media, headers=headers)
