@@ -31,7 +31,9 @@ FEW: Final = 12
 _DEFAULT: Final = yaml.safe_load(loader.default_texts()["journeys.yaml"])
 _SPECIAL: Final = ("id", "correlation", "outcome", "arrives", "link", "code", "reason")
 _RANGE: Final = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_DECISION: Final = re.compile(r"(cut|exclude|merge|lift|split) (\w+) (\S+)(?: (?:from|and|as) (\w+) (\S+))?")
+_DECISION: Final = re.compile(
+    r"(cut|exclude|merge|lift|split) (\w+) (\S+)(?: (?:from|and|as) (\w+) (\S+)| from (\d{4}-\d\d-\d\d))?"
+)
 Sent = tuple[Wire, int]
 
 
@@ -160,10 +162,13 @@ def decide(chain: Chain, decisions: Sequence[str]) -> None:
         said = _DECISION.fullmatch(text)
         assert said, f"{text}: write it like: cut order S1 from shipment X1"
         with chain.engine.begin() as connection:
-            first = correlation.find(connection, said[2], said[3])
+            first = correlation.find(connection, said[2], said[3], epoch=0)
             second = correlation.find(connection, said[4], said[5]) if said[4] else None
+            told: dict[str, Any] = {"actor": "somebody", "reason": "a scenario", "now": utc_now()}
+            if said[6]:
+                told["since"] = datetime.fromisoformat(f"{said[6]}T00:00:00+00:00")
             act: Any = said[1]
-            correlation.decide(connection, act, first, second, actor="somebody", reason="a scenario", now=utc_now())
+            correlation.decide(connection, act, first, second, **told)
         chain.settle()
 
 
@@ -174,4 +179,7 @@ def decided(engine: sa.Engine) -> list[tuple[str, Any, Any]]:
         ids = {number for item in standing for number in (item.first_id, item.second_id) if number is not None}
         names = correlation.names_of(connection, sorted(ids))
     said = {number: (item.type, item.namespace, item.key) for number, item in names.items()}
-    return [(item.act, said[item.first_id], said.get(item.second_id or 0)) for item in standing]
+    return [
+        (item.act, said[item.first_id], item.since.isoformat() if item.since else said.get(item.second_id or 0))
+        for item in standing
+    ]

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
+from milepost.inbox.objects import shown
 from milepost.journeystate import Flag
 from tests import story
 from tests.chain import Chain
@@ -184,4 +185,5 @@ class Seen:
 
 def _name(row: Any) -> str:
     """A key, with its namespace where it has one: 1001 (partner=ACME)."""
-    return f"{row.key} ({row.namespace})" if row.namespace else str(row.key)
+    key = shown(row.key, getattr(row, "since", None))
+    return f"{key} ({row.namespace})" if row.namespace else key
