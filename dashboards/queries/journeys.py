@@ -28,7 +28,7 @@ _j, _c = journeys.c, running_clocks.c
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a list of journeys is narrowed to; None means any. `stage_rank` is the rank of `stage`, where it is known.
+    """What a list of journeys is narrowed to; None means any. `stage_rank` is the rank of `stage` in `kind`.
 
     `ids` are the results of a search. `since` and `until`: when it started, the latter excluded.
     """
@@ -157,7 +157,7 @@ def select_page(
         wanted = sa.and_(wanted, _j.amount.is_not(None))
     if sort == "due" or filter_.health in ("at_risk", "breached"):
         return _driven_by_clocks(filter_, wanted, order, limit)
-    if filter_.ids is None and sort in ("last_at", "quiet"):
+    if filter_.ids is None and sort in ("last_at", "quiet", "started_at"):
         return _merged(filter_, kinds, wanted, order, limit)
     source = journeys.outerjoin(running_clocks, _c.journey_id == _j.journey_id)
     plain = sa.and_(wanted, *_kind_and_state(filter_))
@@ -175,7 +175,10 @@ def _driven_by_clocks(filter_: Filter, wanted: Any, order: Order, limit: int) ->
 
 
 def _merged(filter_: Filter, kinds: Sequence[str], wanted: Any, order: Order, limit: int) -> sa.Select[Any]:
-    """Each pair of kind and state has its journeys in order in one index: take the first of each and merge."""
+    """Each pair of kind and state has its journeys in order in one index: take the first of each and merge.
+
+    A branch asks for ids alone, so that the index tells which ones pass a filter, and no other row is read.
+    """
     branches = [
         sa.select(_j.journey_id)
         .where(_j.model == kind, _j.state == state, wanted)
@@ -209,9 +212,8 @@ def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
     if filter_.stage == NO_STAGE:
         wanted.append(_j.stage_rank == -1)
     elif filter_.stage:
-        wanted.append(_j.stage == filter_.stage)
-        if filter_.stage_rank is not None:
-            wanted.append(_j.stage_rank == filter_.stage_rank)
+        ranked = filter_.kind and filter_.stage_rank is not None  # of one kind the rank says it, and the index has it
+        wanted.append(_j.stage_rank == filter_.stage_rank if ranked else _j.stage == filter_.stage)
     if filter_.since is not None:
         wanted.append(_j.started_at >= filter_.since)
     if filter_.until is not None:

@@ -502,6 +502,8 @@ object_states = table(
     postgresql_with={"fillfactor": 70},
 )
 
+LISTED = ["stage_rank", "channel", "warehouse", "carrier", "partner"]
+
 journeys = table(
     "derived",
     "journeys",
@@ -530,9 +532,11 @@ journeys = table(
     required("facts", LargeBinary),  # journeystate.JourneyFacts
     UniqueConstraint("model", "root_id"),
     Index("journeys_key_idx", "key"),
-    Index("journeys_model_state_last_at_idx", "model", "state", "last_at", "journey_id"),
-    Index("journeys_model_state_stage_idx", "model", "state", "stage_rank"),
-    Index("journeys_started_at_idx", "started_at"),
+    # with what lists are filtered by: a value that few have is then looked for in the index alone
+    *(
+        Index(f"journeys_model_state_{name}_idx", "model", "state", name, "journey_id", postgresql_include=LISTED)
+        for name in ("last_at", "started_at")
+    ),
     postgresql_with={"fillfactor": 70},
 )
 

@@ -149,11 +149,16 @@ def upgrade() -> None:
         ["model", "state", "last_at", "journey_id"],
         unique=False,
         schema="derived",
+        postgresql_include=["stage_rank", "channel", "warehouse", "carrier", "partner"],
     )
     op.create_index(
-        "journeys_model_state_stage_idx", "journeys", ["model", "state", "stage_rank"], unique=False, schema="derived"
+        "journeys_model_state_started_at_idx",
+        "journeys",
+        ["model", "state", "started_at", "journey_id"],
+        unique=False,
+        schema="derived",
+        postgresql_include=["stage_rank", "channel", "warehouse", "carrier", "partner"],
     )
-    op.create_index("journeys_started_at_idx", "journeys", ["started_at"], unique=False, schema="derived")
     op.create_table(
         "members",
         sa.Column("journey_id", sa.BigInteger(), nullable=False),
