@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dashboards.queries.paging import Order, Page, bounded, time_order
 from milepost.db.tables import correlations, exceptions, journeys, members, objects
 
-MAX_OPEN: Final = 50_000
+MAX_OPEN: Final = 20_000
 """Open exceptions that are grouped, the newest; beyond it nobody works them off one by one."""
 MAX_GROUPS: Final = 200
 SHOWN_JOURNEYS: Final = 5
@@ -92,10 +92,13 @@ class Group:
 
 
 def _goes_on() -> sa.ColumnElement[bool]:
-    """Whether a journey of the object is open, or it is in none."""
-    mine = sa.select(_m.journey_id).where(_m.object_id == _e.object_id)
-    open_ = mine.join(journeys, _j.journey_id == _m.journey_id).where(_j.state == "open")
-    return sa.or_(open_.exists(), sa.not_(mine.exists()))
+    """Whether a journey of the object is open, or it is in none.
+
+    An aggregate, so that PostgreSQL asks it for each row; an EXISTS it may answer for all objects there are at once.
+    """
+    mine = members.join(journeys, _j.journey_id == _m.journey_id)
+    open_ = sa.select(sa.func.bool_or(_j.state == "open")).select_from(mine).where(_m.object_id == _e.object_id)
+    return sa.func.coalesce(open_.scalar_subquery(), sa.true())
 
 
 def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
@@ -166,48 +169,45 @@ def _journeys_of(connection: sa.Connection, ids: Sequence[int]) -> dict[int, lis
 
 def groups(connection: sa.Connection, kind: str | None = None) -> list[Group]:
     """The open exceptions by class, type, code and source: the most numerous first, at most MAX_GROUPS."""
-    rows = connection.execute(_groups(kind)).mappings()
-    money: dict[tuple[Any, ...], dict[str, Decimal]] = {}
-    found = [Group(**row, money=money.setdefault(_name(row), {})) for row in rows]
-    for row in connection.execute(_money(kind)).mappings():
-        if (name := _name(row)) in money:
-            money[name][row["currency"]] = row["amount"]
-    return found
+    rows = connection.execute(select_groups(kind)).mappings()
+    return [Group(**{**row, "money": _money_of(row["money"])}) for row in rows]
 
 
-def _name(row: sa.RowMapping) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("kind", "type", "code", "source"))
+def _money_of(found: dict[str, str] | None) -> dict[str, Decimal]:
+    return {currency: Decimal(amount) for currency, amount in sorted((found or {}).items())}
 
 
-def _open(kind: str | None) -> sa.Subquery:
+def select_groups(kind: str | None) -> sa.Select[Any]:
+    o = _open(kind).c
+    names = ("kind", "type", "code", "source")
+    by = [o[name] for name in names]
+    count = sa.func.count(sa.distinct(sa.tuple_(o.object_id, o.number))).label("count")
+    oldest = sa.func.min(o.opened_at).label("oldest_at")
+    concerned = sa.func.count(sa.distinct(o.journey_id)).label("journeys")
+    reason = sa.func.mode().within_group(o.reason).label("reason")
+    counts = sa.select(*by, reason, count, oldest, concerned).group_by(*by).subquery("counts")
+    # each journey once in a group, however many of its objects have the exception
+    priced = sa.select(*by, o.journey_id, o.amount, o.currency).where(o.amount.is_not(None), o.currency.is_not(None))
+    each = priced.distinct().subquery("each").c
+    groups = [each[name] for name in names]
+    total = sa.cast(sa.func.sum(each.amount), sa.Text).label("total")
+    sums = sa.select(*groups, each.currency, total).group_by(*groups, each.currency).subquery("sums").c
+    mine = [sums[name] for name in names]
+    of = sa.func.jsonb_object_agg(sums.currency, sums.total).label("money")
+    money = sa.select(*mine, of).group_by(*mine).subquery("money")
+    same = [money.c[name].is_not_distinct_from(counts.c[name]) for name in names]
+    told = sa.select(counts, money.c.money).select_from(counts.outerjoin(money, sa.and_(*same)))
+    return told.order_by(counts.c["count"].desc(), *(counts.c[name] for name in names)).limit(MAX_GROUPS)
+
+
+def _open(kind: str | None) -> sa.CTE:
     """The newest open exceptions, each with every open journey of its object."""
     chosen = sa.select(exceptions).where(_e.resolved_at.is_(None), *([] if kind is None else [_e.kind == kind]))
-    newest = chosen.order_by(_e.opened_at.desc()).limit(MAX_OPEN).cte("newest")
+    newest = chosen.order_by(_e.opened_at.desc()).limit(MAX_OPEN).subquery("newest")
     ongoing = sa.and_(_j.journey_id == _m.journey_id, _j.state == "open")
     joined = newest.outerjoin(members, _m.object_id == newest.c.object_id).outerjoin(journeys, ongoing)
     columns = (_j.journey_id, _j.amount, _j.currency)
     told = sa.select(newest, *columns).select_from(joined)
-    return told.where(sa.or_(_j.journey_id.is_not(None), _m.journey_id.is_(None))).subquery("open")
-
-
-def _groups(kind: str | None) -> sa.Select[Any]:
-    o = _open(kind).c
-    count = sa.func.count(sa.distinct(sa.tuple_(o.object_id, o.number))).label("count")
-    columns = (o.kind, o.type, o.code, o.source)
-    reason = sa.func.mode().within_group(o.reason).label("reason")
-    told = (
-        count,
-        sa.func.min(o.opened_at).label("oldest_at"),
-        sa.func.count(sa.distinct(o.journey_id)).label("journeys"),
+    return (
+        told.where(sa.or_(_j.journey_id.is_not(None), _m.journey_id.is_(None))).cte("open").prefix_with("MATERIALIZED")
     )
-    return sa.select(*columns, reason, *told).group_by(*columns).order_by(count.desc(), *columns).limit(MAX_GROUPS)
-
-
-def _money(kind: str | None) -> sa.Select[Any]:
-    """Each journey once in a group, however many of its objects have the exception."""
-    o = _open(kind).c
-    columns = (o.kind, o.type, o.code, o.source, o.currency)
-    each = sa.select(*columns, o.journey_id, o.amount).where(o.amount.is_not(None), o.currency.is_not(None)).distinct()
-    one = each.subquery("each").c
-    by = [one[column.name] for column in columns]
-    return sa.select(*by, sa.func.sum(one.amount).label("amount")).group_by(*by)
