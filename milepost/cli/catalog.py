@@ -12,6 +12,7 @@ from milepost.cli.output import notes, out
 from milepost.errors import CatalogError, NotFound
 
 if TYPE_CHECKING:
+    from milepost.catalog.findings import Finding
     from milepost.catalog.loader import Texts
     from milepost.catalog.schema import Catalog
 
@@ -48,7 +49,6 @@ def check(
 ) -> None:
     """Read the files and tell what is wrong with them. Needs no database."""
     from milepost.catalog import explain as words
-    from milepost.catalog.findings import findings
 
     texts = _texts(folder)
     catalog = _load(texts)
@@ -57,10 +57,7 @@ def check(
     for name, item in catalog.models.items():
         if name == model or (explain and model is None):
             out.print(words.explain(catalog, item), markup=False, highlight=False, soft_wrap=True)
-    found = findings(texts, catalog)
-    for finding in found:
-        style = "red" if finding.level == "error" else "yellow"
-        notes.print(str(finding), style=style, markup=False, highlight=False, soft_wrap=True)
+    found = _judge(texts, catalog)
     errors = sum(finding.level == "error" for finding in found)
     if errors or (strict and found):
         raise CatalogError(f"{errors} errors and {len(found) - errors} warnings")
@@ -78,13 +75,24 @@ def _load(texts: Texts) -> Catalog:
         raise CatalogError(located(texts, str(error))) from error
 
 
+def _judge(texts: Texts, catalog: Catalog) -> list[Finding]:
+    """Tell what a catalog that can be used gets wrong."""
+    from milepost.catalog.findings import findings
+
+    found = findings(texts, catalog)
+    for finding in found:
+        style = "red" if finding.level == "error" else "yellow"
+        notes.print(str(finding), style=style, markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
 @app.command("apply")
 def apply(folder: Folder = None) -> None:
     """Put the files in force. Running clocks are judged anew."""
     from milepost.decisions import catalog as decided
 
     texts = _texts(folder)
-    _load(texts)
+    _judge(texts, _load(texts))
     with transaction() as (connection, now, _):
         catalog = decided.apply(connection, texts, actor=actor(), now=now)
     _tell(catalog, "In force")

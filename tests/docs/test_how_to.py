@@ -20,10 +20,11 @@ import sqlalchemy as sa
 
 from milepost.client import Client
 from milepost.clock import utc_now
-from milepost.db.tables import api_keys, audit, users
+from milepost.db.tables import api_keys, audit, journeys, users
 from milepost.decisions import access, catalog
 from milepost.inbox import log
 from milepost.signing import sign
+from tests.chain import Chain
 from tests.databases import Databases
 from tests.docs.pages import DOCS, ROOT, Block, blocks, named
 from tests.relay import relay
@@ -170,9 +171,38 @@ def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> Non
     broken = tmp_path / "my-catalog" / "slas.yaml"
     broken.write_text(broken.read_text().replace("start: received", "start: receivd"))
     said = shell("milepost catalog check my-catalog 2>&1 || true", tmp_path, environment).stdout
-    error = "slas.yaml: edi-acknowledged: start: model order has no milestone receivd"
+    error = "slas.yaml:7: edi-acknowledged: start: model order has no milestone receivd"
     assert error in said
     assert error in " ".join(page.read_text().split())
+
+
+def test_write_a_model(database: str, engine: sa.Engine, tmp_path: Path) -> None:
+    page = HOW_TO / "write-a-model.md"
+    (model,) = blocks(page, "yaml")
+    start, check = blocks(page, "sh")
+    try_it, apply = blocks(page, "sh database")
+    environment = {"MILEPOST_DATABASE_URL": database}
+    assert "Return and credit" in shell(start.text, tmp_path, environment).stdout
+    keys, _, models = model.text.partition("keys:\n")[2].partition("models:\n")
+    own = tmp_path / "my-catalog" / "journeys.yaml"
+    own.write_text(own.read_text().replace("\nkeys:\n", f"\nkeys:\n{keys}", 1) + models)
+    said = shell(check.text, tmp_path, environment)
+    assert "every part that is not cancelled" in said.stdout
+    assert "warning" not in said.stderr
+    chain = Chain(engine)
+    for kind, named_keys in (
+        ("repair.opened", {"ticket": "T1"}),
+        ("repair.examined", {"repair": "r1", "ticket": "T1"}),
+    ):
+        data = {"keys": named_keys}
+        chain.send({"specversion": "1.0", "id": kind, "source": "/desk", "type": kind, "data": data})
+    chain.settle()
+    tried = shell(try_it.text, tmp_path, environment).stdout
+    assert "repair R1" in tried
+    shell(apply.text, tmp_path, environment)
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(journeys.c.model, journeys.c.key, journeys.c.stage)).all()
+    assert [tuple(row) for row in found] == [("repair", "R1", "examined")]
 
 
 def test_keys_and_users(database: str, engine: sa.Engine, tmp_path: Path) -> None:
