@@ -92,11 +92,11 @@ def _fate(names: _Names, stored: _Stored, event: LogEvent, source: str, object_i
     shown = {journey for item in stored.about.get(number, ()) for journey in stored.journeys.get(item, ())}
     if mine & shown:
         return IN_JOURNEY
+    if flags & Flag.AMBIGUOUS:
+        return "relates nothing: the event names several objects on both sides"
     if not mine:
         place = "no journey leads to it" if name[0] in names.known else "no model has a place for it"
         return f"kept with the object, {name[0]}: {place}"
-    if flags & Flag.AMBIGUOUS:
-        return "relates nothing: the event names several objects on both sides"
     return f"kept with the event: no journey of the object, {name[0]}, shows it"
 
 

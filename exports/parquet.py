@@ -18,7 +18,9 @@ def write(path: Path, table: Table) -> None:
         import pyarrow as pa  # 170 MB, and nothing else needs it
         from pyarrow import parquet
     except ImportError as error:
-        raise ConfigurationError("Parquet needs pyarrow, the extra parquet: pip install pyarrow, or export csv") from error
+        raise ConfigurationError(
+            "Parquet needs pyarrow: pip install pyarrow (the extra parquet), or export csv"
+        ) from error
     kinds: dict[str, Any] = {
         "text": pa.string(),
         "time": pa.timestamp("us", tz="UTC"),

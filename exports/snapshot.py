@@ -58,11 +58,11 @@ class Snapshot:
     piece: int = PIECE
     heard: Callable[[int], None] | None = None
 
-    def pieces(self, statement: sa.Executable, size: int | None = None) -> Iterator[Sequence[Row]]:
+    def pieces(self, statement: sa.Executable) -> Iterator[Sequence[Row]]:
         """The rows of a statement, some at a time."""
-        options = {"stream_results": True, "max_row_buffer": size or self.piece}
+        options = {"stream_results": True, "max_row_buffer": self.piece}
         with self.connection.execute(statement, execution_options=options) as result:
-            for rows in result.partitions(size or self.piece):
+            for rows in result.partitions(self.piece):
                 if self.heard is not None:
                     self.heard(len(rows))
                 yield rows

@@ -155,7 +155,7 @@ def event_columns(snapshot: Snapshot) -> dict[str, dict[str, Kind]]:
     """Every event type of the export with the attributes that its events have: a pass over all of them."""
     seen: dict[str, dict[str, set[Kind]]] = {}
     attributes = events.c.body.op("#>")(sa.text("'{data,attributes}'"))
-    for rows in snapshot.pieces(select_events(snapshot, events.c.type, sa.cast(attributes, sa.Text)), 5_000):
+    for rows in snapshot.pieces(select_events(snapshot, events.c.type, sa.cast(attributes, sa.Text))):
         for kind, text in rows:
             note(seen.setdefault(kind, {}), _any.decode(text) if text else {})
     return {kind: columns_of(kinds) for kind, kinds in sorted(seen.items())}

@@ -20,7 +20,6 @@ from tests.chain import Chain
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 SCMS = DATA / "scms" / "SCMS_Delivery_History_Dataset.csv"
-OCEL = DATA / "ocel" / "order_process.jsonocel"
 EXAMPLE = ROOT / "docs" / "examples" / "scms"
 
 MAPPING = """
@@ -103,21 +102,3 @@ def test_the_lines_breached_are_those_of_a_plain_count(engine: sa.Engine) -> Non
     assert found == late
     assert silent == 0
     assert not any(body.get("notify", True) for (body,) in signals)
-
-
-@pytest.mark.skipif(not OCEL.exists(), reason="the data set is not beside the checkout")
-def test_every_event_object_and_relation_of_the_log_is_there(engine: sa.Engine) -> None:
-    report = importer.import_ocel(engine, OCEL, "/import/ocel", {}, utc_now, quiet)
-    assert (report.units, report.accepted, report.refused) == (2_391, 2_391, 0)
-    assert (report.objects, report.relations, report.dateless) == (796, 4_381, 0)
-    Chain(engine).settle()
-    with engine.connect() as connection:
-
-        def count(table: sa.Table) -> int | None:
-            return connection.scalar(sa.select(sa.func.count()).select_from(table))
-
-        assert count(t.events) == 2_391
-        assert count(t.objects) == 796
-        assert count(t.event_object) == 4_381
-        orders = connection.scalar(sa.select(sa.func.count()).where(t.journeys.c.root_type == "order"))
-    assert orders == 199
