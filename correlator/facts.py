@@ -111,9 +111,10 @@ def part(facts: Facts, splits: Splits) -> set[Epoch]:
 
 
 def _indirect(about: Collection[tuple[Ref, bool]], relations: Collection[tuple[Ref, Ref, str]]) -> bool:
-    """Whether an event relates an object that it neither is about nor relates to one that it is about."""
-    shown = {ref for ref, _ in about}
-    near = {one for pair in relations for one in pair[:2] if not shown.isdisjoint(pair[:2])}
+    """Whether an event relates an object that is more than two of its relations away from all that it is about."""
+    near = {ref for ref, _ in about}
+    for _ in range(2):
+        near |= {one for pair in relations if not near.isdisjoint(pair[:2]) for one in pair[:2]}
     return any(one not in near for pair in relations for one in pair[:2])
 
 

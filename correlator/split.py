@@ -45,6 +45,11 @@ _NEAR: Final = sa.text(
     " UNION SELECT event_no, received_at FROM input.events WHERE (flags & 64) <> 0 AND received_at >= :received"
     f") AS p{_BODY} WHERE one.occurred_at >= :since"
 )
+_FURTHER: Final = sa.text(
+    "SELECT second_id FROM derived.relations WHERE first_id = ANY(CAST(:ids AS bigint[])) AND rel <> 'correlation'"
+    " UNION SELECT first_id FROM derived.relations"
+    " WHERE second_id = ANY(CAST(:ids AS bigint[])) AND rel <> 'correlation'"
+)
 _RELATIONS: Final = sa.text(
     "SELECT first_id, second_id, rel, occurred_at, source, event_id, event_no, received_at FROM derived.relations"
     " WHERE first_id = ANY(CAST(:ids AS bigint[])) OR second_id = ANY(CAST(:ids AS bigint[]))"
@@ -177,15 +182,19 @@ class _Split:
         ]
 
     def _events(self, near: set[int]) -> tuple[Facts, Sequence[sa.Row[Any]]]:
-        """The events of the keys, and those that may relate their new objects; what they say of the keys, resolved."""
+        """The events of the keys, and those that may relate their new objects; what they say of the keys, resolved.
+
+        An event that relates a key is about it, or about what at most two relations lead to, or marked as INDIRECT.
+        """
         connection = self._connection
         told = connection.execute(_TOLD, {"ids": sorted(self._ids)}).all()
         found = {row.event_no: (row.received_at, row.body) for row in told}
         begun = [since_us for due in self._due.values() for since_us in due.begin]
         if begun:
             since = from_us(min(begun))
-            plain = sorted(near - self._threads(near))
-            rows = connection.execute(_NEAR, {"ids": plain, "since": since, "received": since - _SKEW})
+            plain = near - self._threads(near)
+            plain.update(connection.scalars(_FURTHER, {"ids": sorted(plain)}))
+            rows = connection.execute(_NEAR, {"ids": sorted(plain), "since": since, "received": since - _SKEW})
             found.update((row.event_no, (row.received_at, row.body)) for row in rows)
         entries = [Entry(b"", 0, to_us(received_at), body.encode()) for received_at, body in found.values()]
         facts = extract(entries, self._compiled)

@@ -29,7 +29,7 @@ class Flag(IntFlag):
     NAMESPACE_MISSING = 8  # the attribute that gives a key its namespace is missing
     JUNK_KEY = 16  # a key that the catalog calls junk was left out
     NO_SUBJECT = 32  # names no object of its own type and no correlation
-    INDIRECT = 64  # relates objects that it isn't about, and that it relates to none that it is about
+    INDIRECT = 64  # relates objects that no two of its relations lead to from what it is about
 
 
 class Evidence(Struct, array_like=True, gc=False):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correlator.facts import Fact, read_fact
+from correlator.facts import Fact, Facts, part, read_fact
 from correlator.model import MAX_NAMESPACE, Compiled
 from milepost import contract
 from milepost.catalog import loader
+from milepost.clock import to_us
 from milepost.contract import Entry
-from milepost.inbox.objects import CORRELATION, Ref
+from milepost.inbox.objects import CORRELATION, Epoch, Ref, shown
 from milepost.journeystate import Flag
 
 COMPILED = Compiled(loader.load(loader.default_texts()))
@@ -148,3 +150,55 @@ def test_the_order_of_keys_does_not_matter(named: dict[str, list[str]], kind: st
     unordered = {(frozenset((a, b)), rel) for a, b, rel in one.relations}
     assert unordered == {(frozenset((a, b)), rel) for a, b, rel in other.relations}
     assert (set(one.about), one.flags) == (set(other.about), other.flags)
+
+
+# --- split keys -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("time", "means"),
+    [
+        ("2026-09-30T23:59:59Z", 0),
+        ("2026-10-01T00:00:00Z", 1),
+        ("2026-10-31T12:00:00Z", 1),
+        ("2026-11-01T00:00:00Z", 2),
+    ],
+)
+def test_a_split_key_means_the_object_of_the_events_time(time: str, means: int) -> None:
+    late = 1_800_000_000_000_000  # nothing of this is from the future
+    data = {"keys": {"order": "S1", "picking": "P1"}}
+    whole = {"specversion": "1.0", "id": "1", "source": "/wms", "type": "order.packed", "time": time, "data": data}
+    refs: set[Ref] = set()
+    found = read_fact(Entry(b"", 0, late, json.dumps(whole).encode()), COMPILED, refs)
+    october, november = (Epoch("order", "", f"S1 (since 2026-{month}-01)", month) for month in (10, 11))
+    begun = [(to_us(datetime(2026, one.object_id, 1, tzinfo=UTC)), one) for one in (october, november)]
+    splits = {ORDER: begun, TICKET: [(0, november)]}
+    named = [ORDER, october, november][means]
+    assert part(Facts([found], refs), splits) == ({named} - {ORDER})
+    assert (found.about, found.relations) == ([(named, True)], [(named, PICKING, "mention")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "link", "indirect"),
+    [
+        ("picking.packed", {"order": "S1", "picking": "P1"}, None, False),
+        ("picking.packed", {"order": "S1", "picking": "P1", "customer_po": "1001"}, None, False),
+        ("ticket.opened", {"ticket": "T1", "order": "S1"}, None, False),
+        ("ticket.opened", {"ticket": "T1", "order": "S1", "picking": "P1"}, None, True),
+        ("picking.packed", {"picking": "P1"}, ("P1", "P2"), False),
+        ("picking.packed", {"picking": "P1"}, ("P2", "P3"), True),
+    ],
+)
+def test_what_no_object_leads_to_is_marked(
+    kind: str, keys: dict[str, Any], link: tuple[str, str] | None, indirect: bool
+) -> None:
+    ends = [{"type": "picking", "key": key} for key in link or ()]
+    links = [{"parent": ends[0], "child": ends[1], "rel": "backorder"}] if ends else []
+    assert bool(fact(kind, keys, links=links).flags & Flag.INDIRECT) == indirect
+
+
+def test_a_later_object_is_shown_with_its_beginning() -> None:
+    day, moment = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 1, 8, 5, 9, tzinfo=UTC)
+    assert [shown("4711", since) for since in (None, day, moment)] == [
+        "4711", "4711 (since 2026-10-01)", "4711 (since 2026-10-01 08:05:09Z)",
+    ]  # fmt: skip
