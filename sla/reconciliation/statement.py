@@ -109,6 +109,7 @@ _COLUMNS: Final = (
     " own_currency"
 )
 """l, r, x: the left or right side says it, or it excuses. own: what the journey itself is worth."""
+_SAID: Final = "s.at, s.source, s.event_id, s.l, s.r, s.x, s.l_amount, s.l_currency, s.r_amount, s.r_currency"
 
 
 def _says(direction: Direction, side: Side) -> str:
@@ -160,6 +161,7 @@ def _by_milestone(one: Reconciliation) -> list[Direction]:
 
 
 def _heard(one: Reconciliation) -> str:
+    """OFFSET 0: what is needed of an event's body is taken before the joins, which then carry a few columns only."""
     joined, unit, own = "", "eo.object_id", "NULL::numeric, NULL::text"
     if one.by == "journey":
         joined = (
@@ -168,11 +170,10 @@ def _heard(one: Reconciliation) -> str:
         )
         unit, own = "j.root_id", "j.amount, j.currency"
     return (
-        f"SELECT {unit} AS unit, eo.object_id, {_event_columns(one)}, {own.split(', ')[0]} AS own_amount,"
-        f" {own.split(', ')[1]} AS own_currency"
-        " FROM input.events AS e JOIN input.event_object AS eo"
-        f" ON eo.event_no = e.event_no AND eo.received_at = e.received_at AND eo.subject{joined}"
-        f" WHERE e.received_at >= :heard AND eo.received_at >= :heard AND e.outcome = 'ok' AND ({_telling(one)})"
+        f"SELECT {unit}, eo.object_id, {_SAID}, {own} FROM (SELECT e.event_no, {_event_columns(one)}"
+        f" FROM input.events AS e WHERE e.received_at >= :heard AND e.outcome = 'ok' AND ({_telling(one)})"
+        " OFFSET 0) AS s JOIN input.event_object AS eo"
+        f" ON eo.event_no = s.event_no AND eo.received_at >= :heard AND eo.subject{joined}"
     )
 
 
