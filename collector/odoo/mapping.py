@@ -52,6 +52,7 @@ _VERBS: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {
     },
     ("transfer", "state"): {"assigned": "released", "done": "done", "cancel": "cancelled"},
     ("credit_note", "state"): {"posted": "posted", "cancel": "cancelled"},
+    ("credit_note", "payment_state"): {"paid": "paid", "in_payment": "payment_registered", "partial": "partially_paid"},
     ("payment", "state"): {
         "posted": "posted",
         "in_process": "posted",

@@ -266,7 +266,9 @@ class Reader:
             return Names(warehouses=self._warehouses, purchases=purchases, packing=self._packing or (), next=following)
         if model == "account.move":
             reversed_entries = self._named("account.move", _refs(rows, "reversed_entry_id"))
-            return Names(orders=self._orders_of([row["id"] for row in rows]), invoices=reversed_entries)
+            orders = self._orders_of([row["id"] for row in rows])
+            returns = self._returns_of(orders, rows)
+            return Names(orders=orders, invoices=reversed_entries, returns=returns)
         self._know_partners(_refs(rows, "partner_id"))
         if model == "account.payment":
             paid = (invoices_of(row) for row in rows)
@@ -317,6 +319,19 @@ class Reader:
             for row in self._client.search_read("sale.order", domain, ["name", "invoice_ids"]):
                 for invoice in row["invoice_ids"]:
                     found.setdefault(invoice, []).append(row["name"])
+        return found
+
+    def _returns_of(self, orders: Mapping[int, Sequence[str]], rows: Sequence[Row]) -> Mapping[str, Sequence[str]]:
+        """{order: names of its done returns} of the orders that are credited: no call without credit notes, else 1."""
+        wanted = {name for row in rows if row.get("move_type") == "out_refund" for name in orders.get(row["id"], ())}
+        found: dict[str, list[str]] = {}
+        if "stock.picking" in self._fields and wanted:
+            domain = [
+                *(("sale_id.name", "in", sorted(wanted)), ("return_id", "!=", False)),
+                *(("picking_type_code", "=", "incoming"), ("state", "=", "done")),
+            ]
+            for row in self._referred_by("stock.picking", domain, ["name", "sale_id"]):
+                found.setdefault(_label(row, "sale_id"), []).append(row["name"])
         return found
 
     def _referred(self, model: str, ids: set[int], name: str) -> list[Row]:

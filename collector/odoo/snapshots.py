@@ -28,6 +28,7 @@ class Names:
     invoices: Mapping[int, str] = field(default_factory=dict)
     packing: Collection[int] = ()  # operation types that pack
     next: Mapping[int, Sequence[str]] = field(default_factory=dict)  # deliveries that a step hands its goods to
+    returns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # done returns, by order
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,14 @@ def _move(row: Row, names: Names) -> Snapshot | None:
         "amount_due": money(row.get("amount_residual")),
         "peppol_state": text(row, "peppol_move_state"),
     }
-    return _snapshot("credit_note" if refund else "invoice", row, parents, {}, attributes, open_in=("draft",))
+    kind, more = ("credit_note", _credited(orders, names)) if refund else ("invoice", {})
+    return _snapshot(kind, row, parents, more, attributes, open_in=("draft",))
+
+
+def _credited(orders: Sequence[str], names: Names) -> dict[str, str | list[str]]:
+    """The return that a credit note pays for: Odoo doesn't say it, so only where there is no other."""
+    found = [name for order in orders for name in names.returns.get(order, ())]
+    return {"return": found[0]} if len(found) == 1 else {}
 
 
 def invoices_of(payment: Row) -> set[int]:

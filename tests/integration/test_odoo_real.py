@@ -159,6 +159,9 @@ def test_a_return_two_payments_and_a_credit_note(erp: Erp, engine: sa.Engine) ->
     assert found >= {("shipment", f"TA{order}"), ("shipment", f"TB{order}"), ("invoice", number)}
     assert found >= {("payment", payment) for payment in payments} | {("credit_note", credited)}
     assert (first["name"], back["name"]) in links(engine, "return")
+    returned = journey_of(engine, back["name"], "return")
+    assert {"requested", "received", "credited"} <= milestones(engine, returned).keys()
+    assert ("credit_note", credited) in members(engine, returned)
 
 
 @pytest.mark.parametrize(("steps", "verb"), [("pick_ship", "picked"), ("pick_pack_ship", "packed")])
@@ -203,7 +206,7 @@ def test_a_purchase_is_received_in_two_parts(erp: Erp, engine: sa.Engine) -> Non
     poller.step()
     Chain(engine).settle()
     rest = pickings()[1]
-    journey = journey_of(engine, order)
+    journey = journey_of(engine, order, "purchase_order")
     assert milestones(engine, journey)["received"] == time(rest["date_done"])
     receipts = {("receipt", first["name"]), ("receipt", rest["name"])}
     assert members(engine, journey) == {("purchase_order", order), *receipts}
@@ -338,6 +341,7 @@ def test_an_electronic_invoice_that_is_refused_and_then_sent(erp: Erp, engine: s
     assert " ".join(told[0]["data"]["reason"].split()) == "No VAT number"
 
 
-def journey_of(engine: sa.Engine, name: str) -> int:
+def journey_of(engine: sa.Engine, name: str, model: str = "order") -> int:
+    mine = (t.journeys.c.key == name) & (t.journeys.c.model == model)
     with engine.connect() as connection:
-        return int(connection.scalars(sa.select(t.journeys.c.journey_id).where(t.journeys.c.key == name)).one())
+        return int(connection.scalars(sa.select(t.journeys.c.journey_id).where(mine)).one())

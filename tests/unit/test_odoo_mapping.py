@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -346,6 +347,14 @@ def test_a_credit_note_names_its_invoice_and_order() -> None:
     assert posted["type"] == "credit_note.posted"
     keys = {"credit_note": "RINV/2026/00001", "order": "S00025", "invoice": "INV/2026/00011"}
     assert posted["data"]["keys"] == keys
+    for returns, named in ((["WH/IN/9"], {"return": "WH/IN/9"}), (["WH/IN/9", "WH/IN/10"], {}), ([], {})):
+        names = replace(INVOICES, returns={"S00025": returns})
+        (told,), _ = mapping.updated("account.move", note, "", True, names, "odoo")
+        assert (told["type"], told["data"]["keys"]) == ("credit_note.updated", keys | named)
+    paid = Change(9, "payment_state", "not_paid", "paid", note["write_date"])
+    assert [event["type"] for event in mapping.changed("account.move", note, paid, INVOICES, "odoo")] == [
+        "credit_note.paid"
+    ]
 
 
 STEP = {**PICKING, "id": 60, "name": "WH/PICK/1", "picking_type_code": "internal", "backorder_id": False}
