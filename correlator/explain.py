@@ -6,6 +6,7 @@ where there are too many, or some are no longer stored, the explanation says so 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,11 +14,12 @@ import sqlalchemy as sa
 
 from correlator.dossier import MAX_BESIDE, MAX_EVENTS, MAX_MEMBERS, Dossier, Relation
 from correlator.history import History, told
+from correlator.journeystore import bits_of
 from correlator.model import CORRELATION, Compiled
 from correlator.replay import replay
-from correlator.stitch import Graph, Missing, Node
+from correlator.stitch import PARENT, Graph, Missing, Node, stands_over
 from milepost.catalog.schema import Catalog
-from milepost.explanation import Explanation, KeptOut, Odd, Placed, Ruling, Shared, Tie
+from milepost.explanation import Explanation, KeptOut, Odd, Placed, Ruling, Shared, Thing, Tie
 from milepost.journeystate import Flag, ObjectState
 
 ROUNDS: Final = 5
@@ -109,8 +111,11 @@ class _Reasons:
         self._dossier = dossier
         self._members = dossier.member_ids
         self._between: dict[frozenset[int], list[Relation]] = {}
+        self._of: dict[int, list[Relation]] = {}
         for relation in sorted(dossier.relations.values(), key=_order):
             self._between.setdefault(frozenset((relation.first, relation.second)), []).append(relation)
+            for end in (relation.first, relation.second):
+                self._of.setdefault(end, []).append(relation)
 
     def placed(self) -> Iterator[Placed]:
         """The members, each with the member that it was reached through, and what relates the two."""
@@ -119,7 +124,20 @@ class _Reasons:
             state = dossier.states.get(one)
             via = dossier.thing(via_id) if via_id is not None else None
             ties = tuple(self._ties(one, via_id)) if via_id is not None else ()
-            yield Placed(dossier.thing(one), via, depth, ties, state.events if state else 0)
+            also = tuple(self._also(one, via_id)) if via_id is not None else ()
+            yield Placed(dossier.thing(one), via, depth, ties, state.events if state else 0, also)
+
+    def _also(self, one: int, via_id: int) -> Iterator[tuple[Thing, Tie]]:
+        """Other members directly above one, with what proves it."""
+        dossier, kind = self._dossier, self._dossier.names[one].type
+        seen = {via_id}
+        for relation in self._of.get(one, ()):
+            other = relation.other(one)
+            if other in self._members and other not in seen and other != one and len(seen) <= SHOWN:
+                seen.add(other)
+                apart = dossier.decided.apart(one, other) or CORRELATION in (kind, dossier.names[other].type)
+                if not apart and self._above(relation, dossier.names[other].type, kind, other):
+                    yield dossier.thing(other), self._tie(relation)
 
     def _ties(self, one: int, other: int) -> Iterator[Tie]:
         yield from map(self._tie, self._between.get(frozenset((one, other)), ()))
@@ -171,10 +189,11 @@ class _Reasons:
         return KeptOut(thing, beside, "hub", tie, None, count, kind)
 
     def _above(self, relation: Relation, upper: str, lower: str, one: int) -> bool:
-        """Whether a relation would make a member stand above a hub."""
+        """Whether a relation makes `one`, of type `upper`, stand above the other, but for hubs and decisions."""
         if relation.rel == CORRELATION:
             return upper in self._dossier.model.root_rank
-        return lower in self._dossier.model.below.get(upper, ()) or relation.first == one
+        linked = relation.first == one and bits_of(relation.rel) == PARENT
+        return stands_over(upper, lower, linked, self._dossier.model)
 
     def shared(self) -> Iterator[Shared]:
         """The correlation ids among the members that several roots name."""
@@ -186,7 +205,8 @@ class _Reasons:
             naming = dossier.threads[thread]
             node = Node(thread, CORRELATION, "", "", ObjectState())
             if graph.owner_among(node, naming, dossier.model) is None:
-                roots = [one for one in naming if graph.types[one] in dossier.model.root_rank]
+                kinds = Counter(graph.types[one] for one in naming if graph.types[one] in dossier.model.root_rank)
+                roots = [one for one in naming if kinds[graph.types[one]] > 1]
                 others = sorted(set(naming) - set(roots) - self._members)
                 yield Shared(
                     dossier.thing(thread), tuple(map(dossier.thing, roots[:SHOWN])), len(roots),

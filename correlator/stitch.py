@@ -116,7 +116,7 @@ class Graph:
             if node.type == CORRELATION:
                 above = kind in model.root_rank
             else:
-                above = _directed(kind, node.type, bits & CHILD, model)
+                above = stands_over(kind, node.type, bits & CHILD, model)
             if above:
                 counts[kind] = counts.get(kind, 0) + 1
         return max(((count, kind) for kind, count in counts.items()), default=(0, ""))
@@ -217,12 +217,12 @@ class Graph:
 
     def _over(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
         """Whether the node is above the other."""
-        directed = _directed(node.type, self.types[other], bits & PARENT, model)
+        directed = stands_over(node.type, self.types[other], bits & PARENT, model)
         return directed and not (self._judged and self._inert(node.id, other))
 
     def _under(self, node: Node, other: int, bits: int, model: CompiledModel) -> bool:
         """Whether the node is below the other: `_over` seen from the other side."""
-        directed = _directed(self.types[other], node.type, bits & CHILD, model)
+        directed = stands_over(self.types[other], node.type, bits & CHILD, model)
         return directed and not (self._judged and self._inert(other, node.id))
 
     def parents(self, node: Node, model: CompiledModel) -> list[int]:
@@ -370,7 +370,7 @@ class Graph:
         return members
 
 
-def _directed(upper: str, lower: str, linked: int, model: CompiledModel) -> bool:
+def stands_over(upper: str, lower: str, linked: int, model: CompiledModel) -> bool:
     """Whether a model puts one type above the other: by its tree; of two types that it doesn't order, the direction of
     an explicit link counts (`linked`)."""
     if lower in model.below.get(upper, ()):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
-from dashboards import exceptions, exporting, mending, reconciling, shapes
+from dashboards import deciding, exceptions, exporting, gaps, mending, reconciling, shapes
 from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
@@ -25,10 +25,12 @@ def make_router(context: Context) -> APIRouter:
     """The routes under /v1 that read, and what people do with alerts and the quarantine."""
     router = APIRouter(prefix="/v1", route_class=ProblemRoute)
     who = reader(context)
+    deciding.add(router, context, who)
     _add_journeys(router, context, who)
     _add_alerts(router, context, who)
     _add_sources(router, context, who)
     exceptions.add(router, context, who)
+    gaps.add(router, context, who)
     exporting.add(router, context, who)
     mending.add(router, context, who)
     reconciling.add(router, context, who)

@@ -72,7 +72,9 @@ def _tie(one: Tie | None) -> dict[str, Any] | None:
 
 def _placed(one: Placed) -> dict[str, Any]:
     ties = [_tie(tie) for tie in one.ties]
-    return {**thing(one.thing), "through": _thing(one.via), "depth": one.depth, "ties": ties, "events": one.events}
+    also = [{"through": thing(other), "tie": _tie(tie)} for other, tie in one.also]
+    told = {"depth": one.depth, "ties": ties, "also": also, "events": one.events}
+    return {**thing(one.thing), "through": _thing(one.via), **told}
 
 
 def _kept_out(one: KeptOut) -> dict[str, Any]:

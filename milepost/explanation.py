@@ -77,13 +77,17 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A member, and through which member it was reached (None for the root). `events` are about it."""
+    """A member, and through which member it was reached (None for the root). `events` are about it.
+
+    `also` are other members that it stands under by itself, each with the first proof: it would stay by those.
+    """
 
     thing: Thing
     via: Thing | None
     depth: int
     ties: tuple[Tie, ...]
     events: int
+    also: tuple[tuple[Thing, Tie], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class KeptOut:
     @property
     def text(self) -> str:
         if self.why == "hub":
-            return f"over {self.others - 1} of type {self.other_type} share it: it joins nothing"
+            return f"over {self.others - 1:,} of type {self.other_type} share it: it joins nothing"
         act = "the link was cut" if self.why == "cut" else "it was taken out of this journey"
         return f"{act} by decision {self.decision}"
 
@@ -125,8 +129,8 @@ class Shared:
     @property
     def text(self) -> str:
         """Why it joins nothing."""
-        rest = f"; {many(self.thing_count, 'object')} that name it stay out" if self.thing_count else ""
-        return f"this correlation id is named by {many(self.root_count, 'root')}: it joins nothing{rest}"
+        rest = f", and leaves out {many(self.thing_count, 'object')} that it would join" if self.thing_count else ""
+        return f"{many(self.root_count, 'root')} name this correlation id: it joins nothing{rest}"
 
 
 @dataclass(frozen=True, slots=True)

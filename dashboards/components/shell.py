@@ -21,6 +21,7 @@ NAV: Final = (
     ("/reconciliation", "Reconciliation", "reconciliation"),
     ("/sources", "Sources", "sources"),
     ("/quarantine", "Quarantine", "quarantine"),
+    ("/decisions", "Decisions", "link"),
 )
 _COBALT: Final = [
     "#eef3ff", "#dbe4fd", "#b4c6fb", "#8aa6f8", "#6689f5", "#4c74f3", "#3b66ef", "#2b55d6", "#2149bd", "#123ca6",

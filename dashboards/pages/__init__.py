@@ -6,6 +6,7 @@ from typing import Final
 
 from dashboards.pages.alerts import Alert, Alerts
 from dashboards.pages.anomalies import Anomalies, Anomaly
+from dashboards.pages.decisions import Decide, Decided, Decisions
 from dashboards.pages.exceptions import Exceptions
 from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
@@ -17,5 +18,5 @@ from dashboards.view import Page
 
 PAGES: Final[tuple[Page, ...]] = (
     Overview(), Journeys(), Journey(), Alerts(), Alert(), Exceptions(), Anomalies(), Anomaly(), Sources(), Quarantine(),
-    QuarantineGroup(), Quarantined(), Reconciliations(), Reconciled(),
+    QuarantineGroup(), Quarantined(), Decisions(), Decide(), Decided(), Reconciliations(), Reconciled(),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The cards of a journey that say why: clocks, members and their proof, raw events."""
+"""The cards of a journey beside its explanation: clocks, what is wrong with it, raw events."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any, Final
 from dash import html
 
 from dashboards import words
-from dashboards.components.icons import icon, type_icon
+from dashboards.components.icons import icon
 from dashboards.components.parts import ago, card, empty, link, state_badge, tone_of
-from dashboards.queries.journey import ClockRow, Event, Link, Member
+from dashboards.queries.journey import ClockRow, Event, Member
 from milepost.catalog.schema import Catalog
 
 SHOWN_EVENTS: Final = 300
-_RELATED: Final = {"mention": "named together", "correlation": "same correlation id"}
 
 
 def clock_card(clocks: Sequence[ClockRow], members: Sequence[Member], catalog: Catalog, now: datetime) -> Any:
@@ -114,71 +113,6 @@ def _ended(end: str | None) -> str:
         "absorbed": "passed on to the journey that took this one in",
         "withdrawn": "withdrawn: the policy no longer applies",
     }.get(end or "", "ended")
-
-
-def member_card(members: Sequence[Member], links: Sequence[Link]) -> Any:
-    """The objects of the journey as a tree, each with the event that proved it."""
-    proofs: dict[int, list[Link]] = {}
-    for one in links:
-        proofs.setdefault(one.child_id, []).append(one)
-    by_id = {member.object_id: member for member in members}
-    rows = [_member(member, proofs.get(member.object_id, []), by_id) for member in _tree(members)]
-    return card(
-        html.Div(rows, className="mp-members"), name="members", title="Objects, and why they are linked",
-        aside=words.many(len(members), "object"),
-    )  # fmt: skip
-
-
-def _tree(members: Sequence[Member]) -> list[Member]:
-    """Depth first, so that what hangs on an object stands below it."""
-    children: dict[int | None, list[Member]] = {}
-    for member in members:
-        children.setdefault(member.via_id, []).append(member)
-    ordered: list[Member] = []
-    waiting = list(reversed(children.get(None, [])))
-    while waiting:
-        member = waiting.pop()
-        ordered.append(member)
-        waiting.extend(reversed(children.pop(member.object_id, [])))
-    known = {member.object_id for member in ordered}
-    return ordered + [member for member in members if member.object_id not in known]
-
-
-def _member(member: Member, proofs: Sequence[Link], by_id: Mapping[int, Member]) -> html.Div:
-    proof = next((one for one in proofs if one.parent_id == member.via_id), proofs[0] if proofs else None)
-    return html.Div(
-        [
-            html.Div(type_icon(member.type), className="mp-member-mark"),
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            html.Span(words.title(member.type), className="mp-dim"),
-                            html.B(member.key, className="mp-key"),
-                            html.Span(member.namespace, className="mp-dim mp-small") if member.namespace else None,
-                        ]
-                    ),
-                    _proof(proof, by_id) if proof else html.Span("the root", className="mp-dim mp-small"),
-                ]
-            ),
-        ],
-        className="mp-member",
-        style={"--depth": str(min(member.depth, 5))},
-    )
-
-
-def _proof(proof: Link, by_id: Mapping[int, Member]) -> html.Span:
-    parent = by_id.get(proof.parent_id)
-    how = _RELATED.get(proof.rel) or f"linked as {words.title(proof.rel.removeprefix('link:')).lower()}"
-    return html.Span(
-        [
-            f"{how} with {parent.key} in " if parent else f"{how} in ",
-            html.A(proof.event_id, href=f"#{anchor(proof.source, proof.event_id)}", className="mp-link"),
-            f" from {proof.source}, ",
-            ago(proof.occurred_at, "time"),
-        ],
-        className="mp-dim mp-small",
-    )
 
 
 def anchor(source: str, event_id: str) -> str:

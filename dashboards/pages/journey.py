@@ -14,11 +14,13 @@ from dashboards.components.charts import chart
 from dashboards.components.icons import type_icon
 from dashboards.components.parts import ago, card, empty, facts, health_badge, journey_href, link, state_badge
 from dashboards.context import Context
-from dashboards.pages import evidence, track
+from dashboards.deciding import RIGHT
+from dashboards.pages import evidence, reasons, track
 from dashboards.queries import alerts as alert_queries
 from dashboards.queries import journey as queries
 from dashboards.view import View
 from milepost.catalog.schema import Catalog, Model
+from milepost.explanation import Explanation
 
 _KNOWN = ("channel", "warehouse", "carrier", "partner", "amount", "currency")
 
@@ -31,13 +33,14 @@ class Story:
     model: Model | None
     members: Sequence[queries.Member]
     milestones: Sequence[queries.Milestone]
-    links: Sequence[queries.Link]
     events: Sequence[queries.Event]
     clocks: Sequence[queries.ClockRow]
     attributes: Mapping[str, Any]
     breaches: Sequence[Mapping[str, Any]]
     anomalies: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
+    why: Explanation | None
+    """None where the catalog no longer knows its model."""
 
     @property
     def health(self) -> str:
@@ -61,11 +64,11 @@ class Journey:
         with context.engine.connect() as connection:
             found = queries.candidates(connection, catalog, kind, key, view.params.get("namespace"))
             if len(found) == 1:
-                return _page(read(connection, catalog, found[0]), catalog, view)
+                return _page(read(context, connection, catalog, found[0]), catalog, view)
         return _choose(found) if found else _missing(kind, key)
 
 
-def read(connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Story:
+def read(context: Context, connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Story:
     model = catalog.models.get(head.kind)
     members = queries.member_list(connection, head.journey_id)
     return Story(
@@ -73,13 +76,13 @@ def read(connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Sto
         model,
         members,
         queries.milestone_list(connection, head.journey_id),
-        queries.link_list(connection, model, members),
         queries.event_list(connection, head, [member.object_id for member in members]),
         queries.clock_list(connection, head.journey_id),
         queries.attributes(connection, head, members),
         queries.breach_list(connection, head.journey_id),
         queries.anomaly_list(connection, head.journey_id),
         alert_queries.of_journey(connection, head.journey_id),
+        context.correlations.explain(connection, catalog, head.journey_id) if model is not None else None,
     )
 
 
@@ -112,15 +115,16 @@ def _page(story: Story, catalog: Catalog, view: View) -> Any:
     side = [
         evidence.clock_card(story.clocks, story.members, catalog, view.now),
         evidence.trouble_card(story.alerts, story.breaches, story.anomalies),
-        evidence.member_card(story.members, story.links),
+        reasons.why_card(story.why, may_act=view.person.may(RIGHT)) if story.why else None,
     ]
+    main = [reasons.late_card(story.why) if story.why else None, evidence.event_card(story.events)]
     return [
         _head_card(story),
         track.milestone_card(story.model, story.milestones, view.zone, is_open=story.head.state == "open"),
         _timeline_card(story, catalog, view),
         html.Div(
             [
-                html.Div(evidence.event_card(story.events), className="mp-span-7 mp-stack"),
+                html.Div([part for part in main if part is not None], className="mp-span-7 mp-stack"),
                 html.Div([part for part in side if part is not None], className="mp-span-5 mp-stack"),
             ],
             className="mp-grid",

@@ -46,6 +46,7 @@ def _members(found: Explanation) -> None:
         proof = one.ties[0] if one.ties else None
         through = str(one.via) if one.via is not None else "the root"
         rows.append(("  " * min(one.depth, 8) + str(one.thing), through, *_proof(proof)))
+        rows += [("", f"also {other}", *_proof(tie)) for other, tie in one.also]
     table("member", "through", "how", "proven by", rows=rows, empty="It has no members.")
 
 

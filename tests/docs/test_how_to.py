@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,13 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from milepost.cli import app as cli
 from milepost.client import Client
 from milepost.clock import utc_now
 from milepost.db.tables import api_keys, audit, journeys, users
-from milepost.decisions import access, catalog
+from milepost.decisions import access, catalog, correlation
 from milepost.inbox import log
 from milepost.signing import sign
 from tests.chain import Chain
@@ -44,6 +47,13 @@ def shell(script: str, folder: Path, environment: Mapping[str, str]) -> subproce
     )  # fmt: skip
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def command(line: str, database: str) -> str:
+    """What a line `milepost …` prints, without the second that a process of its own takes."""
+    done = CliRunner().invoke(cli, shlex.split(line)[1:], env={"MILEPOST_DATABASE_URL": database})
+    assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +257,36 @@ def test_rebuild(database: str, tmp_path: Path) -> None:
     (tried,) = [block for block in blocks(HOW_TO / "rebuild.md", "sh") if "--catalog" in block.text]
     (tmp_path / "my-catalog").mkdir()
     shell(tried.text, tmp_path, {"MILEPOST_DATABASE_URL": database})
+
+
+def test_correct_a_journey(engine: sa.Engine, database: str) -> None:
+    """Its decisions, one after the other, on journeys that have what they are about."""
+    chain, day = Chain(engine), "2026-11-0{}T08:00:00Z"
+    named = [
+        {"order": "S00024", "shipment": "1Z0099"},
+        {"order": "S00024", "picking": "WH/OUT/00047"},
+        {"order": "S00024", "picking": "WH-OUT-47", "invoice": "INV/2026/00010"},
+        {"order": "S00025"},
+    ]
+    chain.send(
+        *(
+            {"specversion": "1.0", "id": str(at), "source": "/odoo", "type": "order.confirmed",
+             "time": day.format(at + 1), "data": {"keys": keys}}
+            for at, keys in enumerate(named)
+        )
+    )  # fmt: skip
+    told = []
+    for block in blocks(HOW_TO / "correct-a-journey.md", "sh correct"):
+        chain.settle()
+        told.append("".join(command(line, database) for line in block.text.splitlines()))
+    chain.settle()
+    why, tried, _, reversal = told
+    assert "named together" in why
+    assert "shipment 1Z0099" in tried
+    assert "shipment 1Z0099" in reversal
+    with engine.connect() as connection:
+        standing = [item.act for item in correlation.effective(connection)]
+    assert standing == ["exclude", "merge", "split"]
 
 
 def test_back_up_and_restore(server_dir: Path) -> None:

@@ -110,6 +110,7 @@ def test_blocks_are_of_known_kinds() -> None:
         "sh docker",
         "sh data",
         "sh quarantine",
+        "sh correct",
         "json",
         "yaml",
         "csv",

@@ -152,7 +152,7 @@ def test_every_command_in_the_docs_is_one() -> None:
     """`milepost …` lines of shell blocks: command and options exist."""
     known = {name.split(" [")[0]: command for name, command in commands()}
     groups = {" ".join(word for word in name.split() if word.islower() or "-" in word): known[name] for name in known}
-    for block in all_blocks("sh", "sh service", "sh database", "sh data", "sh docker", "sh quarantine"):
+    for block in all_blocks("sh", "sh service", "sh database", "sh data", "sh docker", "sh quarantine", "sh correct"):
         for line in block.text.replace("\\\n", " ").splitlines():
             words = line.split("milepost ", 1)[1].split() if line.lstrip("$ (").startswith("milepost ") else []
             if not words:

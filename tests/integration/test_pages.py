@@ -20,7 +20,7 @@ from dashboards.tries import PER_PAIR
 from milepost.auth import split_key
 from milepost.clock import utc_now
 from milepost.db import tables as t
-from milepost.decisions import access
+from milepost.decisions import access, correlation
 from milepost.inbox import log
 from tests.dashboard import PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
@@ -30,7 +30,8 @@ ADDRESSES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
     "alert": "/alerts/1", "exceptions": "/exceptions", "anomalies": "/anomalies", "anomaly": "/anomalies/1",
     "sources": "/sources", "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1",
-    "quarantined": "/quarantine/1",
+    "quarantined": "/quarantine/1", "decisions": "/decisions", "decision": "/decisions/1",
+    "decide": "/decisions/new/merge?first=1001&journey=1",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 
@@ -40,6 +41,8 @@ def served(databases: Databases) -> Iterator[Dashboard]:
     with databases.fresh() as url, dashboard(url) as made:
         with made.engine.begin() as connection:
             seed(connection, utc_now())
+            ends = correlation.pair(connection, 1001, 1004)
+            correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
         yield made
 
 
