@@ -1,0 +1,123 @@
+"""One key in very many orders: a tracking number that somebody typed everywhere, a correlation id that never changes.
+
+Three streams of the same events go through a recorder and an assembler in this process, each into a database of its
+own: as they should be, with one more tracking number in every order (`shared_key`), and with that and one correlation
+id in every event (`shared_id`). Prints one JSON object as its last line: for each stream events_per_s, its longest step and
+what was reported as a hub; and the ratios to the first stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, Final
+
+import msgspec
+import psutil
+import psycopg
+import sqlalchemy as sa
+
+from correlator.assemble import Assembler
+from correlator.record import Recorder
+from milepost import contract
+from milepost.catalog import loader
+from milepost.clock import to_us, utc_now
+from milepost.db.embedded import EmbeddedPostgres
+from milepost.db.engine import libpq_url, make_engine
+from milepost.db.schema import run_migrations
+from milepost.decisions import catalog as decided
+from milepost.inbox import log
+from sla.store import Clocks
+
+AT_ONCE: Final = 500
+STEPS: Final = ("order.received", "shipment.dispatched", "picking.done")
+STREAMS: Final = {"plain": (False, False), "shared_key": (True, False), "shared_id": (True, True)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orders", type=int, default=1_000_000)
+    parser.add_argument("--small", action="store_true", help="3,000 orders: does it run at all")
+    options = parser.parse_args()
+    orders = 3_000 if options.small else options.orders
+    with (
+        tempfile.TemporaryDirectory(prefix="milepost-bench-") as folder,
+        EmbeddedPostgres(Path(folder) / "postgres") as server,
+    ):
+        figures = {name: measure(server, name, orders) for name in STREAMS}
+    plain = figures["plain"]["events_per_s"]
+    ratios = {f"{name}_ratio": round(each["events_per_s"] / plain, 3) for name, each in figures.items()}
+    print(json.dumps({"orders": orders, **ratios, **figures}))
+
+
+def measure(server: EmbeddedPostgres, name: str, orders: int) -> dict[str, Any]:
+    """One stream from a full log to journeys."""
+    with psycopg.connect(libpq_url(server.url()), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = server.url(name)
+    run_migrations(url)
+    engine = make_engine(url)
+    entries = stream(orders, *STREAMS[name])
+    while batch := list(islice(entries, AT_ONCE)):
+        with engine.begin() as connection:
+            log.append(connection, batch)
+    events = orders * len(STEPS)
+    figures = assemble(engine, events)
+    with engine.connect() as connection:
+        hubs = connection.execute(sa.text("SELECT type, key, parents, parent_type FROM derived.hubs ORDER BY type"))
+        figures["hubs"] = [tuple(row) for row in hubs]
+        figures["journeys"] = connection.scalar(sa.text("SELECT count(*) FROM derived.journeys"))
+    engine.dispose()
+    return figures
+
+
+def stream(orders: int, shared_key: bool, shared_id: bool) -> Iterator[contract.Entry]:
+    """Three events an order."""
+    now = to_us(utc_now())
+    for order in range(orders):
+        named = {"order": f"S{order:07d}"}
+        keys = (
+            named,
+            {**named, "shipment": [f"1Z{order:08d}", *(["TYPEDOVER1"] if shared_key else [])]},
+            {**named, "picking": f"WH/OUT/{order:07d}"},
+        )
+        for kind, about in zip(STEPS, keys, strict=True):
+            wire: dict[str, Any] = {
+                "specversion": "1.0", "id": f"{kind}-{order}", "source": "/wms/north", "type": kind,
+                "time": "2026-11-20T10:00:00Z", "data": {"keys": about},
+            }  # fmt: skip
+            if shared_id:
+                wire["correlationid"] = "CONSTANT-1"
+            body = msgspec.json.encode(wire)
+            event = contract.decode(body)
+            yield contract.Entry(contract.identity_of(event.source, event.id), contract.content_of(event), now, body)
+
+
+def assemble(engine: sa.Engine, events: int) -> dict[str, Any]:
+    """Recorder and assembler in turns, until nothing is left."""
+    texts = loader.default_texts()
+    catalog = loader.load(texts)
+    with engine.begin() as connection:
+        decided.ensure(connection, texts, now=utc_now())
+    recorder = Recorder(engine, lambda _: catalog, utc_now)
+    recorder.prepare()
+    assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
+    started, cpu = perf_counter(), process_time()
+    times = [0.0]
+    while any([recorder.step(), assembler.step()]):
+        times.append(perf_counter() - started)
+    return {
+        "events_per_s": round(events / times[-1]),
+        "cpu_us_per_event": round((process_time() - cpu) / events * 1e6, 1),
+        "longest_step_s": round(max(after - before for before, after in pairwise(times)), 2),
+        "rss_mb": round(psutil.Process().memory_info().rss / 1e6),
+    }
+
+
+if __name__ == "__main__":
+    main()
