@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, schema
+from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, reconciliation, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -52,6 +52,9 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "EPCIS": epcis.EpcisSpec,
         "Hook": schema.HookSpec,
         "Folder": folder.FolderSpec,
+        "Reconciliation": reconciliation.Reconciliation,
+        "Side": reconciliation.Side,
+        "Tolerance": reconciliation.Tolerance,
         "EDI addresses": edi.Edi,
         "EDI partner": edi.EdiPartner,
     },
