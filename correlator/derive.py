@@ -10,41 +10,35 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from correlator import store
-from correlator.facts import Fact, Facts, part
+from correlator.facts import Fact, Facts, Name, Names, part
 from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.clock import from_us
 from milepost.inbox import objects
-from milepost.inbox.objects import Ref, Splits
+from milepost.inbox.objects import Splits
 
 CACHE: Final = 400_000
 
 
 @dataclass(slots=True)
-class Done:
-    """What one transaction is about to commit."""
-
-    ids: dict[Ref, int] = field(default_factory=dict)
-    relations: list[Relation] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class Known:
-    """What this process knows to be committed. Bounded; forgetting costs a look-up, never correctness."""
+    """What this process knows to be committed. Bounded; forgetting costs a look-up, never correctness.
 
-    ids: dict[Ref, int] = field(default_factory=dict)
+    Names get their ids before the commit: whoever's transaction fails forgets all of this.
+    """
+
+    names: Names = field(default_factory=Names)
     relations: dict[tuple[int, int, str], tuple[int, str, str]] = field(default_factory=dict)
     splits: Splits = field(default_factory=dict)
 
-    def learn(self, done: Done) -> None:
+    def learn(self, relations: Iterable[Relation]) -> None:
         """After the commit."""
-        self.ids.update(done.ids)
-        for item in done.relations:
+        for item in relations:
             self.relations[item.first_id, item.second_id, item.rel] = (item.occurred_us, item.source, item.event_id)
-        _shrink(self.ids)
+        _shrink(self.names)
         _shrink(self.relations)
 
-    def resolve(self, connection: sa.Connection, facts: Facts, now: datetime) -> dict[Ref, int]:
-        """Allocate ids for the names that aren't known; all that the facts name is then in `facts.ids`.
+    def resolve(self, connection: sa.Connection, facts: Facts, now: datetime) -> list[Name]:
+        """Allocate ids for the names that have none, and return these; all that the facts name then has its id.
 
         Which keys are split is asked each time: the caller holds a lock that keeps it so (`generation.watch`).
         """
@@ -52,10 +46,12 @@ class Known:
         if splits != self.splits:
             self.splits = splits
             self.relations.clear()  # those of a split key were written anew
-        later = part(facts, splits) if splits else ()
-        new = objects.allocate(connection, [ref for ref in facts.refs if ref not in self.ids], now)
-        facts.ids = {ref: new[ref] if ref in new else self.ids[ref] for ref in facts.refs}
-        facts.ids.update((epoch, epoch.object_id) for epoch in later)
+        if splits:
+            part(facts, splits, self.names)
+        new = [name for name in facts.names if not name.object_id]
+        ids = objects.allocate(connection, [name.ref for name in new], now)
+        for name in new:
+            name.object_id = ids[name.ref]
         return new
 
     def news(self, facts: Facts) -> list[Relation]:
@@ -64,7 +60,7 @@ class Known:
         for item in facts.items:
             proof = (item.occurred_us, item.source, item.event_id)
             for one, other, rel in item.relations:
-                first, second = facts.ids[one], facts.ids[other]
+                first, second = one.object_id, other.object_id
                 if second < first and not rel.startswith("link:"):
                     first, second = second, first
                 key = (first, second, rel)
@@ -84,20 +80,23 @@ def _shrink(cache: dict[Any, Any]) -> None:
             del cache[key]
 
 
-def hand_over(connection: sa.Connection, facts: Facts, relations: list[Relation], schemas: Iterable[str]) -> None:
-    """Write relations, and touches for the assembler, into each of the schemas."""
-    names = {object_id: (ref.type, ref.namespace, ref.key) for ref, object_id in facts.ids.items()}
-    oldest = from_us(min(item.received_us for item in facts.items))
-    batch = TouchBatch(names, relations, [touch_of(item, facts) for item in facts.items])
+def hand_over(
+    connection: sa.Connection, facts: Facts, new: Iterable[Name], relations: list[Relation], schemas: Iterable[str]
+) -> None:
+    """Write relations, and touches for the assembler, into each of the schemas. Of the names it is told the new ones:
+    it knows the others, or finds them in the database."""
+    names: dict[int, tuple[str, str, str]] = {name.object_id: name.ref for name in new}
+    oldest = from_us(min([item.received_us for item in facts.items]))
+    batch = TouchBatch(names, relations, [touch_of(item) for item in facts.items])
     for schema in schemas:
         store.write_relations(connection, relations, schema)
         put(connection, batch, oldest, schema)
 
 
-def touch_of(item: Fact, facts: Facts) -> Touch:
+def touch_of(item: Fact) -> Touch:
     """What the assembler is told of an event."""
     event = item.event
-    about = [(facts.ids[ref], subject) for ref, subject in item.about]
+    about = [(name.object_id, subject) for name, subject in item.about]
     data = event.data
     return Touch(
         item.event_no,

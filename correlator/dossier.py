@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from correlator.assess import Occurrence
 from correlator.decided import Decided
-from correlator.facts import Fact, Facts, part, read_fact
+from correlator.facts import Fact, Facts, Name, Names, part, read_fact
 from correlator.journeystore import bits_of
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.replay import Known, Received, World
@@ -170,9 +170,10 @@ class Dossier:
     def _read(self, pairs: Mapping[int, int]) -> dict[int, Stored]:
         numbers = sorted(pairs)
         values = {"numbers": numbers, "times": [from_us(pairs[number]) for number in numbers]}
-        refs: set[Ref] = set()
-        found = {row.event_no: _stored(row, self.compiled, refs) for row in self._connection.execute(_EVENTS, values)}
-        part(Facts([stored.fact for stored in found.values()], refs), objects.splits(self._connection))
+        known, names = Names(), set[Name]()
+        rows = self._connection.execute(_EVENTS, values)
+        found = {row.event_no: _stored(row, self.compiled, known, names) for row in rows}
+        part(Facts([stored.fact for stored in found.values()], names), objects.splits(self._connection), known)
         return found
 
     @property
@@ -208,8 +209,8 @@ class Dossier:
         firsts: dict[Any, Occurrence] = {}
         for stored in sorted(self.events.values(), key=lambda one: (one.event.received_us, one.event.event_no)):
             for one, other, rel in stored.fact.relations:
-                for first in by_name.get(Ref(*one[:3]), ()):
-                    for second in by_name.get(Ref(*other[:3]), ()):
+                for first in by_name.get(one.ref, ()):
+                    for second in by_name.get(other.ref, ()):
                         firsts.setdefault(_pair(Relation(first, second, rel, stored.event)), stored.event)
         return firsts
 
@@ -261,9 +262,9 @@ def _relation(row: Any) -> Relation:
     return Relation(row.first_id, row.second_id, row.rel, proof)
 
 
-def _stored(row: Any, compiled: Compiled, refs: set[Ref]) -> Stored:
+def _stored(row: Any, compiled: Compiled, known: Names, names: set[Name]) -> Stored:
     received_us = to_us(row.received_at)
-    fact = read_fact(Entry(b"", 0, received_us, row.body.encode()), compiled, refs)
+    fact = read_fact(Entry(b"", 0, received_us, row.body.encode()), compiled, known, names)
     event, data = fact.event, fact.event.data
     said = Occurrence(
         row.event_no, received_us, fact.occurred_us, event.source, event.id, event.type,

@@ -1,15 +1,18 @@
-"""What one event says, before any id is known: its subjects, the objects it names, the relations it proves. Pure."""
+"""What one event says, before any id is known: its subjects, the objects it names, the relations it proves. Pure.
+
+A name is looked up once, where an event is read; from there on it is one object, compared and found by identity.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from correlator.model import CORRELATION, Compiled
 from milepost import contract
 from milepost.contract import Entry, Event
-from milepost.inbox.objects import Epoch, Ref, Splits
+from milepost.inbox.objects import Ref, Splits
 from milepost.journeystate import Flag
 
 _TIME_MISSING: Final = Flag.TIME_MISSING.value
@@ -19,7 +22,24 @@ _JUNK_KEY: Final = Flag.JUNK_KEY.value
 _AMBIGUOUS: Final = Flag.AMBIGUOUS.value
 _NO_SUBJECT: Final = Flag.NO_SUBJECT.value
 _INDIRECT: Final = Flag.INDIRECT.value
-Name = Ref | Epoch
+
+
+class Name:
+    """An object as events name it. `object_id` is 0 until it is known."""
+
+    __slots__ = ("object_id", "ref")
+
+    def __init__(self, ref: Ref, object_id: int = 0) -> None:
+        self.ref = ref
+        self.object_id = object_id
+
+
+class Names(dict[Ref, Name]):
+    """One Name for each Ref, made when it is first asked for."""
+
+    def __missing__(self, ref: Ref) -> Name:
+        name = self[ref] = Name(ref)
+        return name
 
 
 @dataclass(slots=True)
@@ -47,22 +67,21 @@ class Fact:
 
 @dataclass(slots=True)
 class Facts:
-    """The facts of a batch, all names in it, and (once resolved) their ids."""
+    """The facts of a batch, and all names in it."""
 
     items: list[Fact]
-    refs: set[Ref]
-    ids: dict[Name, int] = field(default_factory=dict)
+    names: set[Name]
 
 
-def extract(entries: Sequence[Entry], compiled: Compiled) -> Facts:
-    """Read the entries of a batch."""
-    refs: set[Ref] = set()
-    items = [read_fact(entry, compiled, refs) for entry in entries]
-    return Facts(items, refs)
+def extract(entries: Sequence[Entry], compiled: Compiled, known: Names) -> Facts:
+    """Read the entries of a batch; `known` are the names that were met before."""
+    names: set[Name] = set()
+    items = [read_fact(entry, compiled, known, names) for entry in entries]
+    return Facts(items, names)
 
 
-def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
-    """What one entry says; adds the names it uses to `refs`."""
+def read_fact(entry: Entry, compiled: Compiled, known: Names, names: set[Name]) -> Fact:
+    """What one entry says; adds the names it uses to `names`."""
     event = contract.read(entry.body)
     times = contract.times_of(event, entry.received_us)
     flags = 0
@@ -70,85 +89,85 @@ def read_fact(entry: Entry, compiled: Compiled, refs: set[Ref]) -> Fact:
         flags |= _TIME_MISSING
     if times.skewed:
         flags |= _CLOCK_SKEW
-    named, odd = _named(event, compiled)
+    named, odd = _named(event, compiled, known)
     relations, ambiguous = _relations(named, compiled)
-    correlation, junk = _correlation(event, compiled)
-    links, linked = _links(event, compiled)
+    correlation, junk = _correlation(event, compiled, known)
+    links, linked = _links(event, compiled, known)
     about, without = _about(event, named, correlation, relations, linked, compiled)
     if (links or len(named) > 2) and _indirect(about, [*relations, *links]):
         flags |= _INDIRECT
     if correlation is not None:
-        relations += [(correlation, ref, "correlation") for group in named.values() for ref in group]
+        relations += [(correlation, name, "correlation") for group in named.values() for name in group]
+        names.add(correlation)
     for group in named.values():
-        refs.update(group)
-    if correlation is not None:
-        refs.add(correlation)
-    refs.update(linked)
+        names.update(group)
+    names.update(linked)
     flags |= odd | ambiguous | junk | without
     return Fact(
         event, entry.body, entry.received_us, times.occurred_us, times.claimed_us, flags, about, relations + links
     )
 
 
-def part(facts: Facts, splits: Splits) -> set[Epoch]:
-    """Let each event name, of the names that were split, the object that was theirs at its time; returns the later ones
-    that are named."""
-    named = facts.refs & splits.keys()
-    found: set[Epoch] = set()
+def part(facts: Facts, splits: Splits, known: Names) -> None:
+    """Let each event name, of the names that were split, the object that was theirs at its time."""
+    later = {
+        known[ref]: [(since_us, Name(Ref(*epoch[:3]), epoch.object_id)) for since_us, epoch in begun]
+        for ref, begun in splits.items()
+        if ref in known
+    }
+    named = facts.names & later.keys()
 
-    def at(ref: Name, moment_us: int) -> Name:
-        if ref not in named:
-            return ref
-        begun = [epoch for since_us, epoch in splits[ref] if since_us <= moment_us]
-        found.update(begun[-1:])
-        return begun[-1] if begun else ref
+    def at(name: Name, moment_us: int) -> Name:
+        if name not in named:
+            return name
+        begun = [one for since_us, one in later[name] if since_us <= moment_us]
+        return begun[-1] if begun else name
 
     for item in facts.items if named else ():
         moment_us = item.occurred_us
-        item.about = [(at(ref, moment_us), subject) for ref, subject in item.about]
+        item.about = [(at(name, moment_us), subject) for name, subject in item.about]
         item.relations = [(at(one, moment_us), at(other, moment_us), rel) for one, other, rel in item.relations]
-    return found
 
 
-def _indirect(about: Collection[tuple[Ref, bool]], relations: Collection[tuple[Ref, Ref, str]]) -> bool:
+def _indirect(about: Collection[tuple[Name, bool]], relations: Collection[tuple[Name, Name, str]]) -> bool:
     """Whether an event relates an object that is more than two of its relations away from all that it is about."""
-    near = {ref for ref, _ in about}
+    near = {name for name, _ in about}
     for _ in range(2):
         near |= {one for pair in relations if not near.isdisjoint(pair[:2]) for one in pair[:2]}
     return any(one not in near for pair in relations for one in pair[:2])
 
 
-def _named(event: Event, compiled: Compiled) -> tuple[dict[str, list[Ref]], int]:
+def _named(event: Event, compiled: Compiled, known: Names) -> tuple[dict[str, list[Name]], int]:
     """The objects that an event names by key, per type; junk left out."""
-    named: dict[str, list[Ref]] = {}
+    named: dict[str, list[Name]] = {}
     flags = 0
     attributes = event.data.attributes
     for kind, keys in event.data.keys.items():
         namespace, missing = compiled.namespace(kind, event.source, attributes)
         if missing:
             flags |= _NAMESPACE_MISSING
-        group: list[Ref] = []
+        group: list[Name] = []
         for key in contract.key_list(keys):
             normal = compiled.normalise(kind, key)
             if normal is None:
                 flags |= _JUNK_KEY
-            elif (ref := Ref(kind, namespace, normal)) not in group:
-                group.append(ref)
+            elif (name := known[Ref(kind, namespace, normal)]) not in group:
+                group.append(name)
         if group:
             named[kind] = group
     return named, flags
 
 
-def _correlation(event: Event, compiled: Compiled) -> tuple[Ref | None, int]:
+def _correlation(event: Event, compiled: Compiled, known: Names) -> tuple[Name | None, int]:
     if event.correlationid is None:
         return None, 0
     key = compiled.normalise(CORRELATION, event.correlationid)
-    return (None, _JUNK_KEY) if key is None else (Ref(CORRELATION, "", key), 0)
+    return (None, _JUNK_KEY) if key is None else (known[Ref(CORRELATION, "", key)], 0)
 
 
-def _relations(named: dict[str, list[Ref]], compiled: Compiled) -> tuple[list[tuple[Ref, Ref, str]], int]:
+def _relations(named: dict[str, list[Name]], compiled: Compiled) -> tuple[list[tuple[Name, Name, str]], int]:
     """Co-mention relates what a model orders, when at least one side has a single key (rule 3)."""
-    found: list[tuple[Ref, Ref, str]] = []
+    found: list[tuple[Name, Name, str]] = []
     flags = 0
     kinds = list(named)
     for index, kind in enumerate(kinds):
@@ -163,17 +182,17 @@ def _relations(named: dict[str, list[Ref]], compiled: Compiled) -> tuple[list[tu
     return found, flags
 
 
-def _links(event: Event, compiled: Compiled) -> tuple[list[tuple[Ref, Ref, str]], list[Ref]]:
-    found: list[tuple[Ref, Ref, str]] = []
-    linked: list[Ref] = []
+def _links(event: Event, compiled: Compiled, known: Names) -> tuple[list[tuple[Name, Name, str]], list[Name]]:
+    found: list[tuple[Name, Name, str]] = []
+    linked: list[Name] = []
     for link in event.data.links:
         ends = []
         for end in (link.parent, link.child):
             namespace, _ = compiled.namespace(end.type, event.source, event.data.attributes)
             key = compiled.normalise(end.type, end.key)
             if key is not None:
-                ends.append(Ref(end.type, namespace, key))
-        if len(ends) == 2 and ends[0] != ends[1]:
+                ends.append(known[Ref(end.type, namespace, key)])
+        if len(ends) == 2 and ends[0] is not ends[1]:
             found.append((ends[0], ends[1], f"link:{link.rel}"))
             linked += ends
     return found, linked
@@ -181,12 +200,12 @@ def _links(event: Event, compiled: Compiled) -> tuple[list[tuple[Ref, Ref, str]]
 
 def _about(
     event: Event,
-    named: dict[str, list[Ref]],
-    correlation: Ref | None,
-    relations: list[tuple[Ref, Ref, str]],
-    linked: list[Ref],
+    named: dict[str, list[Name]],
+    correlation: Name | None,
+    relations: list[tuple[Name, Name, str]],
+    linked: list[Name],
     compiled: Compiled,
-) -> tuple[list[tuple[Ref, bool]], int]:
+) -> tuple[list[tuple[Name, bool]], int]:
     """The objects that an event is about, each with whether it is a subject (rule 2).
 
     Beside its subjects these are the objects that it names but relates to nothing: they would lose it otherwise.
@@ -194,13 +213,13 @@ def _about(
     """
     subjects = next((named[kind] for kind in compiled.subject_types(event.type) if kind in named), None)
     if subjects is not None:
-        tied = {ref for one, other, _ in relations for ref in (one, other)}
+        tied = {name for one, other, _ in relations for name in (one, other)}
         chosen = set(subjects)
-        loose = [ref for group in named.values() for ref in group if ref not in tied and ref not in chosen]
-        return [(ref, True) for ref in subjects] + [(ref, False) for ref in loose], 0
-    about = [(ref, False) for group in named.values() for ref in group]
+        loose = [name for group in named.values() for name in group if name not in tied and name not in chosen]
+        return [(name, True) for name in subjects] + [(name, False) for name in loose], 0
+    about = [(name, False) for group in named.values() for name in group]
     if correlation is not None:
         return [(correlation, True), *about], 0
     if not about:
-        about = [(ref, False) for ref in dict.fromkeys(linked)]
+        about = [(name, False) for name in dict.fromkeys(linked)]
     return about, _NO_SUBJECT

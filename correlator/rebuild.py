@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from correlator import journeystore as store
 from correlator import touches
 from correlator.assemble import Assembler, CatalogOf, Changed, Root
-from correlator.derive import Done, Known, hand_over
+from correlator.derive import Known, hand_over
 from correlator.facts import extract
 from correlator.model import Compiled
 from correlator.rows import gone
@@ -160,13 +160,14 @@ class Rebuild:
         if not rows:
             return last
         compiled = self._current(connection)
-        facts = extract([Entry(b"", 0, to_us(row.received_at), row.body.encode()) for row in rows], compiled)
-        done = Done(self._known.resolve(connection, facts, self._clock()))
+        entries = [Entry(b"", 0, to_us(row.received_at), row.body.encode()) for row in rows]
+        facts = extract(entries, compiled, self._known.names)
+        new = self._known.resolve(connection, facts, self._clock())
         for item, row in zip(facts.items, rows, strict=True):
             item.event_no = row.event_no
-        done.relations = self._known.news(facts)
-        hand_over(connection, facts, done.relations, [NEXT])
-        self._known.learn(done)
+        relations = self._known.news(facts)
+        hand_over(connection, facts, new, relations, [NEXT])
+        self._known.learn(relations)
         self.report.events += len(rows)
         return int(rows[-1].event_no)
 

@@ -14,10 +14,11 @@ import msgspec
 import sqlalchemy as sa
 
 from correlator import store
-from correlator.derive import Done, Known, hand_over
-from correlator.facts import Facts, extract
+from correlator.derive import Known, hand_over
+from correlator.facts import Facts, Name, extract
 from correlator.model import Compiled
 from correlator.poison import FAILURES, is_poison
+from correlator.touches import Relation
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us
 from milepost.contract import Entry, read
@@ -54,6 +55,13 @@ class Recorder:
 
     def step(self) -> bool:
         """Record what lies in the log, at most MAX_EVENTS and one batch more."""
+        try:
+            return self._step()
+        except BaseException:
+            self._known = Known()  # it may be ahead of what is committed
+            raise
+
+    def _step(self) -> bool:
         now = self._clock()
         self._steps += 1
         if self._steps % RESCAN == 0:
@@ -66,11 +74,11 @@ class Recorder:
             batches = log.consume(connection, self._batches, self._low)
             quarantine.add(connection, [_unreadable(batch.unread) for batch in batches if batch.unread is not None])
             entries = [entry for batch in batches for entry in batch.entries]
-            done = self._record(connection, entries, now) if entries else Done()
+            relations = self._record(connection, entries, now) if entries else []
         if not batches:
             found, self._low = self._low > 0, 0
             return found
-        self._known.learn(done)
+        self._known.learn(relations)
         self._low = batches[-1].seq + 1
         self._pace(len(batches), len(entries))
         return True
@@ -89,34 +97,31 @@ class Recorder:
         """Take so many batches that a transaction has about MAX_EVENTS events."""
         self._batches = max(1, min(BATCHES, batches * MAX_EVENTS // max(events, 1), self._batches * 2))
 
-    def _record(self, connection: sa.Connection, entries: list[Entry], now: datetime) -> Done:
-        """All entries, or, where one can't be recorded, all others, with that one in quarantine."""
-        done = Done()
+    def _record(self, connection: sa.Connection, entries: list[Entry], now: datetime) -> list[Relation]:
+        """All entries, or, where one can't be recorded, all others, with that one in quarantine. Returns the new
+        relations."""
         try:
             with connection.begin_nested():
-                self._apply(connection, entries, now, done)
-            return done
+                return self._apply(connection, entries, now)
         except FAILURES as error:
+            self._known = Known()  # what the attempt allocated was rolled back
             if not is_poison(error):
                 raise
             if len(entries) == 1:
                 quarantine.add(connection, [_failed(entries[0], error)])
-                return Done()
-        done = Done()  # what the attempt allocated was rolled back
+                return []
         middle = len(entries) // 2
-        for half in (entries[:middle], entries[middle:]):
-            part = self._record(connection, half, now)
-            done = Done(done.ids | part.ids, done.relations + part.relations)
-        return done
+        return [item for half in (entries[:middle], entries[middle:]) for item in self._record(connection, half, now)]
 
-    def _apply(self, connection: sa.Connection, entries: list[Entry], now: datetime, done: Done) -> None:
+    def _apply(self, connection: sa.Connection, entries: list[Entry], now: datetime) -> list[Relation]:
         compiled = self._current(connection)
         fresh, repeats, conflicts = _sift(connection, entries)
-        facts = extract(fresh, compiled)
-        done.ids = self._known.resolve(connection, facts, now)
-        self._write(connection, facts, done)
+        facts = extract(fresh, compiled, self._known.names)
+        new = self._known.resolve(connection, facts, now)
+        relations = self._write(connection, facts, new)
         store.count(connection, facts, repeats, conflicts, compiled.dimensions)
         quarantine.add(connection, [_conflict(entry) for entry in conflicts])
+        return relations
 
     def _current(self, connection: sa.Connection) -> Compiled:
         catalog = self._catalog_of(connection)
@@ -124,15 +129,16 @@ class Recorder:
             self._compiled = Compiled(catalog)
         return self._compiled
 
-    def _write(self, connection: sa.Connection, facts: Facts, done: Done) -> None:
+    def _write(self, connection: sa.Connection, facts: Facts, new: list[Name]) -> list[Relation]:
         if not facts.items:
-            return
+            return []
         numbers = store.event_numbers(connection, len(facts.items))
         for item, number in zip(facts.items, numbers, strict=True):
             item.event_no = number
-        done.relations = self._known.news(facts)
+        relations = self._known.news(facts)
         store.write_events(connection, facts)
-        hand_over(connection, facts, done.relations, [LIVE, NEXT] if self._rebuilding else [LIVE])
+        hand_over(connection, facts, new, relations, [LIVE, NEXT] if self._rebuilding else [LIVE])
+        return relations
 
 
 def _sift(connection: sa.Connection, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry], list[Entry]]:

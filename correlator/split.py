@@ -8,7 +8,7 @@ What comes of it is news to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -157,10 +157,7 @@ class _Split:
         # two objects that become one again may be one parent less: what was a hub is looked at again
         merged = any(item.end for item in self._due.values())
         hubs.forget(connection, self._ids | near if merged else self._ids)
-        names = objects.refs_of(connection, self._ids)  # the next split may look for them in this batch
-        touches.put_first(
-            connection, TouchBatch({**names}, [], self._touches(facts), sorted(again), quiet=True), self._now
-        )
+        touches.put_first(connection, TouchBatch({}, [], self._touches(facts), sorted(again), quiet=True), self._now)
 
     def _renew(self) -> Keys:
         """Make and end objects as is due."""
@@ -197,19 +194,20 @@ class _Split:
             rows = connection.execute(_NEAR, {"ids": sorted(plain), "since": since, "received": since - _SKEW})
             found.update((row.event_no, (row.received_at, row.body)) for row in rows)
         entries = [Entry(b"", 0, to_us(received_at), body.encode()) for received_at, body in found.values()]
-        facts = extract(entries, self._compiled)
+        known = Known()
+        facts = extract(entries, self._compiled, known.names)
         self._have_subjects = {
             number for number, item in zip(found, facts.items, strict=True) if any(subject for _, subject in item.about)
         }
         about: dict[int, list[tuple[Name, bool]]] = {}
         for row in sorted(told, key=lambda row: not row.subject):
-            about.setdefault(row.event_no, []).append((self._keys.of[row.object_id], row.subject))
+            about.setdefault(row.event_no, []).append((known.names[self._keys.of[row.object_id]], row.subject))
         for number, item in zip(found, facts.items, strict=True):
             item.event_no = number
             item.about = about.get(number, [])
             item.relations = [pair for pair in item.relations if self._concerns(pair)]
-        facts.refs = {ref for item in facts.items for ref in _names(item) if isinstance(ref, Ref)}
-        Known().resolve(connection, facts, self._now)
+        facts.names = {name for item in facts.items for name in _names(item)}
+        known.resolve(connection, facts, self._now)
         return facts, told
 
     def _threads(self, ids: Iterable[int]) -> set[int]:
@@ -219,7 +217,7 @@ class _Split:
         }
 
     def _concerns(self, pair: tuple[Name, Name, str]) -> bool:
-        return pair[0] in self._due or pair[1] in self._due
+        return pair[0].ref in self._due or pair[1].ref in self._due
 
     def _relations(self, facts: Facts, before: Iterable[Relation]) -> list[Relation]:
         """The relations of the keys: those that were stored, each by its proof's time, and those that events prove."""
@@ -239,7 +237,7 @@ class _Split:
 
     def _touches(self, facts: Facts) -> list[Touch]:
         """What the events say of the keys' objects, and of no others."""
-        made = [touch_of(item, facts) for item in facts.items if item.about]
+        made = [touch_of(item) for item in facts.items if item.about]
         for touch in made:
             touch.partial = touch.event_no in self._have_subjects and not touch.about[0][1]
         return made
@@ -256,18 +254,23 @@ class _Split:
 
 
 def _names(item: Fact) -> Iterable[Name]:
-    yield from (ref for ref, _ in item.about)
-    yield from (ref for pair in item.relations for ref in pair[:2])
+    yield from (name for name, _ in item.about)
+    yield from (name for pair in item.relations for name in pair[:2])
 
 
 def _proof(item: Relation) -> tuple[int, str, str]:
     return (item.occurred_us, item.source, item.event_id)
 
 
-def _without(connection: sa.Connection, ids: Collection[int]) -> None:
+def _ids_in(batch: TouchBatch) -> Iterable[int]:
+    yield from (end for item in batch.relations for end in (item.first_id, item.second_id))
+    yield from (object_id for touch in batch.touches for object_id, _ in touch.about)
+
+
+def _without(connection: sa.Connection, ids: Set[int]) -> None:
     """Take what waits for the assembler about these objects out of its queue: their states are made from the events."""
     for seq, batch in touches.waiting(connection):
-        if batch.names.keys().isdisjoint(ids):
+        if ids.isdisjoint(_ids_in(batch)):
             continue
         batch.relations = [item for item in batch.relations if item.first_id not in ids and item.second_id not in ids]
         for touch in batch.touches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from correlator.facts import Name, read_fact
+from correlator.facts import Names, read_fact
 from correlator.model import CORRELATION, Compiled
 from exports.durations import Business, Measured
 from exports.journeys import Reached
@@ -24,16 +24,16 @@ def reader(catalog: Catalog) -> Reader:
     compiled = Compiled(catalog)
 
     def read(body: bytes, received_us: int) -> tuple[Event, Named]:
-        refs: set[Ref] = set()
-        fact = read_fact(Entry(b"", 0, received_us, body), compiled, refs)
-        subjects = {ref for ref, subject in fact.about if subject}
+        refs = Names()
+        fact = read_fact(Entry(b"", 0, received_us, body), compiled, refs, set())
+        subjects = {name.ref for name, subject in fact.about if subject}
         linked = _only_linked(fact.event, refs, compiled) if fact.event.data.links else set[Ref]()
         return fact.event, [(ref, _qualifier(ref, subjects, linked)) for ref in sorted(refs)]
 
     return read
 
 
-def _qualifier(ref: Ref, subjects: Collection[Name], linked: Collection[Ref]) -> Qualifier:
+def _qualifier(ref: Ref, subjects: Collection[Ref], linked: Collection[Ref]) -> Qualifier:
     if ref in subjects:
         return "subject"
     if ref in linked:
@@ -41,7 +41,7 @@ def _qualifier(ref: Ref, subjects: Collection[Name], linked: Collection[Ref]) ->
     return "correlation" if ref.type == CORRELATION else "other"
 
 
-def _only_linked(event: Event, refs: set[Ref], compiled: Compiled) -> set[Ref]:
+def _only_linked(event: Event, refs: Collection[Ref], compiled: Compiled) -> set[Ref]:
     """The objects that an event names by its links and by no key."""
     keys = event.data.keys
     named = {(kind, compiled.normalise(kind, key)) for kind, given in keys.items() for key in key_list(given)}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correlator.facts import Fact, Facts, part, read_fact
+from correlator.facts import Fact, Facts, Name, Names, part, read_fact
 from correlator.model import MAX_NAMESPACE, Compiled
 from milepost import contract
 from milepost.catalog import loader
@@ -30,15 +30,19 @@ def fact(kind: str, keys: dict[str, Any], **more: Any) -> Fact:
     whole = {"specversion": "1.0", "id": "1", "source": "/wms", "type": kind, "time": "2026-09-21T10:00:00Z"}
     body = json.dumps(whole | more | {"data": data}).encode()
     contract.decode(body)
-    refs: set[Ref] = set()
-    found = read_fact(Entry(b"", 0, RECEIVED_US, body), COMPILED, refs)
-    used = {ref for ref, _ in found.about} | {end for one, two, _ in found.relations for end in (one, two)}
-    assert used <= refs, "every name that is used has to get an id"
+    names: set[Name] = set()
+    found = read_fact(Entry(b"", 0, RECEIVED_US, body), COMPILED, Names(), names)
+    used = {name for name, _ in found.about} | {end for one, two, _ in found.relations for end in (one, two)}
+    assert used <= names, "every name that is used has to get an id"
     return found
 
 
+def about(found: Fact) -> list[tuple[Ref, bool]]:
+    return [(name.ref, subject) for name, subject in found.about]
+
+
 def pairs(found: Fact) -> set[tuple[str, str, str]]:
-    return {(one.key, two.key, rel) for one, two, rel in found.relations}
+    return {(one.ref.key, two.ref.key, rel) for one, two, rel in found.relations}
 
 
 # --- subjects ---------------------------------------------------------------------------------------------------------
@@ -46,36 +50,36 @@ def pairs(found: Fact) -> set[tuple[str, str, str]]:
 
 def test_an_event_is_about_the_keys_of_its_own_type() -> None:
     found = fact("picking.packed", {"order": "S1", "picking": ["P1", "P2"]})
-    assert found.about == [(PICKING, True), (Ref("picking", "", "P2"), True)]
+    assert about(found) == [(PICKING, True), (Ref("picking", "", "P2"), True)]
     assert pairs(found) == {("S1", "P1", "mention"), ("S1", "P2", "mention")}
 
 
 def test_it_is_shown_with_what_it_relates_to_nothing() -> None:
-    assert fact("picking.packed", {"picking": "P1", "ticket": "T1"}).about == [(PICKING, True), (TICKET, False)]
+    assert about(fact("picking.packed", {"picking": "P1", "ticket": "T1"})) == [(PICKING, True), (TICKET, False)]
 
 
 def test_lesser_root_types_stand_in_for_the_first() -> None:
-    assert fact("order.received", {"channel_order": "C1"}).about == [(Ref("channel_order", "", "C1"), True)]
+    assert about(fact("order.received", {"channel_order": "C1"})) == [(Ref("channel_order", "", "C1"), True)]
     both = fact("order.received", {"customer_po": "1001", "channel_order": "C1"})
-    assert [ref.type for ref, subject in both.about if subject] == ["channel_order"]
+    assert [ref.type for ref, subject in about(both) if subject] == ["channel_order"]
 
 
 def test_without_a_key_of_its_type_the_correlation_is_the_subject() -> None:
     found = fact("shipment.delivered", {"order": "S1"}, correlationid="Z1")
-    assert found.about == [(Z, True), (ORDER, False)]
+    assert about(found) == [(Z, True), (ORDER, False)]
     assert pairs(found) == {("Z1", "S1", "correlation")}
     assert not found.flags & Flag.NO_SUBJECT
 
 
 def test_a_message_has_no_subject() -> None:
     found = fact("message.failed", {"order": "S1"})
-    assert (found.about, found.flags & Flag.NO_SUBJECT) == ([(ORDER, False)], Flag.NO_SUBJECT)
+    assert (about(found), found.flags & Flag.NO_SUBJECT) == ([(ORDER, False)], Flag.NO_SUBJECT)
 
 
 def test_links_alone_show_the_event_with_their_ends() -> None:
     link = {"parent": {"type": "picking", "key": "P1"}, "child": {"type": "picking", "key": "P2"}, "rel": "backorder"}
     found = fact("note.added", {}, links=[link])
-    assert found.about == [(PICKING, False), (Ref("picking", "", "P2"), False)]
+    assert about(found) == [(PICKING, False), (Ref("picking", "", "P2"), False)]
     assert pairs(found) == {("P1", "P2", "link:backorder")}
 
 
@@ -124,7 +128,7 @@ def test_a_link_to_itself_or_to_junk_is_none() -> None:
 )
 def test_a_purchase_order_belongs_to_its_partner(partner: str | int | None, namespace: str, missing: bool) -> None:
     found = fact("order.received", {"customer_po": 1001}, attributes={"partner": partner})
-    assert found.about == [(Ref("customer_po", namespace, "1001"), True)]
+    assert about(found) == [(Ref("customer_po", namespace, "1001"), True)]
     assert bool(found.flags & Flag.NAMESPACE_MISSING) == missing
 
 
@@ -147,9 +151,9 @@ def test_the_order_of_keys_does_not_matter(named: dict[str, list[str]], kind: st
     more = {"correlationid": correlation} if correlation else {}
     one = fact(kind, named, **more)
     other = fact(kind, {name: group[::-1] for name, group in reversed(named.items())}, **more)
-    unordered = {(frozenset((a, b)), rel) for a, b, rel in one.relations}
-    assert unordered == {(frozenset((a, b)), rel) for a, b, rel in other.relations}
-    assert (set(one.about), one.flags) == (set(other.about), other.flags)
+    unordered = {(frozenset((a.ref, b.ref)), rel) for a, b, rel in one.relations}
+    assert unordered == {(frozenset((a.ref, b.ref)), rel) for a, b, rel in other.relations}
+    assert (set(about(one)), one.flags) == (set(about(other)), other.flags)
 
 
 # --- split keys -------------------------------------------------------------------------------------------------------
@@ -168,14 +172,16 @@ def test_a_split_key_means_the_object_of_the_events_time(time: str, means: int) 
     late = 1_800_000_000_000_000  # nothing of this is from the future
     data = {"keys": {"order": "S1", "picking": "P1"}}
     whole = {"specversion": "1.0", "id": "1", "source": "/wms", "type": "order.packed", "time": time, "data": data}
-    refs: set[Ref] = set()
-    found = read_fact(Entry(b"", 0, late, json.dumps(whole).encode()), COMPILED, refs)
+    known, names = Names(), set[Name]()
+    found = read_fact(Entry(b"", 0, late, json.dumps(whole).encode()), COMPILED, known, names)
     october, november = (Epoch("order", "", f"S1 (since 2026-{month}-01)", month) for month in (10, 11))
     begun = [(to_us(datetime(2026, one.object_id, 1, tzinfo=UTC)), one) for one in (october, november)]
     splits = {ORDER: begun, TICKET: [(0, november)]}
-    named = [ORDER, october, november][means]
-    assert part(Facts([found], refs), splits) == ({named} - {ORDER})
-    assert (found.about, found.relations) == ([(named, True)], [(named, PICKING, "mention")])
+    part(Facts([found], names), splits, known)
+    named = [ORDER, Ref(*october[:3]), Ref(*november[:3])][means]
+    assert about(found) == [(named, True)]
+    assert [(one.ref, two.ref, rel) for one, two, rel in found.relations] == [(named, PICKING, "mention")]
+    assert {name.object_id for name, _ in found.about} == {[0, 10, 11][means]}
 
 
 @pytest.mark.parametrize(
