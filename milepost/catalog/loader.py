@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -44,9 +45,14 @@ _ident: Final = re.compile(r"[a-z][a-z0-9_\-]{0,63}")
 def default_texts() -> dict[str, str]:
     """The built-in catalog: {file name: YAML text}."""
     folder = resources.files("milepost.catalog") / "default"
-    found = {name: (folder / name).read_text("utf-8") for name in FILES}
+    found = {name: _built_in(name) for name in FILES}
     mappings = (item for item in (folder / "mappings").iterdir() if item.name.endswith(".yaml"))
     return found | {MAPPINGS + item.name: item.read_text("utf-8") for item in mappings}
+
+
+@cache
+def _built_in(name: str) -> str:
+    return (resources.files("milepost.catalog") / "default" / name).read_text("utf-8")
 
 
 def read_texts(folder: Path | None) -> dict[str, str]:
@@ -110,7 +116,7 @@ def _load(texts: Texts) -> Catalog:
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
         edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
-        reconciliations=_reconciliations(docs[reconciliation.FILE].get("reconciliations", {})),
+        reconciliations=_reconciliations(docs[reconciliation.FILE].get("reconciliations", {}), texts, models),
         privacy=_convert("sources.yaml", "privacy", docs["sources.yaml"].get("privacy", {}), privacy.Privacy),
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
@@ -169,11 +175,14 @@ def _policies(value: Any) -> list[Policy]:
     return policies
 
 
-def _reconciliations(value: Any) -> dict[str, reconciliation.Reconciliation]:
+def _reconciliations(value: Any, texts: Texts, models: Mapping[str, Model]) -> dict[str, reconciliation.Reconciliation]:
+    """Of the built-in ones those whose models there are: models of one's own need no file of one's own for this too."""
     found = _named(reconciliation.FILE, "reconciliations", value, reconciliation.Reconciliation)
     for name in found:
         if not _ident.fullmatch(name):
             raise CatalogError(f"{reconciliation.FILE}: {name}: a name is lower case letters, digits, - and _")
+    if texts.get(reconciliation.FILE) == _built_in(reconciliation.FILE):
+        found = {name: one for name, one in found.items() if one.model is None or one.model in models}
     return found
 
 
