@@ -175,7 +175,7 @@ class Oracle:
     # --- types ---
 
     def _below(self, model: str, kind: str) -> set[str]:
-        tree = self.models[model]["tree"]
+        tree = self.models[model].get("tree", {})
         found: set[str] = set()
         todo = [kind]
         while todo:
@@ -186,7 +186,7 @@ class Oracle:
         return found
 
     def _kinds(self, model: str) -> set[str]:
-        tree = self.models[model]["tree"]
+        tree = self.models[model].get("tree", {})
         return {*self.models[model]["roots"], *tree, *(child for group in tree.values() for child in group)}
 
     def ordered(self, one: str, other: str) -> bool:
