@@ -13,7 +13,7 @@ from itertools import count, islice
 from random import Random
 from typing import Final, TypeVar
 
-from simulator import orders, shipments, wire
+from simulator import orders, returns, shipments, supply, wire
 from simulator.journal import Journal
 from simulator.orders import Order, Picking
 from simulator.rhythm import SATURDAY, arrivals, local, poisson
@@ -73,26 +73,38 @@ def stream(script: Script, *, seed: int, days: int, size: Size) -> Iterator[Mess
     waiting: list[Message] = []
     numbers = count(FIRST_NUMBER)
     for day in count(-days):
-        rng = Random(f"{seed}/{day}")
-        waiting += _day(script, script.now + day * DAY, rng, numbers, size)
+        start = script.now + day * DAY
+        waiting += _day(script, start, Random(f"{seed}/{day}"), Random(f"{seed}/{day}/returns"), numbers, size)
+        waiting += _supply(script, start, day, Random(f"{seed}/{day}/supply"))
         heapify(waiting)
         while waiting and waiting[0].arrives < script.now + (day + 1) * DAY:
             yield heappop(waiting)
 
 
-def _day(script: Script, start: float, rng: Random, numbers: Iterator[int], size: Size) -> list[Message]:
-    """What comes of the orders that are received in the day from `start` on."""
+def _day(script: Script, start: float, rng: Random, after: Random, numbers: Iterator[int], size: Size) -> list[Message]:
+    """What comes of the orders that are received in the day from `start` on; `after`: of those that come back."""
     made: list[Message] = []
     for drop in _drops(start, rng, numbers, size):
         journal = Journal(f"e{drop.orders[0].number}")
-        _live(drop, script, rng, journal)
+        billed = _live(drop, script, rng, journal)
         for happening in journal.happenings:
             made.extend(wire.messages(happening, script, rng))
+        back = Journal(f"e{drop.orders[0].number}-r")
+        for order, picking, invoice, left in billed:
+            returns.send_back(order, picking, invoice, left, after, back)
+        for happening in back.happenings:
+            made.extend(wire.messages(happening, script, after))
     return made
 
 
-def _live(drop: Drop, script: Script, rng: Random, journal: Journal) -> None:
-    """All that happens to the orders of a drop."""
+def _supply(script: Script, start: float, day: int, rng: Random) -> list[Message]:
+    """What comes of the purchase orders that are sent in the day from `start` on."""
+    happenings = (happening for journal in supply.journals(start, day, rng) for happening in journal.happenings)
+    return [message for happening in happenings for message in wire.messages(happening, script, rng)]
+
+
+def _live(drop: Drop, script: Script, rng: Random, journal: Journal) -> list[tuple[Order, Picking, str, float]]:
+    """All that happens to the orders of a drop; what is billed: order, first picking, invoice, when it left."""
     packed: list[Picking] = []
     billed: list[Order] = []
     for order in drop.orders:
@@ -101,12 +113,12 @@ def _live(drop: Drop, script: Script, rng: Random, journal: Journal) -> None:
             packed += orders.fulfil(order, confirmed, drop.warehouses, script, rng, journal)
             billed.append(order)
     if not packed:
-        return
+        return []
     apart = len(drop.orders) == 1
     loads = [[picking] for picking in packed] if apart else [packed]
     left = [shipments.ship(load, drop.carrier, script, rng, journal) for load in loads]
-    for order in billed:
-        shipments.bill(order, left[0], rng, journal)
+    first = {picking.order.key: picking for picking in reversed(packed)}
+    return [(order, first[order.key], shipments.bill(order, left[0], rng, journal), left[0]) for order in billed]
 
 
 # --- the orders of a day ----------------------------------------------------------------------------------------------

@@ -95,8 +95,8 @@ def _on_day(at: float, days: int, rng: Random) -> float:
     return midnight(day) + rng.triangular(8, 19.5, 11.5) * HOUR
 
 
-def bill(order: Order, dispatched: float, rng: Random, journal: Journal) -> None:
-    """An invoice once the goods have left; channels pay after their usual time."""
+def bill(order: Order, dispatched: float, rng: Random, journal: Journal) -> str:
+    """An invoice once the goods have left; channels pay after their usual time. Answers its number."""
     invoice = f"INV/{local(dispatched).year}/{order.number:06d}"
     posted = dispatched + _INVOICE.draw(rng)
     money = {"amount": order.amount, "currency": order.currency}
@@ -105,3 +105,4 @@ def bill(order: Order, dispatched: float, rng: Random, journal: Journal) -> None
     paid = posted + days * DAY
     payment = f"PAY/{order.number:06d}"
     journal.say(paid, ODOO, "invoice.paid", {"invoice": invoice, "payment": payment})
+    return invoice

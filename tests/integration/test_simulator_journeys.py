@@ -40,9 +40,10 @@ def _number(event: Event) -> str:
 
 
 def _received(sent: list[Message]) -> dict[str, float]:
-    """When the first order of each drop was received."""
+    """When the first order of each drop was received, and each purchase order sent."""
     events = (decode(message.body) for message in sent)
-    return {_number(event): event.time.timestamp() for event in events if event.type == "order.received" and event.time}
+    first = ("order.received", "purchase_order.sent")
+    return {_number(event): event.time.timestamp() for event in events if event.type in first and event.time}
 
 
 def _entry(message: Message) -> Entry:
@@ -68,6 +69,14 @@ def test_orders_become_journeys(engine: sa.Engine, messages: list[Message]) -> N
         reached = dict(connection.execute(_milestones()).all())
         assert reached["paid"] == reached["delivered"] == reached["fulfilled"] == len(taken - cancelled)
         assert reached["received"] == reached["acknowledged"] == len(taken)
+        for model, last in (
+            ("return", "credit_note.paid"),
+            ("purchase_order", "purchase_order.sent"),
+            ("inventory_update", "inventory.update_sent"),
+        ):
+            found = dict(connection.execute(_states(model)).all())
+            assert set(found.values()) == {"completed"}, model
+            assert len(found) == kinds[last], model
         _has_pickings(connection, list(events.values()))
         _has_company(connection, list(events.values()))
 
