@@ -223,6 +223,8 @@ def _write_journey(
         if via is not None:
             _relation(made, via, object_id, name, reached)
     for rank, item in enumerate(reached):
+        if STEPS[rank][0] == "confirmed" and journey_id % 20 == 1:
+            continue  # some were never told of
         made.add(
             t.milestones, journey_id=journey_id, name=STEPS[rank][0], rank=rank, reached_at=item["at"],
             last_at=item["at"], count=1, event_no=item["event_no"], received_at=item["received_at"],

@@ -22,6 +22,7 @@ from dashboards.components.parts import (
     table,
 )
 from dashboards.context import Context
+from dashboards.pages.shortfall import Gaps
 from dashboards.queries import sources as queries
 from dashboards.view import View
 
@@ -39,6 +40,9 @@ _FEW: Final = 3
 class Sources:
     name = "sources"
     pattern = r"/sources/?"
+
+    def __init__(self) -> None:
+        self._gaps = Gaps()
 
     def title(self, view: View) -> str:  # noqa: ARG002
         return "Sources"
@@ -62,6 +66,7 @@ class Sources:
             _poller_card(pollers),
             live("sources", [_head(), *(_row(source, view.now) for source in found)], "mp-card mp-source-list"),
             html.P(_NOTE, className="mp-note"),
+            self._gaps.card(context, view),
         ]
 
 

@@ -21,6 +21,7 @@ from milepost.cli import (
     exceptions,
     export,
     folders,
+    gaps,
     history,
     journeys,
     mapping,
@@ -67,6 +68,7 @@ app.add_typer(history.app, name="import")
 app.add_typer(export.app, name="export")
 app.add_typer(journeys.app, name="journeys")
 app.add_typer(exceptions.app, name="exceptions")
+app.command("gaps")(gaps.gaps)
 app.add_typer(edi.app, name="edi")
 app.add_typer(folders.app, name="folders")
 app.add_typer(odoo.app, name="odoo")

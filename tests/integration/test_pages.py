@@ -313,6 +313,13 @@ def test_exceptions_show_by_group_and_lead_to_their_journeys(served: Dashboard) 
         assert "No open exceptions" in str(show(client, "/exceptions?class=held")["body"])
 
 
+def test_sources_show_what_was_never_told(served: Dashboard) -> None:
+    with served.session("Vera") as client:
+        text = str(show(client, "/sources")["body"])
+    assert "Silent failures" in text
+    assert re.search(r"'Confirmed'.*\d of \d+.*/journeys/order/S00\d+", text)
+
+
 def test_only_those_who_may_act_see_the_buttons(served: Dashboard) -> None:
     with served.session("Vera") as viewer, served.session("Otto") as operator:
         assert "'act': 'acknowledge'" not in str(show(viewer, "/alerts/1")["body"])

@@ -279,3 +279,12 @@ def test_exceptions_are_listed_with_what_they_are_about(served: Dashboard) -> No
     groups = served.get("/v1/exceptions/groups").json()["items"]
     assert sum(group["count"] for group in groups) == len(still)
     assert re.fullmatch(r"\d+\.\d\d", next(group for group in groups if group["money"])["money"]["EUR"])
+
+
+def test_gaps_say_of_how_many(served: Dashboard) -> None:
+    found = served.get("/v1/gaps", kind="order", days=365).json()
+    assert found["journeys"]["order"] >= 300
+    assert [(gap["source"], gap["milestone"]) for gap in found["items"]] == [("odoo", "confirmed")]
+    assert 0 < found["items"][0]["missing"] < found["items"][0]["expected"] < 300
+    assert found["untold"] == []
+    problem(served.get("/v1/gaps", days=999_999), 422)
