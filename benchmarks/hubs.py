@@ -2,8 +2,8 @@
 
 Three streams of the same events go through a recorder and an assembler in this process, each into a database of its
 own: as they should be, with one more tracking number in every order (`shared_key`), and with that and one correlation
-id in every event (`shared_id`). Prints one JSON object as its last line: for each stream events_per_s, its longest step and
-what was reported as a hub; and the ratios to the first stream.
+id in every event (`shared_id`). Prints one JSON object as its last line: for each stream events_per_s, its longest step
+and what was reported as a hub; and the ratios to the first stream.
 """
 
 from __future__ import annotations
@@ -12,29 +12,23 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any, Final
 
 import msgspec
 import psutil
 import psycopg
 import sqlalchemy as sa
+from inprocess import append, entry, settle
 
-from correlator.assemble import Assembler
-from correlator.record import Recorder
-from milepost import contract
-from milepost.catalog import loader
 from milepost.clock import to_us, utc_now
+from milepost.contract import Entry
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.db.engine import libpq_url, make_engine
 from milepost.db.schema import run_migrations
-from milepost.decisions import catalog as decided
-from milepost.inbox import log
-from sla.store import Clocks
 
-AT_ONCE: Final = 500
 STEPS: Final = ("order.received", "shipment.dispatched", "picking.done")
 STREAMS: Final = {"plain": (False, False), "shared_key": (True, False), "shared_id": (True, True)}
 
@@ -62,12 +56,14 @@ def measure(server: EmbeddedPostgres, name: str, orders: int) -> dict[str, Any]:
     url = server.url(name)
     run_migrations(url)
     engine = make_engine(url)
-    entries = stream(orders, *STREAMS[name])
-    while batch := list(islice(entries, AT_ONCE)):
-        with engine.begin() as connection:
-            log.append(connection, batch)
-    events = orders * len(STEPS)
-    figures = assemble(engine, events)
+    append(engine, stream(orders, *STREAMS[name]))
+    cpu, times, events = process_time(), settle(engine), orders * len(STEPS)
+    figures: dict[str, Any] = {
+        "events_per_s": round(events / times[-1]),
+        "cpu_us_per_event": round((process_time() - cpu) / events * 1e6, 1),
+        "longest_step_s": round(max(after - before for before, after in pairwise(times)), 2),
+        "rss_mb": round(psutil.Process().memory_info().rss / 1e6),
+    }
     with engine.connect() as connection:
         hubs = connection.execute(sa.text("SELECT type, key, parents, parent_type FROM derived.hubs ORDER BY type"))
         figures["hubs"] = [tuple(row) for row in hubs]
@@ -76,7 +72,7 @@ def measure(server: EmbeddedPostgres, name: str, orders: int) -> dict[str, Any]:
     return figures
 
 
-def stream(orders: int, shared_key: bool, shared_id: bool) -> Iterator[contract.Entry]:
+def stream(orders: int, shared_key: bool, shared_id: bool) -> Iterator[Entry]:
     """Three events an order."""
     now = to_us(utc_now())
     for order in range(orders):
@@ -93,30 +89,7 @@ def stream(orders: int, shared_key: bool, shared_id: bool) -> Iterator[contract.
             }  # fmt: skip
             if shared_id:
                 wire["correlationid"] = "CONSTANT-1"
-            body = msgspec.json.encode(wire)
-            event = contract.decode(body)
-            yield contract.Entry(contract.identity_of(event.source, event.id), contract.content_of(event), now, body)
-
-
-def assemble(engine: sa.Engine, events: int) -> dict[str, Any]:
-    """Recorder and assembler in turns, until nothing is left."""
-    texts = loader.default_texts()
-    catalog = loader.load(texts)
-    with engine.begin() as connection:
-        decided.ensure(connection, texts, now=utc_now())
-    recorder = Recorder(engine, lambda _: catalog, utc_now)
-    recorder.prepare()
-    assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
-    started, cpu = perf_counter(), process_time()
-    times = [0.0]
-    while any([recorder.step(), assembler.step()]):
-        times.append(perf_counter() - started)
-    return {
-        "events_per_s": round(events / times[-1]),
-        "cpu_us_per_event": round((process_time() - cpu) / events * 1e6, 1),
-        "longest_step_s": round(max(after - before for before, after in pairwise(times)), 2),
-        "rss_mb": round(psutil.Process().memory_info().rss / 1e6),
-    }
+            yield entry(msgspec.json.encode(wire), now)
 
 
 if __name__ == "__main__":

@@ -18,26 +18,21 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
+from inprocess import append, entry, settle
 from interleaved import PER_ORDER, event
 from made_up import STATEMENTS
 
-from correlator.assemble import Assembler
-from correlator.record import Recorder
-from milepost import contract
-from milepost.catalog import loader
-from milepost.clock import to_us, utc_now
+from milepost.clock import to_us
+from milepost.contract import Entry
 from milepost.db import timescale
 from milepost.db.engine import libpq_url, make_engine
 from milepost.db.tables import metadata
-from milepost.decisions import catalog as decided
-from milepost.inbox import identities, log
-from sla.store import Clocks
+from milepost.inbox import identities
 
 SPAN: Final = timedelta(days=30)
 LIFE: Final = timedelta(days=3)
 BLOCK: Final = 4_000
 """Orders of a block."""
-AT_ONCE: Final = 500
 CHANNELS: Final = ("shopify", "amazon", "edi", "phone")
 PARTNERS: Final = ("ACME", "Brightline", "Castor & Co", "Delmore", "Eastgate")
 SITES: Final = ("north", "south", "east")
@@ -193,7 +188,7 @@ def _block(
     return Block(name, orders, **greatest)
 
 
-def _entry(order: int, step: int, at: datetime) -> contract.Entry:
+def _entry(order: int, step: int, at: datetime) -> Entry:
     wire = event(order, step, 0, at)
     data = wire["data"]
     if step == 0:
@@ -206,26 +201,14 @@ def _entry(order: int, step: int, at: datetime) -> contract.Entry:
     elif step == 8:
         data["attributes"]["carrier"] = CARRIERS[order % 3]
     wire["time"] = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    body = msgspec.json.encode(wire)
-    read = contract.decode(body)
     received_us = to_us(at) + 300_000 + (3_600_000_000 if (order + step) % 50 == 0 else 0)
-    return contract.Entry(contract.identity_of(read.source, read.id), contract.content_of(read), received_us, body)
+    return entry(msgspec.json.encode(wire), received_us)
 
 
-def _assemble(url: str, entries: Sequence[contract.Entry]) -> None:
+def _assemble(url: str, entries: Sequence[Entry]) -> None:
     engine = make_engine(url)
-    texts = loader.default_texts()
-    catalog = loader.load(texts)
-    with engine.begin() as connection:
-        decided.ensure(connection, texts, now=utc_now())
-    for first in range(0, len(entries), AT_ONCE):
-        with engine.begin() as connection:
-            log.append(connection, entries[first : first + AT_ONCE])
-    recorder = Recorder(engine, lambda _: catalog, utc_now)
-    recorder.prepare()
-    assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
-    while recorder.step() or assembler.step():
-        continue
+    append(engine, entries)
+    settle(engine)
     engine.dispose()
 
 

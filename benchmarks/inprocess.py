@@ -1,0 +1,50 @@
+"""Recorder and assembler in this process, for benchmarks that start from a full event log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from time import perf_counter
+from typing import Final
+
+import sqlalchemy as sa
+
+from correlator.assemble import Assembler
+from correlator.record import Recorder
+from milepost import contract
+from milepost.catalog import loader
+from milepost.clock import utc_now
+from milepost.decisions import catalog as decided
+from milepost.inbox import log
+from sla.store import Clocks
+
+AT_ONCE: Final = 500
+
+
+def entry(body: bytes, received_us: int) -> contract.Entry:
+    """An event as the collector puts it into the log."""
+    event = contract.decode(body)
+    return contract.Entry(contract.identity_of(event.source, event.id), contract.content_of(event), received_us, body)
+
+
+def append(engine: sa.Engine, entries: Iterable[contract.Entry]) -> None:
+    """Put these into the log, AT_ONCE a commit."""
+    rest = iter(entries)
+    while batch := list(islice(rest, AT_ONCE)):
+        with engine.begin() as connection:
+            log.append(connection, batch)
+
+
+def settle(engine: sa.Engine) -> list[float]:
+    """Recorder and assembler in turns, with clocks, until nothing is left; when each turn ended, in seconds from 0."""
+    texts = loader.default_texts()
+    catalog = loader.load(texts)
+    with engine.begin() as connection:
+        decided.ensure(connection, texts, now=utc_now())
+    recorder = Recorder(engine, lambda _: catalog, utc_now)
+    recorder.prepare()
+    assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
+    started, times = perf_counter(), [0.0]
+    while any([recorder.step(), assembler.step()]):
+        times.append(perf_counter() - started)
+    return times
