@@ -32,7 +32,7 @@ def why_card(found: Explanation, *, may_act: bool) -> html.Section:
         fold("members-more", f"{len(rows) - SHOWN} more", rows[SHOWN:]),
         _section("Kept out", [*(_kept_out(one, found, may_act=may_act) for one in found.kept_out),
                               *(_shared(one) for one in found.shared)]),
-        _section("Decided by people", [_ruling(one) for one in found.rulings]),
+        _section("Decided by people", [_ruling(one, found) for one in found.rulings]),
         _section("Odd about its events", [_odd(one) for one in found.odd[:10]]),
     ]  # fmt: skip
     aside = words.many(len(found.members), "object")
@@ -142,7 +142,8 @@ def fold(ident: str, title: str, rows: Sequence[Any]) -> html.Details | None:
 def _kept_out(one: KeptOut, found: Explanation, *, may_act: bool) -> html.Div:
     more: list[Any] = []
     if one.decision is not None:
-        more = [" · ", link("see the decision", f"/decisions/{one.decision}", className="mp-link")]
+        href = f"/decisions/{one.decision}?journey={found.journey_id}"
+        more = [" · ", link("see the decision", href, className="mp-link")]
     elif may_act:
         more = [
             " · ",
@@ -157,13 +158,15 @@ def _shared(one: Shared) -> html.Div:
     return _line(icon("link", 16), _name(one.correlation), [one.text, html.Br(), f"named by {roots}"])
 
 
-def _ruling(one: Ruling) -> html.Div:
-    return _line(
-        icon("person", 16),
-        [html.B(one.text)],
-        [f"{one.actor}, ", ago(one.at, "time"), f": {one.reason} · ",
-         link("take it back", f"/decisions/{one.number}", className="mp-link")],
-    )  # fmt: skip
+def _ruling(one: Ruling, found: Explanation) -> html.Div:
+    href = f"/decisions/{one.number}?journey={found.journey_id}"
+    told = [
+        f"{one.actor}, ",
+        ago(one.at, "time"),
+        f": {one.reason} · ",
+        link("take it back", href, className="mp-link"),
+    ]
+    return _line(icon("person", 16), [html.B(one.text[:1].upper() + one.text[1:])], told)
 
 
 def _odd(one: Odd) -> html.Div:
