@@ -2,8 +2,9 @@
 
 Fills an embedded PostgreSQL (benchmarks/seeding.py), or takes one that an earlier run left in --data-dir, and prints
 one JSON object as its last line. For each form: seconds (`cpu_s`: of the processor in the process itself), events/s,
-MiB of the file, and the process's greatest resident memory in MiB. `idle_mib` is that of a process that has loaded everything and exports one journey; `copy_s` is
-how long PostgreSQL takes to COPY the bodies of the events out, by which the machine can be told.
+MiB of the file, and the process's greatest resident memory in MiB. `idle_mib` is that of a process that has loaded
+everything and exports one journey; `copy_s` is how long PostgreSQL takes to COPY the bodies of the events out, by which
+the machine can be told.
 """
 
 from __future__ import annotations
