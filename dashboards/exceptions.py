@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from dashboards import shapes
 from dashboards.answers import Cursor, Limit, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.queries import exceptions as queries
@@ -32,7 +33,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         since = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
         wanted = queries.Filter(open, kind, type, code, source, since)
         with context.engine.connect() as connection:
-            return answer_page(queries.list_page(connection, wanted, limit=limit, cursor=cursor), shape)
+            return answer_page(queries.list_page(connection, wanted, limit=limit, cursor=cursor), _listed)
 
     @router.get("/exceptions/groups", tags=["read"], summary="Open exceptions by group", dependencies=[Depends(who)])
     def groups(kind: Annotated[Kind | None, Query()] = None) -> Response:
@@ -41,18 +42,12 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         return answer({"items": [_group(group) for group in found], "next_cursor": None})
 
 
-def shape(row: queries.Row) -> dict[str, Any]:
-    names = ("type", "kind", "outcome", "code", "source", "reason", "count", "opened_at", "last_at", "resolved_at")
-    about = {"type": row.object_type, "namespace": row.namespace, "key": row.key}
-    journeys = [{"kind": item.kind, "key": item.key, "namespace": item.namespace} for item in row.journeys]
-    return {
-        "object": about,
-        **{name: getattr(row, name) for name in (*names, "resolved_by")},
-        "journeys": journeys,
-    }
-
-
 def _group(group: queries.Group) -> dict[str, Any]:
     names = ("kind", "type", "code", "source", "reason", "count", "oldest_at", "journeys")
     money = {currency: money_text(amount) for currency, amount in sorted(group.money.items())}
     return {**{name: getattr(group, name) for name in names}, "money": money}
+
+
+def _listed(row: queries.Row) -> dict[str, Any]:
+    journeys = [{"kind": item.kind, "key": item.key, "namespace": item.namespace} for item in row.journeys]
+    return {**shapes.exception(row), "journeys": journeys}

@@ -9,13 +9,14 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 
+from dashboards.queries import exceptions, gaps
 from dashboards.queries import journey as one
 from dashboards.queries.alerts import Alert
 from dashboards.queries.journeys import Row
 from dashboards.queries.quarantine import Detail, Group, Skewed
 from dashboards.queries.quarantine import Row as QuarantineRow
 from dashboards.queries.sources import Source
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import Catalog, Model
 from milepost.inbox.quarantine.mend import Outcome, Report, Verdict
 
 
@@ -45,6 +46,7 @@ def journey(connection: sa.Connection, catalog: Catalog, head: one.Head) -> dict
     found = one.member_list(connection, head.journey_id)
     ids = [member.object_id for member in found]
     names = {member.object_id: {"type": member.type, "key": member.key} for member in found}
+    milestones = one.milestone_list(connection, head.journey_id)
     return {
         "id": head.journey_id,
         "kind": head.kind,
@@ -56,16 +58,33 @@ def journey(connection: sa.Connection, catalog: Catalog, head: one.Head) -> dict
         "last_at": head.last_at,
         "completed_at": head.completed_at,
         "attributes": one.attributes(connection, head, found),
-        "milestones": [_milestone(item) for item in one.milestone_list(connection, head.journey_id)],
+        "milestones": [_milestone(item) for item in milestones],
+        "missing": _missing(connection, catalog.models.get(head.kind), milestones, found),
         "members": [{**names[item.object_id], "namespace": item.namespace} for item in found],
         "links": [_link(link, names) for link in one.link_list(connection, catalog.models.get(head.kind), found)],
         "events": [_event(event) for event in one.event_list(connection, head, ids)],
+        "exceptions": [exception(row) for row in exceptions.of_objects(connection, ids)],
         "clocks": [_clock(clock, names) for clock in one.clock_list(connection, head.journey_id)],
     }
 
 
 def _milestone(item: one.Milestone) -> dict[str, Any]:
     return {"name": item.name, "first_at": item.first_at, "last_at": item.last_at, "count": item.count}
+
+
+def _missing(
+    connection: sa.Connection, model: Model | None, reached: Sequence[one.Milestone], members: Sequence[one.Member]
+) -> list[str]:
+    if model is None:
+        return []
+    return gaps.of_journey(connection, model, {item.name for item in reached}, {member.type for member in members})
+
+
+def exception(row: exceptions.Row) -> dict[str, Any]:
+    names = ("type", "kind", "outcome", "code", "source", "reason", "count")
+    times = ("opened_at", "last_at", "resolved_at", "resolved_by")
+    about = {"type": row.object_type, "namespace": row.namespace, "key": row.key}
+    return {"object": about, **{name: getattr(row, name) for name in (*names, *times)}}
 
 
 def _link(link: one.Link, names: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from dashboards.components.parts import ago, card, empty, facts, health_badge, j
 from dashboards.context import Context
 from dashboards.deciding import RIGHT
 from dashboards.pages import evidence, reasons, track
+from dashboards.pages.exceptions import exception_card
 from dashboards.queries import alerts as alert_queries
+from dashboards.queries import exceptions as exception_queries
+from dashboards.queries import gaps as gap_queries
 from dashboards.queries import journey as queries
 from dashboards.view import View
 from milepost.catalog.schema import Catalog, Model
@@ -39,6 +42,9 @@ class Story:
     breaches: Sequence[Mapping[str, Any]]
     anomalies: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
+    exceptions: Sequence[exception_queries.Row]
+    missing: Sequence[str]
+    """Milestones that must have been reached."""
     why: Explanation | None
     """None where the catalog no longer knows its model."""
 
@@ -71,17 +77,21 @@ class Journey:
 def read(context: Context, connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Story:
     model = catalog.models.get(head.kind)
     members = queries.member_list(connection, head.journey_id)
+    milestones = queries.milestone_list(connection, head.journey_id)
+    reached, types = {item.name for item in milestones}, {member.type for member in members}
     return Story(
         head,
         model,
         members,
-        queries.milestone_list(connection, head.journey_id),
+        milestones,
         queries.event_list(connection, head, [member.object_id for member in members]),
         queries.clock_list(connection, head.journey_id),
         queries.attributes(connection, head, members),
         queries.breach_list(connection, head.journey_id),
         queries.anomaly_list(connection, head.journey_id),
         alert_queries.of_journey(connection, head.journey_id),
+        exception_queries.of_objects(connection, [member.object_id for member in members]),
+        gap_queries.of_journey(connection, model, reached, types) if model is not None else (),
         context.correlations.explain(connection, catalog, head.journey_id) if model is not None else None,
     )
 
@@ -114,13 +124,16 @@ def _choose(found: Sequence[queries.Head]) -> Any:
 def _page(story: Story, catalog: Catalog, view: View) -> Any:
     side = [
         evidence.clock_card(story.clocks, story.members, catalog, view.now),
+        exception_card(story.exceptions, story.members),
         evidence.trouble_card(story.alerts, story.breaches, story.anomalies),
         reasons.why_card(story.why, may_act=view.person.may(RIGHT)) if story.why else None,
     ]
     main = [reasons.late_card(story.why) if story.why else None, evidence.event_card(story.events)]
     return [
         _head_card(story),
-        track.milestone_card(story.model, story.milestones, view.zone, is_open=story.head.state == "open"),
+        track.milestone_card(
+            story.model, story.milestones, view.zone, is_open=story.head.state == "open", missing=story.missing
+        ),
         _timeline_card(story, catalog, view),
         html.Div(
             [

@@ -15,17 +15,20 @@ from dashboards.queries.journey import Milestone
 from milepost.catalog.schema import Milestone as Step
 from milepost.catalog.schema import Model
 
-Standing = Literal["done", "skipped", "next", "later"]
+Standing = Literal["done", "missing", "skipped", "next", "later"]
 NOT_ALL: Final = "not all yet"
 """A step that every member of a type must reach: some may have."""
-_NOTES: Final = {"skipped": "not seen", "next": "next"}
+_NOTES: Final = {"missing": "missing", "skipped": "not seen", "next": "next"}
 
 
-def milestone_card(model: Model | None, found: Sequence[Milestone], zone: ZoneInfo, *, is_open: bool) -> html.Section:
-    """Every milestone of the model; without a model those that were reached."""
+def milestone_card(
+    model: Model | None, found: Sequence[Milestone], zone: ZoneInfo, *, is_open: bool, missing: Collection[str] = ()
+) -> html.Section:
+    """Every milestone of the model; without a model those that were reached. `missing`: those that must have been."""
     reached = {item.name: item for item in found}
     plan = model.milestones if model else [Step(name=item.name, events=["?"]) for item in found]
-    states = standings(plan, reached, is_open=is_open)
+    states: dict[str, Standing] = standings(plan, reached, is_open=is_open)
+    states |= dict.fromkeys(missing, "missing")
     before: datetime | None = None
     steps = []
     for step in plan:
@@ -53,7 +56,7 @@ def standings(plan: Sequence[Step], reached: Collection[str], *, is_open: bool) 
 def _step(step: Step, item: Milestone | None, before: datetime | None, state: Standing, zone: ZoneInfo) -> html.Li:
     title = step.title or words.title(step.name)
     if item is None:
-        note = NOT_ALL if state == "skipped" and step.all else _NOTES.get(state, "–")
+        note = NOT_ALL if state in ("missing", "skipped") and step.all else _NOTES.get(state, "–")
         return html.Li([html.I(), html.B(title), html.Span(note)], className=f"mp-{state}")
     times = html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events") if item.count > 1 else None
     gap = words.span(item.first_at - before, coarse=True) if before and item.first_at >= before else None

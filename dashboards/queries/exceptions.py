@@ -20,6 +20,8 @@ from milepost.db.tables import correlations, exceptions, journeys, members, obje
 MAX_OPEN: Final = 20_000
 """Open exceptions that are grouped, the newest; beyond it nobody works them off one by one."""
 MAX_GROUPS: Final = 200
+MAX_SHOWN: Final = 50
+"""Exceptions of one journey that its page shows."""
 SHOWN_JOURNEYS: Final = 5
 """Journeys that are named beside an exception: one object may be in hundreds."""
 _e, _m, _j = exceptions.c, members.c, journeys.c
@@ -117,7 +119,9 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def list_page(connection: sa.Connection, wanted: Filter, *, limit: int, cursor: str | None = None) -> Page[Row]:
+def list_page(
+    connection: sa.Connection, wanted: Filter, *, limit: int, cursor: str | None = None, with_journeys: bool = True
+) -> Page[Row]:
     """The latest first. Raises Permanent for a bad cursor."""
     limit = bounded(limit)
     o, c = objects.c, correlations.c
@@ -144,9 +148,15 @@ def list_page(connection: sa.Connection, wanted: Filter, *, limit: int, cursor: 
         .order_by(chosen.c.opened_at.desc(), chosen.c.row_id.desc())
     )
     rows = connection.execute(statement).mappings().all()
-    of = _journeys_of(connection, [row["object_id"] for row in rows])
+    of = _journeys_of(connection, [row["object_id"] for row in rows]) if with_journeys else {}
     found = [Row(**row, journeys=of.get(row["object_id"], [])) for row in rows]
     return ORDER.page(found, limit, lambda row: (row.opened_at, row.row_id), cursor)
+
+
+def of_objects(connection: sa.Connection, ids: Collection[int]) -> list[Row]:
+    """The latest exceptions of the members of one journey, the open ones first; without the journeys they are in."""
+    found = list_page(connection, Filter(objects=ids), limit=MAX_SHOWN, with_journeys=False).items
+    return sorted(found, key=lambda row: row.resolved_at is not None)
 
 
 def _journeys_of(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Journey]]:

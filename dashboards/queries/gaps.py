@@ -9,7 +9,7 @@ where that says more.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from dashboards.queries.journeys import DIMENSIONS
 from milepost.catalog.schema import Catalog, Model
 from milepost.db.tables import events, journeys, members, milestones, objects
-from milepost.gaps import required
+from milepost.gaps import missing, required
 
 MAX_RANK: Final = 62
 """What a bit mask holds: later milestones of a longer model are left out."""
@@ -191,6 +191,17 @@ def _types(model: Model, each: sa.CTE) -> sa.ColumnElement[Any]:
     )
     held = held.where(_m.journey_id == each.c.journey_id, _o.type.in_(sorted(wanted)))
     return sa.case((sa.or_(*open_), held.scalar_subquery()))
+
+
+def of_journey(connection: sa.Connection, model: Model, reached: Collection[str], types: Collection[str]) -> list[str]:
+    """The milestones that are missing in one journey; those that nobody ever told are left out."""
+    names = [step.name for step in missing(model, reached, types)]
+    if not names:
+        return []
+    wanted = sa.func.unnest(sa.literal(names, sa.ARRAY(sa.Text))).table_valued("name").render_derived()
+    told = sa.select(_ms.journey_id).where(_ms.name == wanted.c.name).exists()
+    known = set(connection.scalars(sa.select(wanted.c.name).where(told)))
+    return [name for name in names if name in known]
 
 
 def _teller(connection: sa.Connection, model: str, milestone: str, since: datetime) -> Teller:
