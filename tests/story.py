@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import sqlalchemy as sa
 import yaml
 
 from milepost.catalog import loader
@@ -170,16 +169,3 @@ def decide(chain: Chain, decisions: Sequence[str]) -> None:
             act: Any = said[1]
             correlation.decide(connection, act, first, second, **told)
         chain.settle()
-
-
-def decided(engine: sa.Engine) -> list[tuple[str, Any, Any]]:
-    """The decisions that count, in the oracle's words."""
-    with engine.connect() as connection:
-        standing = correlation.effective(connection)
-        ids = {number for item in standing for number in (item.first_id, item.second_id) if number is not None}
-        names = correlation.names_of(connection, sorted(ids))
-    said = {number: (item.type, item.namespace, item.key) for number, item in names.items()}
-    return [
-        (item.act, said[item.first_id], item.since.isoformat() if item.since else said.get(item.second_id or 0))
-        for item in standing
-    ]

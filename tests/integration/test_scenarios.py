@@ -17,7 +17,7 @@ from milepost.journeystate import Flag
 from tests import story
 from tests.chain import Chain
 from tests.databases import Databases
-from tests.integration.test_correlation_property import stored
+from tests.integration.test_correlation_property import decided, stored
 from tests.oracle import Oracle
 from tests.story import Story
 
@@ -77,7 +77,7 @@ def test_every_case_is_there() -> None:
 
 def by_the_rules(told: Story, engine: sa.Engine) -> Any:
     stored_once = {(wire["source"], wire["id"]): (wire, received) for wire, received in told.sent}
-    found = Oracle(told.journeys, list(stored_once.values()), story.decided(engine)).journeys()
+    found = Oracle(told.journeys, list(stored_once.values()), decided(engine)).journeys()
     for journey in found.values():
         attributes = journey.pop("attributes")
         journey["carrier"], journey["partner"] = attributes.get("carrier"), attributes.get("partner")
@@ -103,6 +103,8 @@ def check(engine: sa.Engine, told: Story, expect: Mapping[str, Any], where: str)
         assert sorted(seen.flagged(Flag[flag.upper().replace(" ", "_")])) == sorted(types), f"{where}: {flag}"
     if "hubs" in expect:
         assert seen.hubs() == expect["hubs"], where
+    if "exceptions" in expect:
+        assert seen.exceptions() == sorted(expect["exceptions"]), where
     if "set aside" in expect:
         assert seen.set_aside() == expect["set aside"], where
 
@@ -177,6 +179,16 @@ class Seen:
     def hubs(self) -> dict[str, str]:
         """By type and key: the source that named it most."""
         return {f"{row.type} {row.key}": max(row.sources, key=row.sources.get) for row in self.rows(sa.select(t.hubs))}
+
+    def exceptions(self) -> list[str]:
+        """What went wrong, of what kind, why, and from when to when."""
+        e, o = t.exceptions.c, t.objects.c
+        rows = self.rows(sa.select(t.exceptions, o.type.label("of"), o.key).join(t.objects, o.object_id == e.object_id))
+        return sorted(
+            f"{row.of} {row.key}: {row.type} {row.kind} {row.code}, {row.opened_at:%H:%M} "
+            + (f"to {row.resolved_at:%H:%M}" if row.resolved_at else "and open")
+            for row in rows
+        )
 
     def set_aside(self) -> dict[str, str]:
         """The events in quarantine: id and why."""
