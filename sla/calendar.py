@@ -178,18 +178,22 @@ class Calendar:
         """
         if business <= _ZERO:
             return _unmoved(start, business)
-        openings = self._openings
-        if openings is None:
+        if self._openings is None:
             start = _utc(start)
             if business > _CEILING - start:
                 raise CalendarBoundsError(f"{business} after {start.isoformat()} is after the year {LAST_YEAR}")
             return start + business
-        at = _micros(start)
+        return _bounded(_EPOCH + timedelta(microseconds=self.add_us(_micros(start), business // _MICROSECOND)))
+
+    def add_us(self, at: int, business: int) -> int:
+        """`add` in microseconds since 1970, of more than none, for a calendar with hours; `at` is in bounds."""
+        openings = self._openings
+        assert openings is not None
         table = openings.covering(at, at)
-        run = table.run_at(at) + business // _MICROSECOND
+        run = table.run_at(at) + business
         while run > table.run[-1]:
             table = openings.later(table)
-        return _bounded(_EPOCH + timedelta(microseconds=table.instant(run)))
+        return table.instant(run)
 
     def between(self, start: datetime, end: datetime) -> timedelta:
         """Business time from `start` to `end`; the negative of the way back if `end` is before `start`."""

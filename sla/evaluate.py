@@ -106,7 +106,9 @@ def _judge(
     policy: CompiledPolicy | None = family[0]
     try:
         if object_id is not None:
-            attributes = {**change.attributes, **change.states[object_id].values()}
+            attributes = change.attributes
+            if family[0].reads_attributes:  # if the first doesn't, it is the one that runs
+                attributes = {**attributes, **change.states[object_id].values()}
             policy = select(family, attributes)
             clock = policy and _of_object(policy, change, object_id, attributes, known)
         else:
@@ -144,7 +146,7 @@ def _of_journey(policy: CompiledPolicy, change: JourneyChange, known: Mapping[Ke
         stop = None if ended is None else ended.reached_us
     else:
         after = policy.after_start
-        stop = min((item.reached_us for item in milestones.values() if item.name in after), default=None)
+        stop = min([item.reached_us for item in milestones.values() if item.name in after], default=None)
     cancelled = change.ended_us if change.state == "cancelled" else None
     return _timed(policy, change, change.root_id, change.attributes, (started, received, stop, cancelled), known)
 
@@ -162,21 +164,27 @@ def _of_object(
             return None
         started, received = state.first_us, state.first_received_us
     else:
-        begun = min(_told(state, policy.start_events), default=None)
+        begun = _first_told(state, policy.start_events)
         if begun is None:
             return None
         started, received = begun
-    stops = policy.end_events if policy.end is not None else policy.higher_events
-    stop = min(_told(state, stops), default=(None, 0))[0]
+    ended = _first_told(state, policy.end_events if policy.end is not None else policy.higher_events)
+    stop = None if ended is None else ended[0]
     return _timed(
         policy, change, object_id, attributes, (started, received, stop, _cancelled(policy, change, state)), known
     )
 
 
-def _told(state: ObjectState, types: Iterable[str]) -> list[tuple[int, int]]:
-    """When events of these types happened first, and were received."""
+def _first_told(state: ObjectState, types: Iterable[str]) -> tuple[int, int] | None:
+    """When an event of one of these types happened first, and was received."""
+    first: tuple[int, int] | None = None
     reached = state.reached
-    return [(reached[name].first_us, reached[name].first_received_us) for name in types if name in reached]
+    for name in types:
+        if name in reached:
+            one = (reached[name].first_us, reached[name].first_received_us)
+            if first is None or one < first:
+                first = one
+    return first
 
 
 def _cancelled(policy: CompiledPolicy, change: JourneyChange, state: ObjectState) -> int | None:

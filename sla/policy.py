@@ -68,8 +68,7 @@ class CompiledPolicy:
     within_us: int = field(init=False)
     warn_us: int | None = field(init=False)
     all_hours: bool = field(init=False)
-    _within: timedelta = field(init=False)
-    _warn: timedelta | None = field(init=False)
+    reads_attributes: bool = field(init=False)
     _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,9 +81,8 @@ class CompiledPolicy:
         object.__setattr__(self, "date", self.spec.date or "")
         object.__setattr__(self, "within_us", within)
         object.__setattr__(self, "warn_us", None if share is None else int(within * share))
-        object.__setattr__(self, "_within", timedelta(microseconds=within))
-        object.__setattr__(self, "_warn", None if share is None else timedelta(microseconds=int(within * share)))
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
+        object.__setattr__(self, "reads_attributes", bool(self.wanted) or self.spec.kind == "by")
 
     def applies(self, attributes: Mapping[str, Scalar]) -> bool:
         """Whether every attribute asked for has one of the values asked for, without regard to case."""
@@ -94,16 +92,17 @@ class CompiledPolicy:
         """When `length_us` of business time has run since `at_us`. Raises CalendarBoundsError."""
         if self.all_hours:
             return bounded(at_us + length_us)
-        return to_us(self.calendar.add(from_us(at_us), timedelta(microseconds=length_us)))
+        if length_us <= 0:
+            return to_us(self.calendar.add(from_us(at_us), timedelta(microseconds=length_us)))
+        return bounded(self.calendar.add_us(bounded(at_us), length_us))
 
     def deadline(self, start_us: int) -> tuple[int, int | None]:
         """Due and warn time of a clock with a fixed length."""
         if self.all_hours:
             due = bounded(start_us + self.within_us)
             return due, None if self.warn_us is None else start_us + self.warn_us
-        start = from_us(start_us)
-        due = to_us(self.calendar.add(start, self._within))
-        return due, None if self._warn is None else to_us(self.calendar.add(start, self._warn))
+        due = self.after(start_us, self.within_us)
+        return due, None if self.warn_us is None else self.after(start_us, self.warn_us)
 
     def promised(self, value: Scalar) -> int:
         """Due time by the date that an attribute tells, with the grace. Raises UnreadableDate, CalendarBoundsError."""

@@ -214,7 +214,7 @@ class Broken:
 
     hours = object()
 
-    def add(self, *_: object) -> None:
+    def add_us(self, *_: object) -> None:
         raise ZeroDivisionError("no such thing")
 
 
