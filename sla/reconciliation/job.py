@@ -108,10 +108,10 @@ def _horizon(connection: sa.Connection, one: Reconciliation, through: datetime) 
     for direction in sides:
         if not one.side(direction).events:
             continue
-        heard = store.last_heard(connection, one.side(direction))
-        known = max(least, heard or least)
+        told = store.told_through(connection, one.side(direction))
+        known = max(least, told or least)
         if known < bound:
-            since = f"has sent nothing since {heard:%Y-%m-%d %H:%M:%SZ}" if heard else "never sent anything"
+            since = f"has told of nothing since {told:%Y-%m-%d %H:%M:%SZ}" if told else "never told anything"
             bound, waits = known, f"{one.name_of(direction)} {since}"
     return bound, waits if through - bound > _WAITS else None
 

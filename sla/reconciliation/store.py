@@ -44,12 +44,14 @@ def failing(connection: sa.Connection, name: str) -> bool:
     return bool(connection.scalar(query))
 
 
-def last_heard(connection: sa.Connection, side: Side) -> datetime | None:
-    """When any of a side's sources was last heard; None for a milestone, which has none, or before the first time."""
+def told_through(connection: sa.Connection, side: Side) -> datetime | None:
+    """Up to when any of a side's sources has told, by the time of its events; None for a milestone, or before the first.
+
+    Not when it was last heard: one that catches up after an outage speaks now, but of what was hours ago."""
     if not side.events:
         return None
     s = source_stats.c
-    query = sa.select(sa.func.max(s.last_received_at))
+    query = sa.select(sa.func.max(s.last_occurred_at))
     if side.sources:
         query = query.where(sa.or_(*(s.source.like(like(one)) for one in side.sources)))
     for one in side.not_sources:

@@ -125,7 +125,7 @@ def test_what_is_not_known_yet_is_not_judged(site: Site) -> None:
     site.tell(received(1, long_ago), taken(1, long_ago), received(2, NOW - 5 * HOUR), received(3, NOW - 20 * HOUR))
     assert not site.run(through=NOW - 19 * HOUR).opened  # the log holds events that old
     waits = site.run()  # the ERP has been silent since `long_ago`, and is waited for a day
-    assert waits.waits == f"ERP has sent nothing since {long_ago:%Y-%m-%d %H:%M:%SZ}"
+    assert waits.waits == f"ERP has told of nothing since {long_ago:%Y-%m-%d %H:%M:%SZ}"
     assert not waits.opened
     assert len(site.run(now=NOW + 7 * HOUR).opened) == 1  # patience is at an end for order 3
     site.tell(taken(9, NOW + 7 * HOUR))
