@@ -32,6 +32,7 @@ ADDRESSES = {
     "sources": "/sources", "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1",
     "quarantined": "/quarantine/1", "decisions": "/decisions", "decision": "/decisions/1",
     "decide": "/decisions/new/merge?first=1001&journey=1",
+    "reconciliations": "/reconciliation", "reconciliation": "/reconciliation/orders-in-odoo",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 
