@@ -45,7 +45,7 @@ def failing(connection: sa.Connection, name: str) -> bool:
 
 
 def told_through(connection: sa.Connection, side: Side) -> datetime | None:
-    """Up to when any of a side's sources has told, by the time of its events; None for a milestone, or before the first.
+    """Up to when any of a side's sources has told, by the time of its events; None for a milestone, or before any.
 
     Not when it was last heard: one that catches up after an outage speaks now, but of what was hours ago."""
     if not side.events:
