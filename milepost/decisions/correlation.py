@@ -192,6 +192,9 @@ def check(
     same = (act, first.object_id, _id(second), since)
     if any((item.act, item.first_id, item.second_id, item.since) == same for item in standing):
         raise Conflict(f"{first}: this is decided already")
+    for named in (first, second):
+        if named is not None:
+            _check_standing(connection, named, standing)
     if act == "merge" and second is not None:
         _check_merge(first, second, standing)
 
@@ -204,6 +207,20 @@ def _check_merge(first: Named, second: Named, standing: Sequence[Decision]) -> N
         raise Conflict("one of them is merged into another object already; merge into that one")
     if any(item.first_id == second.object_id for item in merges):
         raise Conflict(f"others are merged into {second}; take that back first, or merge the other way round")
+
+
+def _check_standing(connection: sa.Connection, named: Named, standing: Sequence[Decision]) -> None:
+    """What a split made that was taken back is nothing, even while that isn't carried out."""
+    its = objects.c
+    query = sa.select(its.type, its.namespace, its.key, its.since).where(
+        its.object_id == named.object_id, its.epoch > 0
+    )
+    made = connection.execute(query).one_or_none()
+    if made is None:
+        return
+    splits = {item.first_id for item in standing if item.act == "split" and item.since == made.since}
+    if made[:3] not in refs_of(connection, splits).values():
+        raise Conflict(f"{named}: the split that made it was taken back")
 
 
 def _check_unused(connection: sa.Connection, split: Decision, standing: Sequence[Decision]) -> None:

@@ -244,7 +244,9 @@ def decided(engine: sa.Engine) -> list[tuple[str, Any, Any]]:
         standing = correlation.effective(connection)
         ids = {number for item in standing for number in (item.first_id, item.second_id) if number is not None}
         names = correlation.names_of(connection, sorted(ids))
-    said = {number: (item.type, item.namespace, item.key) for number, item in names.items()}
+        later = connection.execute(sa.select(t.objects).where(t.objects.c.object_id.in_(ids), t.objects.c.epoch > 0))
+        ended = {row.object_id: _name(row) for row in later}
+    said = {number: (item.type, item.namespace, item.key) for number, item in names.items()} | ended
     return [
         (item.act, said[item.first_id], item.since.isoformat() if item.since else said.get(item.second_id or 0))
         for item in standing

@@ -188,6 +188,10 @@ def test_what_cant_be_split(chain: Chain, engine: sa.Engine) -> None:
         correlation.decide(connection, "cut", later, correlation.find(connection, "shipment", "X2"), **told)
     with pytest.raises(Conflict, match="take that back first"):
         reverse(engine, number)
+    reverse(engine, number + 1)
+    reverse(engine, number)
+    with engine.begin() as connection, pytest.raises(Conflict, match="was taken back"):
+        correlation.decide(connection, "lift", later, **told)
 
 
 def milepost(*words: str, code: int = 0) -> str:
