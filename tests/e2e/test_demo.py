@@ -48,5 +48,5 @@ def look_around(said: str) -> None:
         wait_until(lambda: len(client.get("/v1/journeys", params=complete).json()["items"]) > 50, LASTS)
         orders = client.get("/v1/journeys", params={"kind": "order", "limit": 200}).json()["items"]
         assert {"north", "south"} <= {order["attributes"].get("warehouse") for order in orders}
-        assert len(client.get("/v1/sources").json()["items"]) == 10
+        assert len(client.get("/v1/sources").json()["items"]) >= 10
         assert client.get("/v1/quarantine").json()["items"] == []

@@ -172,6 +172,7 @@ def test_a_journey_knows_of_it(site: Site) -> None:
         sa.select(j.key, o.key)
         .join(t.members, m.object_id == o.object_id)
         .join(t.journeys, j.journey_id == m.journey_id)
+        .where(j.model == "order")
     )
     assert site.rows(query.where(o.type == "reconciliation")) == [("C1", "orders/channel_order C1")]
     site.tell(taken(1, NOW))
