@@ -17,7 +17,7 @@ VERBS: Final[Mapping[str, str]] = {
     "shipment": "booked rejected dispatched in_transit out_for_delivery ready_for_pickup delivered exception returned"
     " cancelled estimated updated",
     "invoice": "created posted paid partially_paid payment_registered reversed credited cancelled updated",
-    "credit_note": "created posted paid cancelled updated",
+    "credit_note": "created posted paid partially_paid payment_registered cancelled updated",
     "payment": "created posted paid rejected cancelled updated",
     "purchase_order": "created sent acknowledged confirmed held cancelled updated",
     "asn": "received",

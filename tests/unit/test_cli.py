@@ -90,7 +90,7 @@ def test_a_faulty_catalog_is_told_by_file_and_place(tmp_path: Path) -> None:
     (tmp_path / "slas.yaml").write_text("policies: [{name: late, kind: between, model: order, within: 15x}]")
     result = milepost("catalog", "check", str(tmp_path))
     assert result.exit_code == 1
-    assert "slas.yaml: late" in result.stderr
+    assert "slas.yaml:1: late" in result.stderr
     assert '"15x" is not a duration' in result.stderr
 
 
