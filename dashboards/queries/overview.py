@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from milepost.db.tables import alerts, clocks, journeys, running_clocks, source_stats, volume_hours
+from milepost.db.tables import alerts, clock_days, clocks, journeys, running_clocks, source_stats, volume_hours
 
 _j, _c = journeys.c, running_clocks.c
 
@@ -97,12 +97,31 @@ class Attainment:
 
 
 def attainment(connection: sa.Connection, since: datetime, until: datetime) -> list[Attainment]:
-    """By policy. A clock counts once it has an outcome: met, or not met in time (found at once or late)."""
-    k = clocks.c
-    met = sa.func.count().filter(k.state == "met")
-    missed = sa.func.count().filter(k.state.in_(("missed", "breached", "late_known")))
-    statement = sa.select(k.policy, met, missed).where(k.due_at >= since, k.due_at < until).group_by(k.policy)
-    return [Attainment(*row) for row in connection.execute(statement)]
+    """By policy. A clock counts once it has an outcome: met, or not met in time (found at once or late).
+
+    Whole days come from what was counted of them, the rest from the clocks.
+    """
+    found = _outcomes(connection, since, until).subquery()
+    met = sa.func.sum(found.c.clocks).filter(found.c.state == "met")
+    missed = sa.func.sum(found.c.clocks).filter(found.c.state.in_(("missed", "breached", "late_known")))
+    statement = sa.select(found.c.policy, *(sa.func.coalesce(number, 0) for number in (met, missed)))
+    rows = connection.execute(statement.group_by(found.c.policy))
+    return [Attainment(policy, int(met), int(missed)) for policy, met, missed in rows]
+
+
+def _outcomes(connection: sa.Connection, since: datetime, until: datetime) -> sa.CompoundSelect[Any]:
+    """(policy, state, clocks) of the clocks that fell due in the window, in any number of rows."""
+    k, d, day = clocks.c, clock_days.c, timedelta(days=1)
+    whole = (d.day >= since, d.day <= until - day)
+    first, last = connection.execute(sa.select(sa.func.min(d.day), sa.func.max(d.day)).where(*whole)).one()
+    spans = [(since, until)] if first is None else [(since, first), (last + day, until)]
+    lately = (
+        sa.select(k.policy, k.state, sa.func.count().label("clocks"))
+        .where(k.due_at >= start, k.due_at < end)
+        .group_by(k.policy, k.state)
+        for start, end in spans
+    )
+    return sa.union_all(sa.select(d.policy, d.state, d.clocks).where(*whole, d.policy != ""), *lately)
 
 
 @dataclass(frozen=True, slots=True)

@@ -632,6 +632,18 @@ clocks = table(
     Index("clocks_due_at_idx", "due_at"),
 )
 
+clock_days = table(
+    "derived",
+    "clock_days",
+    "sla.attained",
+    required("day", TIME),  # on which they fell due, UTC
+    required("policy", Text),  # "" says that the day was counted
+    required("state", Text),
+    required("clocks", BigInteger),
+    required("counted_at", TIME),
+    PrimaryKeyConstraint("day", "policy", "state"),
+)
+
 baselines = table(
     "derived",
     "baselines",

@@ -32,6 +32,8 @@ ALERTING: Final = 0.25
 ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
+ATTAINMENT: Final = 600.0
+"""How often is looked whether days are to be counted anew: once an hour, and after a rebuild."""
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
 DAILY: Final = 86_400.0
@@ -71,6 +73,7 @@ class LastKnown:
 
 
 def _watching(resources: Resources, last: LastKnown) -> list[Job]:
+    from sla.attained import count_days
     from sla.job import check_due_once
 
     engine, clock = resources.engine, resources.clock
@@ -95,6 +98,7 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         Job("sla", TICK, check_due),
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
+        Job("attainment", ATTAINMENT, lambda: _in_transaction(engine, partial(count_days, now=clock())), first=SOON),
     ]
 
 

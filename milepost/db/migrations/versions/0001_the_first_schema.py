@@ -55,6 +55,16 @@ def upgrade() -> None:
         schema="derived",
     )
     op.create_table(
+        "clock_days",
+        sa.Column("day", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("clocks", sa.BigInteger(), nullable=False),
+        sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("day", "policy", "state", name=op.f("clock_days_pkey")),
+        schema="derived",
+    )
+    op.create_table(
         "clocks",
         sa.Column("journey_id", sa.BigInteger(), nullable=False),
         sa.Column("policy", sa.Text(), nullable=False),
