@@ -118,14 +118,15 @@ def import_ocel(
 
     What Milepost exported keeps its sources and receive times. Raises MalformedBody, NotFound.
     """
-    parsed = ocel_file.read(path)
+    log = ocel_file.read(path)
+    found = ocel.survey(log)
     report = Report(
-        units=len(parsed.events),
-        relations=parsed.relations,
-        objects=len(parsed.objects),
-        dateless=len(parsed.idle()),
+        units=found.events,
+        relations=found.relations,
+        objects=len(log.objects),
+        dateless=len(log.objects.keys() - found.first.keys()),
     )
-    units: Iterator[Unit] = ([event] for event in ocel.wire_events(parsed, source, types))
+    units: Iterator[Unit] = ([event] for event in ocel.wire_events(log, source, types, found.first))
     _send(engine, Importer(source, any_source=True), units, clock, report, progress, masks)
     return report
 

@@ -9,10 +9,13 @@ What Milepost exported itself becomes again what was sent to it, with its source
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct, field
 
 from milepost import ocel
 from milepost.clock import to_us
@@ -22,6 +25,8 @@ _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _WHOLE: Final = 2**63
 MAX_TEXT: Final = 1000
+Kinds = Mapping[str, Mapping[str, str]]
+"""For each event or object type its attributes with their declared types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,75 +60,171 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A parsed log, of any version and form."""
+    """A log of any version and form. `events` can be gone through again and again, each made when it is asked for."""
 
-    events: list[LogEvent]
-    objects: dict[str, LogObject]
-
-    @property
-    def relations(self) -> int:
-        """How many (event, object) pairs it has."""
-        return sum(len(event.objects) for event in self.events)
-
-    def idle(self) -> list[LogObject]:
-        """Objects that no event names: they have no date, and so no event."""
-        named = {object_id for event in self.events for object_id in event.objects}
-        return [item for item in self.objects.values() if item.id not in named]
+    events: Iterable[LogEvent]
+    objects: Mapping[str, LogObject]
 
 
-def parse(doc: Any) -> Log:
-    """Read a JSON document. Raises MalformedBody naming what is missing."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a log has: events, (event, object) pairs, and for each object that is named its first time, None without."""
+
+    events: int
+    relations: int
+    first: Mapping[str, str | None]
+
+
+def survey(log: Log) -> Survey:
+    """Go through a log. Raises MalformedBody for one that can't be read to its end."""
+    count, relations = 0, 0
+    first: dict[str, tuple[datetime, str | None]] = {}
+    for event in log.events:
+        moment = _instant(event.time)
+        said = (_NEVER, None) if moment is None else (moment, event.time)
+        for object_id in event.objects:
+            known = first.get(object_id)
+            if known is None or said[0] < known[0]:
+                first[object_id] = said
+            relations += 1
+        count += 1
+    return Survey(count, relations, {object_id: text for object_id, (_, text) in first.items()})
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+class _Event1(Struct):
+    activity: str = field(name="ocel:activity")
+    timestamp: Any = field(name="ocel:timestamp")
+    omap: list[str] = field(name="ocel:omap")
+    vmap: dict[str, Any] = field(name="ocel:vmap", default_factory=dict)
+
+
+class _Object1(Struct):
+    type: str = field(name="ocel:type")
+    ovmap: dict[str, Any] = field(name="ocel:ovmap", default_factory=dict)
+
+
+class _Log1(Struct):
+    events: dict[str, Raw] = field(name="ocel:events")
+    objects: dict[str, _Object1] = field(name="ocel:objects")
+
+
+class _Value(Struct):
+    name: str
+    value: Any
+
+
+class _Relation(Struct):
+    objectId: str
+    qualifier: str = "related"
+
+
+class _Attribute(Struct):
+    name: str
+    type: str = ""
+
+
+class _Type(Struct):
+    name: str
+    attributes: list[_Attribute] = []
+
+
+class _Object2(Struct):
+    id: str
+    type: str
+    attributes: list[_Value] = []
+    relationships: list[_Relation] = []
+
+
+class _Event2(_Object2, kw_only=True):
+    time: Any
+
+
+class _Log2(Struct):
+    events: list[Raw]
+    objects: list[_Object2]
+    eventTypes: list[_Type] = []
+    objectTypes: list[_Type] = []
+
+
+_event_1: Final = msgspec.json.Decoder(_Event1)
+_event_2: Final = msgspec.json.Decoder(_Event2)
+
+
+def parse(data: bytes) -> Log:
+    """Read a JSON document. Raises MalformedBody naming what is missing, now or when the events are gone through."""
     try:
-        return _version_1(doc) if "ocel:events" in doc else _version_2(doc)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MalformedBody(
-            f"this is no OCEL 1.0 or 2.0 JSON log: {error!r} is missing or of the wrong type"
-        ) from error
+        return _version_1(data) if b'"ocel:events"' in data else _version_2(data)
+    except msgspec.DecodeError as error:
+        raise _no_log(error) from error
 
 
-def _version_1(doc: Any) -> Log:
-    events = [
-        LogEvent(
-            key,
-            item["ocel:activity"],
-            str(item["ocel:timestamp"]),
-            tuple((object_id, "") for object_id in item["ocel:omap"]),
-            item.get("ocel:vmap", {}),
-        )
-        for key, item in doc["ocel:events"].items()
-    ]
-    objects = {
-        key: LogObject(key, item["ocel:type"], item.get("ocel:ovmap", {}), ())
-        for key, item in doc["ocel:objects"].items()
-    }
-    return Log(events, objects)
+def _no_log(error: Exception) -> MalformedBody:
+    if isinstance(error, msgspec.ValidationError):
+        return MalformedBody(f"this is no OCEL 1.0 or 2.0 JSON log: {error}")
+    return MalformedBody(f"not valid JSON: {error}")
 
 
-def _version_2(doc: Any) -> Log:
-    event_types, object_types = _declared(doc.get("eventTypes", ())), _declared(doc.get("objectTypes", ()))
-    events = [
-        LogEvent(item["id"], item["type"], str(item["time"]), _related(item), _values(item, event_types))
-        for item in doc["events"]
-    ]
+def _version_1(data: bytes) -> Log:
+    log = msgspec.json.decode(data, type=_Log1)
+    return Log(
+        _Events1(log.events), {key: LogObject(key, item.type, item.ovmap, ()) for key, item in log.objects.items()}
+    )
+
+
+def _version_2(data: bytes) -> Log:
+    log = msgspec.json.decode(data, type=_Log2)
+    kinds = _declared(log.objectTypes)
     # the last value stands; its own time is kept by the order of the list, which is by time
-    objects = {
-        item["id"]: LogObject(item["id"], item["type"], _values(item, object_types), _related(item))
-        for item in doc["objects"]
-    }
-    return Log(events, objects)
+    objects = {item.id: LogObject(item.id, item.type, _values(item, kinds), _related(item)) for item in log.objects}
+    return Log(_Events2(log.events, _declared(log.eventTypes)), objects)
 
 
-def _declared(types: Any) -> dict[str, dict[str, str]]:
-    return {each["name"]: {item["name"]: item["type"] for item in each.get("attributes", ())} for each in types}
+@dataclass(frozen=True, slots=True)
+class _Events1:
+    """The events of a version 1 log, still as JSON: decoded all at once they would take seven times the memory."""
+
+    raw: Mapping[str, Raw]
+
+    def __iter__(self) -> Iterator[LogEvent]:
+        for key, text in self.raw.items():
+            try:
+                item = _event_1.decode(text)
+            except msgspec.DecodeError as error:
+                raise _no_log(error) from error
+            related = tuple((object_id, "") for object_id in item.omap)
+            yield LogEvent(key, item.activity, str(item.timestamp), related, item.vmap)
 
 
-def _values(item: Any, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    kinds = types.get(item["type"], {})
-    return {each["name"]: typed(each["value"], kinds.get(each["name"], "")) for each in item.get("attributes", ())}
+@dataclass(frozen=True, slots=True)
+class _Events2:
+    """The same of a version 2 log."""
+
+    raw: list[Raw]
+    kinds: Kinds
+
+    def __iter__(self) -> Iterator[LogEvent]:
+        for text in self.raw:
+            try:
+                item = _event_2.decode(text)
+            except msgspec.DecodeError as error:
+                raise _no_log(error) from error
+            yield LogEvent(item.id, item.type, str(item.time), _related(item), _values(item, self.kinds))
 
 
-def _related(item: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((each["objectId"], each.get("qualifier", "related")) for each in item.get("relationships", ()))
+def _declared(types: list[_Type]) -> Kinds:
+    return {each.name: {item.name: item.type for item in each.attributes} for each in types}
+
+
+def _values(item: _Object2, types: Kinds) -> dict[str, Any]:
+    kinds = types.get(item.type, {})
+    return {each.name: typed(each.value, kinds.get(each.name, "")) for each in item.attributes}
+
+
+def _related(item: _Object2) -> tuple[tuple[str, str], ...]:
+    return tuple((each.objectId, each.qualifier) for each in item.relationships)
 
 
 def typed(value: Any, kind: str) -> Any:
@@ -132,19 +233,21 @@ def typed(value: Any, kind: str) -> Any:
     return ocel.value_of(value, kind) if moment is None else ocel.stamp(moment)
 
 
-def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dict[str, Any] | Past]:
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def wire_events(
+    log: Log, source: str, types: Mapping[str, str], first: Mapping[str, str | None]
+) -> Iterator[dict[str, Any] | Past]:
     """All events of a log. `types` maps activities to event types; others become `ocel.<activity>`.
 
-    Raises MalformedBody for an event that Milepost exported and somebody changed beyond recognition.
+    `first` is the survey's. Raises MalformedBody for an event that Milepost exported and somebody changed beyond
+    recognition.
     """
-    first: dict[str, str] = {}
-    for event in sorted(log.events, key=lambda item: _instant(item.time) or _NEVER):
+    for event in log.events:
         if ocel.is_own(event.attributes):
             yield _past(event)
             continue
-        if _instant(event.time) is not None:
-            for object_id in event.objects:
-                first.setdefault(object_id, event.time)
         yield _wire(
             source,
             event.id,
@@ -153,8 +256,9 @@ def wire_events(log: Log, source: str, types: Mapping[str, str]) -> Iterator[dic
             {"keys": _keys(log, event.objects), "attributes": _scalars(event.attributes)},
         )
     for item in log.objects.values():
-        if item.id in first and (item.attributes or item.related):
-            yield _described(log, item, source, first[item.id])
+        at = first.get(item.id)
+        if at is not None and (item.attributes or item.related) and "milepost_key" not in item.attributes:
+            yield _described(log, item, source, at)
 
 
 def _past(event: LogEvent) -> Past:
