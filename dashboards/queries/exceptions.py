@@ -125,13 +125,7 @@ def list_page(
     """The latest first. Raises Permanent for a bad cursor."""
     limit = bounded(limit)
     o, c = objects.c, correlations.c
-    chosen = (
-        sa.select(exceptions, _ROW.label("row_id"))
-        .where(ORDER.after(cursor), *_conditions(wanted))
-        .order_by(*ORDER.by())
-        .limit(limit + 1)
-        .subquery("chosen")
-    )
+    chosen = select_rows(wanted, limit + 1, cursor).subquery("chosen")
     names = [name for name in Row.__dataclass_fields__ if name in chosen.c]
     statement = (
         sa.select(
@@ -151,6 +145,11 @@ def list_page(
     of = _journeys_of(connection, [row["object_id"] for row in rows]) if with_journeys else {}
     found = [Row(**row, journeys=of.get(row["object_id"], [])) for row in rows]
     return ORDER.page(found, limit, lambda row: (row.opened_at, row.row_id), cursor)
+
+
+def select_rows(wanted: Filter, limit: int, cursor: str | None = None) -> sa.Select[Any]:
+    chosen = sa.select(exceptions, _ROW.label("row_id")).where(ORDER.after(cursor), *_conditions(wanted))
+    return chosen.order_by(*ORDER.by()).limit(limit)
 
 
 def of_objects(connection: sa.Connection, ids: Collection[int]) -> list[Row]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from dashboards.queries.journeys import DIMENSIONS
+from dashboards.queries.journeys import DIMENSIONS, STATES
 from milepost.catalog.schema import Catalog, Model
 from milepost.db.tables import events, journeys, members, milestones, objects
 from milepost.gaps import missing, required
@@ -155,13 +155,7 @@ def select_groups(
 
     `types` are those of the members that a missing milestone asks for: only where one is missing they are looked up.
     """
-    chosen = (
-        sa.select(_j.journey_id, *(_j[dimension] for dimension in dimensions))
-        .where(_j.model == name, _j.started_at >= since)
-        .order_by(_j.started_at.desc())
-        .limit(newest)
-        .cte("chosen")
-    )
+    chosen = _chosen(name, since, dimensions, newest)
     bit = sa.cast(sa.literal(1), sa.BigInteger).op("<<")(sa.cast(_ms.rank, sa.Integer))
     mask = sa.func.coalesce(sa.func.bit_or(bit).filter(_ms.rank <= MAX_RANK), 0).label("mask")
     seen = chosen.outerjoin(milestones, _ms.journey_id == chosen.c.journey_id)
@@ -172,6 +166,17 @@ def select_groups(
     ids = sa.func.array_agg(aggregate_order_by(typed.c.journey_id, typed.c.journey_id.desc()))
     some = sa.type_coerce(ids, sa.ARRAY(sa.BigInteger))[1:EXAMPLES].label("newest")
     return sa.select(*group, sa.func.count().label("journeys"), some).group_by(*group)
+
+
+def _chosen(name: str, since: datetime, dimensions: Sequence[str], newest: int | None) -> sa.CTE:
+    """The journeys to look at; the newest are taken from each state, as the index has them."""
+    columns = [_j.journey_id, _j.started_at, *(_j[dimension] for dimension in dimensions)]
+    of = sa.select(*columns).where(_j.model == name, _j.started_at >= since)
+    if newest is None:
+        return of.cte("chosen")
+    parts = (of.where(_j.state == state).order_by(_j.started_at.desc()).limit(newest) for state in STATES)
+    every = sa.union_all(*(sa.select(part.subquery()) for part in parts)).subquery("every")
+    return sa.select(every).order_by(every.c.started_at.desc()).limit(newest).cte("chosen")
 
 
 def _types(model: Model, each: sa.CTE) -> sa.ColumnElement[Any]:

@@ -10,14 +10,25 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from dashboards.queries import alerts, anomalies, journey, journeys, overview, quarantine, search, sources
+from dashboards.queries import (
+    alerts,
+    anomalies,
+    exceptions,
+    gaps,
+    journey,
+    journeys,
+    overview,
+    quarantine,
+    search,
+    sources,
+)
 from dashboards.queries.journeys import Filter
 from milepost.catalog import loader
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
 from milepost.errors import Permanent
-from tests.databases import Databases
 from sla.attained import count_days
+from tests.databases import Databases
 from tests.seed import seed
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
@@ -275,6 +286,10 @@ HOT = [
     ),
     (overview.select_stages("order"), "Index Only Scan using journeys_model_state_"),
     (overview.select_flagged("order"), "running_clocks_breached_idx"),
+    (exceptions.select_rows(exceptions.Filter(open=True), 50), "exceptions_open_idx"),
+    (exceptions.select_rows(exceptions.Filter(objects=[1, 2, 3]), 50), "exceptions_"),
+    (exceptions.select_groups(None), "exceptions_open_idx"),
+    (gaps.select_groups("order", CATALOG.models["order"], NOW, ["warehouse"], 50), "journeys_model_state_started_at"),
     (search.select_exact(t.objects, ["S00003"]), "objects_key_type_namespace_epoch_key"),
     (search.select_prefix(t.objects, ["S0000"], 200), "objects_key_type_namespace_epoch_key"),
 ]

@@ -28,7 +28,7 @@ def wires(first: int, count: int) -> list[Wire]:
                 ("order.received", {"order": order, "customer_po": f"PO{number // 3}"}),
                 ("picking.created", keys),
                 ("picking.done", keys),
-                ("shipment.dispatched", {**keys, "shipment": shipment}),
+                ("shipment.exception" if number % 8 == 4 else "shipment.dispatched", {**keys, "shipment": shipment}),
             ]
         ):
             found.append(
@@ -48,7 +48,7 @@ def contents(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
     """All that is derived, in an order that doesn't depend on how it was written."""
     found = {}
     with engine.connect() as connection:
-        for table in (t.journeys, t.members, t.milestones, t.relations, t.object_states):
+        for table in (t.journeys, t.members, t.milestones, t.relations, t.object_states, t.exceptions):
             rows = connection.execute(sa.select(table)).all()
             found[table.name] = sorted((tuple(row) for row in rows), key=repr)
     return found
