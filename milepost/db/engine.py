@@ -55,12 +55,8 @@ def make_engine(
     pool_size: int = 5,
     application_name: str = "milepost",
     statement_timeout: float | None = None,
-    thinking_timeout: float | None = None,
 ) -> sa.Engine:
     """An engine on psycopg 3 whose sessions run in UTC. `statement_timeout` is in seconds.
-
-    After `thinking_timeout` seconds without a statement a transaction ends, with the locks that it holds: for processes
-    that others wait for, in case one is frozen.
 
     `url` may be postgres://, postgresql:// or postgresql+psycopg://. At most 2 × `pool_size` connections are open.
     """
@@ -74,11 +70,7 @@ def make_engine(
         connect_args={
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT,
-            "options": _options(
-                target,
-                statement_timeout=statement_timeout,
-                idle_in_transaction_session_timeout=thinking_timeout,
-            ),
+            "options": _options(target, statement_timeout),
             # A server that vanished without a word is noticed within a minute (TCP only).
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -96,10 +88,11 @@ def libpq_url(url: str) -> str:
     return plain.replace(" ", "%20")  # SQLAlchemy leaves blanks in a password, libpq refuses them
 
 
-def _options(url: sa.URL, **seconds: float | None) -> str:
+def _options(url: sa.URL, statement_timeout: float | None) -> str:
     given = url.query.get("options", "")
     parts = [_KEEPALIVE, given if isinstance(given, str) else " ".join(given), "-c timezone=UTC"]
-    parts += [f"-c {name}={round(value * 1000)}" for name, value in seconds.items() if value is not None]
+    if statement_timeout is not None:
+        parts.append(f"-c statement_timeout={round(statement_timeout * 1000)}")
     return " ".join(part for part in parts if part)
 
 
@@ -198,6 +191,13 @@ class Lead:
         self._held = False
 
 
+_ELECT: Final = sa.text(
+    "WITH tried AS MATERIALIZED (SELECT pg_try_advisory_lock(:key) AS got) SELECT got, set_config("
+    "'idle_session_timeout', CASE WHEN got THEN :lease ELSE current_setting('idle_session_timeout') END, false)"
+    " FROM tried"
+)
+
+
 @contextmanager
 def leader(engine: sa.Engine, name: str) -> Iterator[Lead]:
     """Yield whether this process leads `name`: at most one does. Holds a connection of its own meanwhile.
@@ -207,7 +207,7 @@ def leader(engine: sa.Engine, name: str) -> Iterator[Lead]:
     in its own transaction too.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        lead = Lead(advisory_lock(connection, name))
+        lead = Lead(_elected(connection, name))
         held = bool(lead)
         try:
             with _renewed(connection, lead) if held else nullcontext():
@@ -220,10 +220,15 @@ def leader(engine: sa.Engine, name: str) -> Iterator[Lead]:
                 connection.invalidate()
 
 
+def _elected(connection: sa.Connection, name: str) -> bool:
+    """Take the lock and the lease at once: nobody has the one without the other, wherever it is frozen."""
+    values = {"key": lock_key(name), "lease": f"{round(LEASE * 1000)}"}
+    return bool(connection.scalar(_ELECT, values))
+
+
 @contextmanager
 def _renewed(connection: sa.Connection, lead: Lead) -> Iterator[None]:
     """Give signs of life from a thread of its own, since a step of work may take longer than the lease."""
-    connection.execute(sa.text(f"SET idle_session_timeout = {round(LEASE * 1000)}"))
     done = threading.Event()
 
     def renew() -> None:

@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from alerting import pipeline, send
 from milepost.clock import utc_now
-from milepost.db import timescale
+from milepost.db import frozen, timescale
 from milepost.errors import MilepostError, Unavailable
 from milepost.inbox import identities
 from milepost.inbox.quarantine import room
@@ -34,6 +34,7 @@ RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
 ATTAINMENT: Final = 600.0
 """How often is looked whether days are to be counted anew: once an hour, and after a rebuild."""
+FROZEN: Final = 10.0
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
 DAILY: Final = 86_400.0
@@ -99,6 +100,7 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
         Job("attainment", ATTAINMENT, lambda: _in_transaction(engine, partial(count_days, now=clock())), first=SOON),
+        Job("frozen", FROZEN, partial(frozen.end, engine)),
     ]
 
 

@@ -29,9 +29,6 @@ from milepost.inbox import identities
 from milepost.settings import Settings
 
 POOL: Final = 8
-THINKING: Final = 120.0
-"""Seconds between two statements of a transaction after which a recorder or assembler counts as frozen. A step under
-the heaviest load thinks for some six on a slow machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,7 @@ def opened(settings: Settings, process: str, clock: Clock = utc_now) -> Iterator
         url = settings.database.database_url
         if not url:
             url = stack.enter_context(embedded(settings)).url()
-        thinking = THINKING if process in ("record", "assemble") else None
-        engine = make_engine(url, pool_size=POOL, application_name=f"milepost {process}", thinking_timeout=thinking)
+        engine = make_engine(url, pool_size=POOL, application_name=f"milepost {process}")
         stack.callback(engine.dispose)
         yield Resources(settings, engine, CatalogCache(lambda: catalog_texts(settings), clock), clock)
 

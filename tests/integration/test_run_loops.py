@@ -233,8 +233,8 @@ def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest
         for job in jobs:
             job.work()
     assert {job.name for job in jobs} == {
-        "sla", "alerting", "delivery", "anomaly fit", "anomaly score", "identities", "partitions", "retention",
-        "rebuild leftovers", "folders", "quarantine",
+        "sla", "alerting", "delivery", "frozen", "anomaly fit", "anomaly score", "identities", "partitions",
+        "retention", "rebuild leftovers", "folders", "quarantine", "reconciliation", "attainment",
     }  # fmt: skip
 
 
