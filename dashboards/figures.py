@@ -233,12 +233,12 @@ def reconciled(days: Sequence[Reconciled], sides: tuple[str, str], *, paired: bo
     for name, colour, counts in bars:
         if any(counts):
             figure.add_bar(
-                x=[day.day for day in days], y=counts, name=name, marker={"color": colour, "line": {"width": 0}},
+                x=[f"{day.day:%d %b}" for day in days], y=counts, name=name, marker={"color": colour, "line": {"width": 0}},
                 hovertemplate="%{y:,}<extra>%{fullData.name}</extra>",
             )  # fmt: skip
     figure.update_layout(barmode="stack" if paired else "group", bargap=0.3, hovermode="x unified")
     figure.update_yaxes(tickformat=",d", nticks=5)
-    return _framed(figure, height=260, legend=True)
+    return _framed(figure, height=260, legend=True).update_xaxes(type="category")
 
 
 def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:

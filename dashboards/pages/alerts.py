@@ -182,7 +182,7 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
         ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
         ("Owner", alert.owner),
         *((words.title(name), value) for name, value in alert.group.items()),
-        ("Rule", alert.rule),
+        ("Rule", _rule(alert)),
         ("Runbook", _runbook(alert.runbook)),
     ]
     return card(
@@ -201,6 +201,12 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
         name="head",
         className="mp-block",
     )
+
+
+def _rule(alert: queries.Alert) -> Any:
+    if alert.kind == "reconciliation":
+        return link(alert.rule, f"/reconciliation/{alert.rule}", className="mp-link")
+    return alert.rule
 
 
 def _runbook(address: str | None) -> Any:
