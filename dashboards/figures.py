@@ -233,7 +233,10 @@ def reconciled(days: Sequence[Reconciled], sides: tuple[str, str], *, paired: bo
     for name, colour, counts in bars:
         if any(counts):
             figure.add_bar(
-                x=[f"{day.day:%d %b}" for day in days], y=counts, name=name, marker={"color": colour, "line": {"width": 0}},
+                x=[f"{day.day:%d %b}" for day in days],
+                y=counts,
+                name=name,
+                marker={"color": colour, "line": {"width": 0}},
                 hovertemplate="%{y:,}<extra>%{fullData.name}</extra>",
             )  # fmt: skip
     figure.update_layout(barmode="stack" if paired else "group", bargap=0.3, hovermode="x unified")
