@@ -8,25 +8,21 @@ are looked at again after the swap, and what that brings to light is recorded, a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from correlator import journeystore as store
-from correlator import touches
+from correlator import retell, touches
 from correlator.assemble import Assembler, CatalogOf, Changed, Root
-from correlator.derive import Known, hand_over
-from correlator.facts import extract
-from correlator.model import Compiled
+from correlator.retell import Selection
 from correlator.rows import gone
 from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
-from milepost.contract import Entry
 from milepost.db import generation, tables
 from milepost.db.engine import leader
 from milepost.db.generation import LIVE, NEXT
@@ -34,10 +30,6 @@ from milepost.decisions import audit
 from milepost.errors import Conflict, Transient
 from milepost.journeystate import JourneyChange
 
-CHUNK: Final = 16_000
-"""Events replayed in one transaction."""
-AHEAD: Final = 6
-"""Chunks that are replayed before the assembler takes them: the more touches meet in a step, the fewer its updates."""
 LOCK: Final = "milepost.rebuild"
 TRIES: Final = 10
 PATIENCE: Final = 5
@@ -46,30 +38,7 @@ _HELD: Final = (tables.touches, tables.relations, tables.journeys, tables.runnin
 """In the order in which recorders and the check of due clocks take them: the other way round they would deadlock."""
 _KEPT: Final = (tables.running_clocks, tables.clocks, tables.baselines, tables.anomaly_models)
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which stored events to replay; without anything all. Receive times, from `since` to before `until`."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    sources: Sequence[str] = ()
-
-    @property
-    def whole(self) -> bool:
-        return self == Selection()
-
-    def clauses(self) -> list[sa.ColumnElement[bool]]:
-        its, found = tables.events.c, []
-        if self.since is not None:
-            found.append(its.received_at >= self.since)
-        if self.until is not None:
-            found.append(its.received_at < self.until)
-        if self.sources:
-            found.append(its.source.in_(self.sources))
-        return found
+_ALL: Final = Selection()
 
 
 @dataclass(slots=True)
@@ -110,11 +79,9 @@ class Rebuild:
         self._changed = changed
         self._actor = actor
         self._progress = progress
-        self._known = Known()
-        self._compiled: Compiled | None = None
         self.report = Report()
 
-    def run(self, selection: Selection = Selection(), *, swap: bool = True) -> Report:
+    def run(self, selection: Selection = _ALL, *, swap: bool = True) -> Report:
         """Replay, compare, and swap. A selection of events, or `swap` false, compares only, and leaves all as it was.
 
         Raises Conflict while another rebuild runs. Whatever ends it early, the live state is untouched.
@@ -141,41 +108,14 @@ class Rebuild:
     def _replay(self, beside: sa.Engine, selection: Selection) -> None:
         with self._engine.begin() as connection:
             generation.begin(connection, told=self._whole)
-            last, total = _extent(connection, selection)
-        self._assembler = Assembler(beside, self._catalog_of, self._clock, _nothing, adopt=self._adopt)
-        after, chunks = 0, 0
-        while after < last:
-            with self._engine.begin() as connection:
-                after = self._chunk(connection, selection, after, last)
-            chunks += 1
-            if chunks % AHEAD == 0:
-                self._catch_up()
-            self._progress("replayed", self.report.events, total)
-        self._catch_up()
-
-    def _chunk(self, connection: sa.Connection, selection: Selection, after: int, last: int) -> int:
-        """Replay the next events after a number; returns the number to go on from."""
-        connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-        rows = connection.execute(_stored(selection, after, last)).all()
-        if not rows:
-            return last
-        compiled = self._current(connection)
-        entries = [Entry(b"", 0, to_us(row.received_at), row.body.encode()) for row in rows]
-        facts = extract(entries, compiled, self._known.names)
-        new = self._known.resolve(connection, facts, self._clock())
-        for item, row in zip(facts.items, rows, strict=True):
-            item.event_no = row.event_no
-        relations = self._known.news(facts)
-        hand_over(connection, facts, new, relations, [NEXT])
-        self._known.learn(relations)
-        self.report.events += len(rows)
-        return int(rows[-1].event_no)
-
-    def _current(self, connection: sa.Connection) -> Compiled:
-        catalog = self._catalog_of(connection)
-        if self._compiled is None or self._compiled.version != catalog.version:
-            self._compiled = Compiled(catalog)
-        return self._compiled
+            extent = retell.extent(connection, selection)
+            catalog = self._catalog_of(connection)
+        self._version = catalog.version
+        self._assembler = Assembler(beside, lambda _: catalog, self._clock, _nothing, adopt=self._adopt)
+        for events in retell.run(self._engine, catalog, self._clock, selection, extent):
+            self.report.events += events
+            self._progress("replayed", self.report.events, extent.events)
+            self._catch_up()
 
     def _catch_up(self) -> None:
         while self._assembler.step():
@@ -210,6 +150,8 @@ class Rebuild:
             connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
             store.take_over(connection, LOCK)  # waits for the assembler's step, and is the last one of this generation
             generation.hold(connection, _HELD)
+            if self._catalog_of(connection).version != self._version:
+                raise Conflict("another catalog was applied meanwhile; rebuild again")
             self._catch_up()
             self._progress("comparing", 0, 1)
             _align(connection)
@@ -263,24 +205,6 @@ def clear_up(engine: sa.Engine) -> bool:
 
 def _nothing(connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime) -> None:
     """The next generation has no clocks: they come over from the live one."""
-
-
-def _extent(connection: sa.Connection, selection: Selection) -> tuple[int, int]:
-    """The last number of the events stored now, and how many are to be replayed."""
-    its = tables.events.c
-    last = connection.scalar(sa.select(sa.func.max(its.event_no))) or 0
-    total = connection.scalar(sa.select(sa.func.count()).select_from(tables.events).where(*selection.clauses())) or 0
-    return last, total
-
-
-def _stored(selection: Selection, after: int, last: int) -> sa.Select[Any]:
-    its = tables.events.c
-    return (
-        sa.select(its.event_no, its.received_at, sa.cast(its.body, sa.Text).label("body"))
-        .where(its.event_no > after, its.event_no <= last, *selection.clauses())
-        .order_by(its.event_no)
-        .limit(CHUNK)
-    )
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ def rebuild(
 
     With a selection of events or another catalog, journeys are compared only, and nothing is changed.
     """
-    from correlator.rebuild import Rebuild, Selection
+    from correlator.rebuild import Rebuild
+    from correlator.retell import Selection
     from milepost.catalog import loader
     from milepost.cli.access import actor
     from milepost.settings import Settings

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from correlator.rebuild import Rebuild, Selection, clear_up
+from correlator import retell
+from correlator.rebuild import Rebuild, clear_up
+from correlator.retell import Selection
 from milepost.clock import utc_now
 from milepost.db import generation
 from milepost.db import tables as t
@@ -76,6 +79,23 @@ def test_a_rebuild_writes_the_same_again(chain: Chain, engine: sa.Engine) -> Non
     chain.settle()
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).where(t.journeys.c.root_type == "order")) == 42
+
+
+def test_many_events_are_replayed_in_a_process_of_its_own(
+    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(engine)
+    monkeypatch.setattr(retell, "FEW", 0)
+    assert rebuild(chain).run().events == 160
+    assert contents(engine) == before
+
+
+def test_another_catalog_meanwhile_ends_it(chain: Chain, engine: sa.Engine) -> None:
+    before, catalogs = contents(engine), iter([CATALOG])
+    other = msgspec.structs.replace(CATALOG, version="other")
+    with pytest.raises(Conflict, match="another catalog was applied"):
+        Rebuild(engine, lambda _: next(catalogs, other), utc_now, ignore).run()
+    assert contents(engine) == before
 
 
 def test_events_that_come_meanwhile_are_in_it_once(chain: Chain, engine: sa.Engine) -> None:
