@@ -8,6 +8,7 @@ from dataclasses import replace
 from correlator.assess import Occurrence
 from correlator.model import CompiledModel
 from correlator.replay import Moment
+from milepost import gaps
 from milepost.clock import from_us
 from milepost.explanation import Change, Missing, Thing, Told
 from milepost.journeystate import Member, Reached
@@ -18,13 +19,6 @@ Named = Callable[[int], Thing]
 def told(event: Occurrence) -> Told:
     """An event as people are shown it."""
     return Told(event.source, event.id, event.type, from_us(event.occurred_us), from_us(event.received_us))
-
-
-def missing_of(milestones: Iterable[Reached], model: CompiledModel) -> dict[str, str]:
-    """The milestones that are not reached although a later one of the flow is: by name, with that later one."""
-    reached = {item.rank: item.name for item in milestones}
-    last = max((rank for rank in reached if not model.steps[rank].beside), default=0)
-    return {step.name: reached[last] for step in model.steps[:last] if step.rank not in reached and not step.beside}
 
 
 class History:
@@ -54,11 +48,13 @@ class History:
 
     def _look_for_gaps(self, moment: Moment) -> None:
         assert moment.journey is not None
-        at, gaps = from_us(moment.at_us), missing_of(moment.journey.milestones, self._model)
-        for step, beyond in gaps.items():
-            self._standing.setdefault(step, Missing(step, beyond, at, None, None))
-        for step in self._standing.keys() - gaps.keys():
-            item = _reached(moment).get(step)
+        at, reached, stage = from_us(moment.at_us), _reached(moment), moment.journey.stage
+        types = {self._named(member.object_id).type for member in moment.members}
+        absent = {step.name for step in gaps.missing(self._model.source, reached, types)}
+        for step in absent:
+            self._standing.setdefault(step, Missing(step, stage.name if stage else "", at, None, None))
+        for step in self._standing.keys() - absent:
+            item = reached.get(step)
             filled = self._evidence(item) if item is not None else None
             self._over.append(replace(self._standing.pop(step), until=at, filled_by=filled))
 

@@ -76,7 +76,7 @@ def _hub_card(hubs: Sequence[queries.Hub], *, may_act: bool) -> html.Section:
             for one in hubs
         ]
         body = table(["Key", "Shared by", "Sources", "Since", ""], rows)
-    return card(body, name="hubs", title="Hubs: keys that join nothing", className="mp-block")
+    return card(body, name="hubs", title="Hubs: keys that join nothing", className="mp-block mp-hubs")
 
 
 def _ruling_card(rulings: Sequence[queries.Listed]) -> html.Section:
@@ -89,7 +89,7 @@ def _ruling_card(rulings: Sequence[queries.Listed]) -> html.Section:
         rows = [
             [
                 link(str(one.ruling.number), f"/decisions/{one.ruling.number}", className="mp-link"),
-                link(one.ruling.text, f"/decisions/{one.ruling.number}"),
+                link(_sentence(one.ruling.text), f"/decisions/{one.ruling.number}"),
                 one.ruling.actor,
                 ago(one.ruling.at),
                 one.ruling.reason,

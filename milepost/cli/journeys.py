@@ -61,7 +61,7 @@ def explain(
     amount = f", {head.amount} {head.currency or ''}" if head.amount is not None else ""
     reasons.say(f"{kind} {head.key}: {head.state}, {head.stage or 'nothing reached'}{amount}")
     reasons.say(f"from {reasons.at(head.started_at)} to {reasons.at(head.last_at)}\n")
-    _milestones(model, reached)
+    _milestones(model, reached, {one.thing.type for one in explained.members})
     reasons.say("")
     reasons.show(explained, everything=history)
 
@@ -80,15 +80,17 @@ def _only(found: Sequence[Head], kind: str, key: str) -> Head:
     return found[0]
 
 
-def _milestones(model: Model | None, reached: Sequence[Milestone]) -> None:
+def _milestones(model: Model | None, reached: Sequence[Milestone], types: set[str]) -> None:
+    """`types`: those of the members."""
+    from milepost.gaps import missing
+
     first = {item.name: item for item in reached}
-    last = max((item.rank for item in reached if model and not model.milestones[item.rank].beside), default=-1)
-    steps = model.milestones if model is not None else []
+    absent = {step.name for step in missing(model, first, types)} if model is not None else set()
     rows = [
         (step.name, first[step.name].first_at, first[step.name].count, "")
         if step.name in first
-        else (step.name, None, None, "missing: later ones were seen" if rank < last and not step.beside else "")
-        for rank, step in enumerate(steps)
+        else (step.name, None, None, "missing: later ones were seen" if step.name in absent else "")
+        for step in (model.milestones if model is not None else [])
     ]
     table("milestone", "reached", "events", "", rows=rows, empty="")
 

@@ -83,12 +83,12 @@ def test_the_explanation_over_http_and_on_the_page_say_the_same(scene: Scene) ->
     (first,) = [one for one in found["members"] if one["key"] == "X1"]
     assert first["through"]["key"] == "S1"
     assert (first["ties"][0]["text"], first["ties"][0]["event"]["id"]) == ("named together", "S1-X1")
-    assert {one["milestone"] for one in found["missing"]} >= {"received", "packed"}
+    assert {one["milestone"] for one in found["missing"]} >= {"received"}
     with scene.served.session("Vera") as client:
         body = str(show(client, "/journeys/order/S1")["body"])
     assert "Why this is one journey" in body
     assert "named together" in body
-    assert "Packed is missing" in body
+    assert "Received is missing" in body
     assert "/decisions/new" not in body
 
 

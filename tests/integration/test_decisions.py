@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from milepost import cli
 from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.decisions import audit, correlation
@@ -36,13 +35,9 @@ def members(engine: sa.Engine, order: str) -> set[str]:
 
 
 def milepost(database: str, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "milepost", *words],
-        env={**os.environ, "MILEPOST_DATABASE_URL": database},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+    done = CliRunner().invoke(cli.app, list(words), env={"MILEPOST_DATABASE_URL": database})
+    assert done.exit_code == code, done.output
+    return done.output
 
 
 def test_a_shared_key_becomes_a_hub_and_is_lifted(engine: sa.Engine, database: str) -> None:

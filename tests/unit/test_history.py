@@ -88,12 +88,12 @@ def test_earlier_evidence_corrects_a_time() -> None:
 
 
 def test_what_was_missing_from_when_to_when() -> None:
-    received, confirmed = event(1, "order.received", 0), event(2, "order.confirmed", 2)
+    received, created = event(1, "order.received", 0), event(2, "picking.created", 2)
     checked = event(3, "order.validated", 1, received=7)
-    history = told([(received, 1), (confirmed, 1), (checked, 1)], [])
+    history = told([(received, 1), (created, 2), (checked, 1)], [(1, 2, created)])
     first = {item.name: (item.since, item.until, item.beyond) for item in history.missing}
-    assert first["validated"] == (from_us(2 * HOUR), from_us(7 * HOUR), "confirmed")
-    assert first["acknowledged"] == (from_us(2 * HOUR), None, "confirmed")
+    assert first["validated"] == (from_us(2 * HOUR), from_us(7 * HOUR), "allocated")
+    assert first["confirmed"] == (from_us(2 * HOUR), None, "allocated")
     filled = next(item.filled_by for item in history.missing if item.name == "validated")
     assert filled is not None
     assert filled.id == "e3"
