@@ -1,7 +1,8 @@
 """Every table, each with the one module that writes it.
 
 Three schemas. `input`: what came from outside and what people decided. `derived`: what is computed from it and can be
-written anew. `record`: what was known and said; never rebuilt, rows are never deleted.
+written anew. `record`: what was known and said; never rebuilt, and rows are never deleted, but what reconciliations
+found goes with retention.
 
 `info["partition_by"]` marks the tables that are split by receive time, and `info["order_by"]` gives the order of their
 compressed rows (milepost/db/timescale.py knows how).
