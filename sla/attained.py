@@ -1,8 +1,8 @@
 """derived.clock_days: how many clocks of a policy fell due on a day, by what became of them.
 
-Counted anew once an hour for the days before yesterday, so that thirty days of attainment needn't be counted from
-millions of clocks whenever somebody looks. The days after that are not in it: readers count those themselves. What late
-evidence changes on an older day shows within the hour.
+Counted anew once an hour for the days before today, so that thirty days of attainment needn't be counted from millions
+of clocks whenever somebody looks. Today is not in it: readers count that themselves. What late evidence changes on an
+older day shows within the hour.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def count_days(connection: sa.Connection, now: datetime) -> bool:
     counted: datetime | None = connection.scalar(sa.select(sa.func.max(clock_days.c.counted_at)))
     if counted is not None and now - counted < EVERY:
         return False
-    last = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - _DAY
+    last = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = last - DAYS * _DAY
     connection.execute(clock_days.delete())
     connection.execute(_COUNT, {"first": first, "last": last, "now": now})

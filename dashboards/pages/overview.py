@@ -197,7 +197,8 @@ def _volume_card(connection: sa.Connection, catalog: Catalog, view: View) -> Any
 
 def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now: datetime) -> Any:
     policies = {policy.name: policy for policy in catalog.policies if policy.model == kind}
-    found = {item.policy: item for item in queries.attainment(connection, now - ATTAINMENT, now)}
+    since = (now - ATTAINMENT).replace(hour=0, minute=0, second=0, microsecond=0)  # whole days are counted already
+    found = {item.policy: item for item in queries.attainment(connection, since, now)}
     rows = [_attainment_row(policies[name], found.get(name)) for name in policies]
     body: Any = html.Div(rows, className="mp-attain") if rows else empty(
         "No policy yet", "Say what must happen by when, in slas.yaml, and put it in force: milepost catalog apply.",
