@@ -56,7 +56,7 @@ def standings(plan: Sequence[Step], reached: Collection[str], *, is_open: bool) 
 def _step(step: Step, item: Milestone | None, before: datetime | None, state: Standing, zone: ZoneInfo) -> html.Li:
     title = step.title or words.title(step.name)
     if item is None:
-        note = NOT_ALL if state in ("missing", "skipped") and step.all else _NOTES.get(state, "–")
+        note = NOT_ALL if state == "skipped" and step.all else _NOTES.get(state, "–")
         return html.Li([html.I(), html.B(title), html.Span(note)], className=f"mp-{state}")
     times = html.Span(f"×{item.count}", className="mp-dim", title=f"{item.count} events") if item.count > 1 else None
     gap = words.span(item.first_at - before, coarse=True) if before and item.first_at >= before else None
