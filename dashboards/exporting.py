@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Annotated, Any, Final, Literal
 
 import anyio
@@ -19,9 +21,11 @@ from dashboards.answers import Text, Who
 from dashboards.context import Context
 from dashboards.queries import journeys as many
 from dashboards.queries import search
+from dashboards.session import Person
 from exports import csv, ocel_json, snapshot, tables, xes
 from exports.snapshot import Patience, Snapshot
 from milepost.catalog.schema import Catalog
+from milepost.decisions import audit
 from milepost.errors import NotFound, Overloaded
 
 Form = Literal["ocel-json", "xes", "csv"]
@@ -42,7 +46,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
     slots = Slots(AT_ONCE, SECONDS)
 
     @router.get(
-        "/export/{form}", tags=["read"], summary="Export to a file", dependencies=[Depends(who)],
+        "/export/{form}", tags=["read"], summary="Export to a file",
         responses={200: {"content": {media.partition(";")[0]: {} for media, _ in _MEDIA.values()}}},
     )  # fmt: skip
     def export(
@@ -59,6 +63,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         q: Annotated[str | None, Query(max_length=256, description="A key, or its beginning, of any member")] = None,
         since: Annotated[datetime | None, Query(description="Journeys that started then or later")] = None,
         until: Annotated[datetime | None, Query(description="Journeys that started before then")] = None,
+        person: Person = Depends(who),  # as a default: FastAPI can't resolve the name of a local in an annotation
     ) -> Response:
         catalog = context.catalog()
         model = _known(catalog, kind)
@@ -68,7 +73,16 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
             kind, state, stage, None, health, channel, warehouse, carrier, partner, found, _utc(since), _utc(until)
         )
         made = _writer(context, catalog, form, table, model)
-        return _answer(_chunks(context, slots, wanted, made), form, table)
+        return _answer(_chunks(context, slots, wanted, made, lambda: _note(context, person, form, wanted)), form, table)
+
+
+def _note(context: Context, person: Person, form: Form, wanted: many.Filter) -> None:
+    """Who takes how much out is an act for the audit."""
+    detail = {name: str(value) for name, value in asdict(wanted).items() if value is not None and name != "ids"}
+    with context.engine.begin() as connection:
+        audit.record(
+            connection, actor=person.name, action="export.begun", target=form, now=context.clock(), detail=detail
+        )
 
 
 def _known(catalog: Catalog, kind: str | None) -> str:
@@ -95,11 +109,16 @@ def _writer(
 
 
 def _chunks(
-    context: Context, slots: Slots, wanted: many.Filter, write: Callable[[Snapshot], Iterator[bytes]]
+    context: Context,
+    slots: Slots,
+    wanted: many.Filter,
+    write: Callable[[Snapshot], Iterator[bytes]],
+    note: Callable[[], None],
 ) -> Generator[bytes, None, None]:
     """Each piece is followed by as long a rest as it took. Raises Overloaded."""
     chosen = many.select_ids(wanted) if wanted.narrow else None
     with slots.one() as ends, snapshot.opened(context.engine, chosen, _PATIENCE, _PIECE) as view:
+        note()
         begun = time.monotonic()
         for chunk in write(view):
             yield chunk
@@ -136,10 +155,13 @@ class Slots:
 
 
 class Download(StreamingResponse):
-    """A stream that is closed when its reader has gone: the transaction behind it must not stay open."""
+    """A stream that is closed when its reader has gone: the transaction behind it must not stay open.
+
+    Its first piece is made before the answer begins, so that what can't be exported is told as a problem.
+    """
 
     def __init__(self, chunks: Generator[bytes, None, None], **options: Any) -> None:
-        super().__init__(chunks, **options)
+        super().__init__(chain((next(chunks),), chunks), **options)
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,15 +173,7 @@ class Download(StreamingResponse):
 
 
 def _answer(chunks: Generator[bytes, None, None], form: Form, table: str) -> Response:
-    """The first piece is made before the answer begins, so that what can't be exported is told as a problem."""
-    first = next(chunks)
     media, suffix = _MEDIA[form]
     name = f"milepost-{table}" if form == "csv" else "milepost"
     headers = {"content-disposition": f'attachment; filename="{name}.{suffix}"', "cache-control": "no-store"}
-
-    def whole() -> Generator[bytes, None, None]:
-        with closing(chunks):
-            yield first
-            yield from chunks
-
-    return Download(whole(), media_type=media, headers=headers)
+    return Download(chunks, media_type=media, headers=headers)

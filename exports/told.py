@@ -29,7 +29,8 @@ Columns = Mapping[str, Mapping[str, Kind]]
 
 MAX_COLUMNS: Final = 200
 """Attributes of one event type that are written by name, of those that there are; the rest travel together."""
-_KNOWN: Final = 200_000
+_KNOWN: Final = 50_000
+"""Names that are remembered with whether they are there: about as many as are under way at a time."""
 _FIELDS: Final = ("received_at", "occurred_at", "claimed_at", "source", "event_id", "type")
 _RESERVED: Final = frozenset({"ocel_id", "ocel_time", "ocel_type", "ocel_changed_field"})
 _BODY: Final = sa.cast(events.c.body, sa.Text)

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from milepost.cli.access import actor
 from milepost.cli.output import notes
 from milepost.errors import ConfigurationError, NotFound
 
@@ -68,7 +69,7 @@ def ocel_json(
     from exports import ocel_json as form
     from milepost.wiring.exports import reader
 
-    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("ocel-json", Chosen(model, since, until, state, where, journey)) as (view, catalog):
         _stream(out, form.chunks(view, reader(catalog)))
 
 
@@ -81,7 +82,7 @@ def ocel_sqlite(
     from exports import ocel_sqlite as form
     from milepost.wiring.exports import reader
 
-    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("ocel-sqlite", Chosen(model, since, until, state, where, journey)) as (view, catalog):
         _write(out, lambda path: form.write(path, view, reader(catalog)))
 
 
@@ -93,7 +94,7 @@ def xes(
     """Write an event log in XES: a trace for each journey of a model (default: the catalog's first)."""
     from exports import xes as form
 
-    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("xes", Chosen(model, since, until, state, where, journey)) as (view, catalog):
         _stream(out, form.chunks(view, model or (journey[0] if journey else next(iter(catalog.models)))))
 
 
@@ -105,7 +106,7 @@ def csv(
     """Write a table as CSV: journeys, the durations of their steps, or their events."""
     from exports import csv as form
 
-    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("csv", Chosen(model, since, until, state, where, journey)) as (view, catalog):
         _stream(out, form.chunks(_table(table, view, catalog, calendar)))
 
 
@@ -117,7 +118,7 @@ def parquet(
     """Write a table as Parquet; it needs pyarrow, which is the extra `parquet`."""
     from exports import parquet as form
 
-    with _opened(Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("parquet", Chosen(model, since, until, state, where, journey)) as (view, catalog):
         _write(out, lambda path: form.write(path, _table(table, view, catalog, calendar)))
 
 
@@ -132,15 +133,27 @@ def _table(what: What, view: Snapshot, catalog: Catalog, calendar: str | None) -
 
 
 @contextmanager
-def _opened(chosen: Chosen) -> Iterator[tuple[Snapshot, Catalog]]:
+def _opened(form: str, chosen: Chosen) -> Iterator[tuple[Snapshot, Catalog]]:
     from exports import snapshot
     from milepost.settings import Settings
     from milepost.wiring.resources import prepared
 
     with prepared(Settings.load(), "export") as resources:
         catalog = resources.catalog()
+        _note(form, chosen, resources)
         with snapshot.opened(resources.engine, _select(chosen, resources, catalog)) as view, _progress(view) as told:
             yield told, catalog
+
+
+def _note(form: str, chosen: Chosen, resources: Resources) -> None:
+    """Who takes how much out is an act for the audit."""
+    from milepost.decisions import audit
+
+    detail = {name: str(value) for name, value in asdict(chosen).items() if value is not None}
+    with resources.engine.begin() as connection:
+        audit.record(
+            connection, actor=actor(), action="export.begun", target=form, now=resources.clock(), detail=detail
+        )
 
 
 def _select(chosen: Chosen, resources: Resources, catalog: Catalog) -> Any:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from io import StringIO
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 import sqlalchemy as sa
+from starlette.types import Message
 from typer.main import get_command
 
 from dashboards import exporting
 from milepost.cli import app as cli
-from milepost.db.tables import source_stats
+from milepost.db.tables import audit, source_stats
 from milepost.errors import Overloaded
 from tests.chain import Chain, Wire
 from tests.dashboard import Dashboard, dashboard
@@ -70,6 +73,9 @@ def test_the_commands_of_the_page(
     assert all(step[3] for step in steps)
     one = json.loads((tmp_path / "order-S1.jsonocel").read_text("utf-8"))
     assert [item["id"] for item in one["objects"]] == ["order:S1"]
+    with filled.engine.connect() as connection:
+        noted = connection.execute(sa.select(audit.c.target).where(audit.c.action == "export.begun")).scalars().all()
+    assert len(noted) == sum(block.text.count("milepost export") for block in (everything, parts, calendar))
     run(importing)
     filled.settle()
     with filled.engine.connect() as connection:
@@ -107,6 +113,27 @@ def test_downloads_have_the_filters_of_the_list(served: Dashboard, tmp_path: Pat
         assert get(path).status_code == status
     assert get("csv", {}).status_code == 401
     assert get("csv", {"authorization": f"Bearer {served.keys['send']}"}).status_code == 403
+
+
+def test_a_download_ends_when_its_reader_has_gone() -> None:
+    closed: list[bool] = []
+
+    def chunks() -> Generator[bytes, None, None]:
+        try:
+            while True:
+                yield b"x"
+        finally:
+            closed.append(True)
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    answer = exporting.Download(chunks())
+    anyio.run(answer, {"type": "http", "asgi": {"spec_version": "2.3"}}, gone, send)
+    assert closed == [True]
 
 
 def test_a_download_that_nobody_reads_gives_its_place_up() -> None:
