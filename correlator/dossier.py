@@ -99,6 +99,7 @@ class Dossier:
         self.decided = Decided(self.rulings)
         self.names: dict[int, Ref] = {}
         self.loaded: set[int] = set()
+        self._things: dict[int, Thing] = {}
         self.states: dict[int, ObjectState] = {}
         self.relations: dict[tuple[int, int, str], Relation] = {}
         self.hubs: dict[int, tuple[int, str]] = {}
@@ -116,7 +117,11 @@ class Dossier:
         return {member.object_id for member in self.members}
 
     def thing(self, object_id: int) -> Thing:
-        return Thing(object_id, *self.names.get(object_id, Ref("", "", "")))
+        if object_id not in self.names:
+            return Thing(object_id, "", "", "")
+        if object_id not in self._things:
+            self._things[object_id] = Thing(object_id, *self.names[object_id])
+        return self._things[object_id]
 
     def fill(self, ids: Collection[int]) -> None:
         """Load objects with their states and relations, and the names of all that those relate to."""

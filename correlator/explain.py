@@ -16,7 +16,7 @@ from correlator.dossier import MAX_BESIDE, MAX_EVENTS, MAX_MEMBERS, Dossier, Rel
 from correlator.history import History, told
 from correlator.journeystore import bits_of
 from correlator.model import CORRELATION, Compiled
-from correlator.replay import replay
+from correlator.replay import portion, replay
 from correlator.stitch import PARENT, Graph, Missing, Node, stands_over
 from milepost.catalog.schema import Catalog
 from milepost.explanation import Explanation, KeptOut, Odd, Placed, Ruling, Shared, Thing, Tie
@@ -66,18 +66,21 @@ def history_of(dossier: Dossier) -> tuple[History | None, str | None]:
             return None, "some of its events are no longer stored: what was known when can't be told"
         events = {number: stored.event for number, stored in dossier.events.items()}
         history = History(dossier.model, dossier.thing, events)
+        world = dossier.world()
         try:
-            history.read(replay(dossier.head.root_id, dossier.model, dossier.world()))
+            history.read(replay(dossier.head.root_id, dossier.model, world))
         except Missing as error:
             if len(dossier.loaded | error.ids) > len(dossier.members) + MAX_BESIDE:
                 return None, many
             dossier.fill(error.ids)
         else:
-            return history, _cut(history)
+            return history, _cut(history, portion(world))
     return None, many
 
 
-def _cut(history: History) -> str | None:
+def _cut(history: History, together: int) -> str | None:
+    if together > 1:
+        return f"it is large: what {together} receipts in a row changed is told together"
     if len(history.changes) <= MAX_CHANGES:
         return None
     return f"only the first {MAX_CHANGES:,} of {len(history.changes):,} changes are told"

@@ -17,8 +17,8 @@ from correlator.model import CompiledModel
 from correlator.stitch import CHILD, PARENT, Graph, Node
 from milepost.journeystate import Member, ObjectState
 
-WORK: Final = 100_000
-"""Members times moments that one replay may cost: some tenths of a second. Beyond it receipts are taken together."""
+WORK: Final = 40_000
+"""Objects times moments that one replay may cost: a tenth of a second. Beyond it receipts are taken together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,12 @@ def _graph(world: World) -> Graph:
     return graph
 
 
+def portion(world: World) -> int:
+    """How many receipts are taken together, so that the replay of a large journey is bounded."""
+    times = {item.event.received_us for item in world.events} | {known.event.received_us for known in world.relations}
+    return max(1, -(-len(times) * len(world.names) // WORK))
+
+
 def _receipts(world: World) -> Iterator[tuple[int, list[Received], list[Known]]]:
     """Events and relations by receive time; neighbouring times together, where there are too many of them."""
     events: dict[int, list[Received]] = {}
@@ -104,7 +110,7 @@ def _receipts(world: World) -> Iterator[tuple[int, list[Received], list[Known]]]
     for known in world.relations:
         relations.setdefault(known.event.received_us, []).append(known)
     times = sorted(events.keys() | relations.keys())
-    size = max(1, -(-len(times) * len(world.names) // WORK))
+    size = portion(world)
     for start in range(0, len(times), size):
         chosen = times[start : start + size]
         told = [item for at in chosen for item in events.get(at, ())]
