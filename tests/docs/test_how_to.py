@@ -280,9 +280,10 @@ def test_correct_a_journey(engine: sa.Engine, database: str) -> None:
         chain.settle()
         told.append("".join(command(line, database) for line in block.text.splitlines()))
     chain.settle()
-    why, tried, _, reversal = told
+    why, tried, _, later, reversal = told
     assert "named together" in why
     assert "shipment 1Z0099" in tried
+    assert "order S00025 (since 2026-11-01)" in later
     assert "shipment 1Z0099" in reversal
     with engine.connect() as connection:
         standing = [item.act for item in correlation.effective(connection)]
