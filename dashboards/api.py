@@ -81,10 +81,12 @@ def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
         return answer_page(page, shapes.journey_row)
 
     @router.get("/journeys/{kind}/{key:path}", tags=["read"], summary="One journey", dependencies=[Depends(who)])
-    def journey(kind: str, key: str, namespace: Text = None) -> Response:
+    def journey(
+        kind: str, key: str, namespace: Text = None, epoch: Annotated[int | None, Query(ge=0)] = None
+    ) -> Response:
         catalog = context.catalog()
         with context.engine.connect() as connection:
-            found = one.candidates(connection, catalog, kind, key, namespace)
+            found = one.candidates(connection, catalog, kind, key, namespace, epoch)
             return answer(shapes.journey(connection, catalog, pick(found, kind, key)))
 
 
@@ -93,9 +95,10 @@ def pick(found: list[one.Head], kind: str, key: str) -> one.Head:
     if not found:
         raise NotFound(f"there is no journey of kind {kind} with key {key}")
     if len(found) > 1:
-        names = ("kind", "key", "namespace", "root_type", "state", "started_at")
+        names = ("kind", "key", "namespace", "epoch", "root_type", "state", "started_at")
         choices = [{name: getattr(head, name) for name in names} for head in found]
-        raise Ambiguous(f"{len(found)} journeys have the key {key}; add ?namespace= of one of the candidates", choices)
+        what = "namespace" if len({head.namespace for head in found}) > 1 else "epoch"
+        raise Ambiguous(f"{len(found)} journeys have the key {key}; add ?{what}= of one of the candidates", choices)
     return found[0]
 
 
