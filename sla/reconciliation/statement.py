@@ -21,7 +21,7 @@ TABLE: Final = "compared"
 window, null for one that is only looked at because something is open of it. `found`: missing_left, missing_right,
 amount, excused, or null when both sides agree."""
 _SKEW: Final = timedelta(microseconds=MAX_SKEW_US)
-_AMOUNT: Final = r"^\s*([+-]?\d{1,14}(?:\.\d+)?)\s*$"
+_AMOUNT: Final = r"^\s*[+-]?\d{1,14}(\.\d+)?\s*$"
 
 
 _OPEN_FROM: Final = "FROM record.discrepancies AS d"
@@ -109,7 +109,11 @@ _COLUMNS: Final = (
     " own_currency"
 )
 """l, r, x: the left or right side says it, or it excuses. own: what the journey itself is worth."""
-_SAID: Final = "s.at, s.source, s.event_id, s.l, s.r, s.x, s.l_amount, s.l_currency, s.r_amount, s.r_currency"
+_SAID: Final = (
+    "s.at, s.source, s.event_id, s.l, s.r, s.x,"
+    f" CASE WHEN s.l_amount ~ '{_AMOUNT}' THEN s.l_amount END, s.l_currency,"
+    f" CASE WHEN s.r_amount ~ '{_AMOUNT}' THEN s.r_amount END, s.r_currency"
+)
 
 
 def _says(direction: Direction, side: Side) -> str:
@@ -137,10 +141,8 @@ def _event_columns(one: Reconciliation) -> str:
 
     return (
         f"e.occurred_at AS at, e.source, e.event_id, {left} AS l, {right} AS r, {excuses} AS x,"
-        f" substring({value(left, 'left_amount')} from '{_AMOUNT}') AS l_amount,"
-        f" {value(left, 'left_currency')} AS l_currency,"
-        f" substring({value(right, 'right_amount')} from '{_AMOUNT}') AS r_amount,"
-        f" {value(right, 'right_currency')} AS r_currency"
+        f" {value(left, 'left_amount')} AS l_amount, {value(left, 'left_currency')} AS l_currency,"
+        f" {value(right, 'right_amount')} AS r_amount, {value(right, 'right_currency')} AS r_currency"
     )
 
 
@@ -232,11 +234,11 @@ def _told_before(one: Reconciliation) -> str:
         )
         member, begun, own = "w.unit", "b.begun", "NULL::numeric, NULL::text"
     return (
-        f"SELECT w.unit, {member}, f.*, {own} FROM wanted AS w JOIN {life} CROSS JOIN LATERAL"
+        f"SELECT w.unit, {member}, {_SAID}, {own} FROM wanted AS w JOIN {life} CROSS JOIN LATERAL"
         f" (SELECT {_event_columns(one)} FROM input.event_object AS eo JOIN input.events AS e"
         " ON e.event_no = eo.event_no AND e.received_at = eo.received_at"
         f" WHERE eo.object_id = {member} AND eo.subject AND eo.received_at >= {begun} AND eo.received_at < :heard"
-        f" AND e.outcome = 'ok' AND ({_telling(one)}) OFFSET 0) AS f"
+        f" AND e.outcome = 'ok' AND ({_telling(one)}) OFFSET 0) AS s"
     )
 
 
