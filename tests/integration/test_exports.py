@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from milepost import ocel
 from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
+from milepost.decisions import correlation
 from milepost.errors import Transient
 from milepost.wiring.exports import business, reader
 from tests.chain import CATALOG, Chain, entry
@@ -330,6 +331,28 @@ def test_a_filter_leaves_its_journeys_and_nothing_else(told: sa.Engine, tmp_path
     with snapshot.opened(told, chosen) as view:
         (shown,) = (rows for rows in tables.table("events", view, CATALOG, business(CATALOG)).pieces)
     assert len(shown) == len(numbers)
+
+
+def test_a_key_that_was_split_is_two_objects(engine: sa.Engine, tmp_path: Path) -> None:
+    chain = Chain(engine)
+    days = {"early": "2026-03-01T09:00:00Z", "late": "2026-09-01T09:00:00Z"}
+    wires = [{**ODD, "id": name, "time": at, "data": {"keys": {"order": "R1@"}}} for name, at in days.items()]
+    chain.send(*wires)
+    chain.settle()
+    with engine.begin() as connection:
+        object_id = connection.scalar(sa.select(t.objects.c.object_id)) or 0
+        since = datetime(2026, 6, 1, tzinfo=UTC)
+        named = correlation.Named(object_id, "order", "", "R1@")
+        correlation.decide(connection, "split", named, since=since, actor="test", reason="anew", now=utc_now())
+    chain.settle()
+    log = json.loads(export(engine, tmp_path / "log.json", "json").read_text("utf-8"))
+    orders = {"order:R1%40", "order:R1%40@since=2026-06-01T00:00:00Z"}
+    assert {item["id"] for item in log["objects"] if item["type"] == "order"} == orders
+    about = [
+        each["objectId"] for item in log["events"] for each in item["relationships"] if each["qualifier"] == "subject"
+    ]
+    assert about == sorted(orders)
+    assert [ocel.object_of(name) for name in about] == [("order", "R1@")] * 2
 
 
 def test_an_export_sees_one_moment_and_reads_in_pieces(engine: sa.Engine) -> None:
