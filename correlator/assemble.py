@@ -209,7 +209,9 @@ class Assembler:
             pending = self._put_together(connection, pending, output)
         self._save(connection, news.learned, output)
         merged = self._memory.graph.decided.mates
-        troubled = {node.id for node in news.learned if node.state.trouble} | (merged.keys() & news.concerned)
+        troubled = {node.id for node in news.learned if node.state.trouble}
+        if merged:
+            troubled.update(one for group in news.concerned.values() for one in group if one in merged)
         exceptionstore.write(connection, self._memory, troubled, compiled.catalog.exceptions, compiled.ranks)
         if output.changes:
             self._changed(connection, compiled.catalog, output.changes, now)
