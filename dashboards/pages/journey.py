@@ -69,9 +69,13 @@ class Journey:
         kind, key = view.parts["kind"], view.parts["key"]
         with context.engine.connect() as connection:
             found = queries.candidates(connection, catalog, kind, key, view.params.get("namespace"))
-            if len(found) == 1:
-                return _page(read(context, connection, catalog, found[0]), catalog, view)
-        return _choose(found) if found else _missing(kind, key)
+            exact = [head for head in found if head.key == key]  # of a split key that of the first object
+            chosen = exact if len(exact) == 1 else found
+            if len(chosen) == 1:
+                page = _page(read(context, connection, catalog, chosen[0]), catalog, view)
+                others = [head for head in found if head != chosen[0]]
+                return [page[0], _choose(others, "The same key names also"), *page[1:]] if others else page
+        return _choose(found, "Several journeys have this key") if found else _missing(kind, key)
 
 
 def read(context: Context, connection: sa.Connection, catalog: Catalog, head: queries.Head) -> Story:
@@ -104,7 +108,7 @@ def _missing(kind: str, key: str) -> Any:
     )
 
 
-def _choose(found: Sequence[queries.Head]) -> Any:
+def _choose(found: Sequence[queries.Head], title: str) -> Any:
     rows = [
         link(
             [
@@ -118,7 +122,7 @@ def _choose(found: Sequence[queries.Head]) -> Any:
         )
         for head in found
     ]
-    return card(rows, name="choices", title="Several journeys have this key", className="mp-choices")
+    return card(rows, name="choices", title=title, className="mp-choices")
 
 
 def _page(story: Story, catalog: Catalog, view: View) -> Any:
