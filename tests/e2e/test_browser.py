@@ -24,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from milepost.clock import utc_now
 from milepost.db import tables as t
+from milepost.decisions import correlation
 from milepost.inbox import identities, log
 from tests.dashboard import PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
@@ -36,6 +37,7 @@ PAGES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
     "alert": "/alerts/3", "anomalies": "/anomalies", "anomaly": "/anomalies/2", "sources": "/sources",
     "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
+    "decisions": "/decisions", "decision": "/decisions/1", "decide": "/decisions/new/merge?first=1001",
 }  # fmt: skip
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-background-networking",
@@ -134,6 +136,8 @@ def served(databases: Databases) -> Iterator[Dashboard]:
     with databases.fresh() as url, dashboard(url) as made:
         with made.engine.begin() as connection:
             seed(connection, utc_now())
+            ends = correlation.pair(connection, 1001, 1004)
+            correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
         yield made
 
 
@@ -240,6 +244,22 @@ def test_a_row_leads_to_its_journey_and_back(browser: Browser) -> None:
     assert browser.text(".mp-head h2") == rows[0]
     browser.driver.back()
     browser.until(lambda: browser.rows() == rows)
+
+
+def test_a_member_is_taken_out_by_keyboard(browser: Browser) -> None:
+    """From the three dots beside it to the decision, without a mouse; what is typed stays while the page refreshes."""
+    browser.login("Otto", "/journeys/order/S00003")
+    browser.one(".mp-correct summary[aria-label='Correct WH/OUT/00003']").send_keys(Keys.ENTER, Keys.TAB, Keys.TAB)
+    offer = browser.driver.switch_to.active_element
+    assert offer.text == "Take it out of this journey"
+    offer.send_keys(Keys.ENTER)
+    browser.until(lambda: "WH/OUT/00003 is not in the journey of order S00003" in browser.text(".mp-sentence"))
+    reason = browser.one(".mp-reason input")
+    reason.send_keys("another truck")
+    reason.send_keys(Keys.TAB)
+    browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    browser.until(lambda: "/decisions/new" not in browser.driver.current_url)
+    browser.until(lambda: "another truck" in browser.text("#body"))
 
 
 def test_any_key_is_found_from_everywhere(browser: Browser) -> None:
