@@ -252,7 +252,7 @@ class Occurrence(Struct, gc=False):
     received_us: int
     occurred_us: int
     source: str
-    id: str
+    event_id: str
     type: str
     outcome: str
     code: str | None
@@ -277,15 +277,15 @@ def _reach(state: ObjectState, event: Occurrence) -> None:
     known = reached.get(event.type)
     if known is None:
         at, number, received = event.occurred_us, event.event_no, event.received_us
-        reached[event.type] = Evidence(1, at, event.source, event.id, number, received, at)
+        reached[event.type] = Evidence(1, at, event.source, event.event_id, number, received, at)
         return
     if known.count == 1:
         _repeat(state, event.type, known.last_us)
     _repeat(state, event.type, event.occurred_us)
     known.count += 1
     known.last_us = max(known.last_us, event.occurred_us)
-    if (event.occurred_us, event.source, event.id) < _order(known):
-        known.first_us, known.first_source, known.first_id = event.occurred_us, event.source, event.id
+    if (event.occurred_us, event.source, event.event_id) < _order(known):
+        known.first_us, known.first_source, known.first_id = event.occurred_us, event.source, event.event_id
         known.first_no, known.first_received_us = event.event_no, event.received_us
 
 
@@ -307,7 +307,7 @@ def _trouble(state: ObjectState, event: Occurrence) -> None:
     one = Trouble(
         event.occurred_us,
         event.source,
-        event.id,
+        event.event_id,
         event.event_no,
         event.received_us,
         event.outcome,
@@ -327,7 +327,7 @@ def trouble_order(trouble: Trouble) -> tuple[int, str, str]:
 def _attribute(state: ObjectState, event: Occurrence, ranks: Mapping[str, int]) -> None:
     """The last by (rank of the source, time, source, id) has the word for each attribute."""
     assert event.attributes is not None
-    mine = (ranks.get(event.source, 0), event.occurred_us, event.source, event.id)
+    mine = (ranks.get(event.source, 0), event.occurred_us, event.source, event.event_id)
     won = dict(event.attributes)
     groups = []
     for group in state.attributes:
@@ -342,5 +342,5 @@ def _attribute(state: ObjectState, event: Occurrence, ranks: Mapping[str, int]) 
             group.values = kept
             groups.append(group)
     if won:
-        groups.append(AttributeGroup(event.occurred_us, event.source, event.id, won))
+        groups.append(AttributeGroup(event.occurred_us, event.source, event.event_id, won))
     state.attributes = groups

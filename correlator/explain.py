@@ -104,7 +104,7 @@ def _fill_beside(dossier: Dossier) -> None:
 
 
 def _order(relation: Relation) -> tuple[int, str, str]:
-    return (relation.event.occurred_us, relation.event.source, relation.event.id)
+    return (relation.event.occurred_us, relation.event.source, relation.event.event_id)
 
 
 class _Reasons:

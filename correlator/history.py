@@ -18,7 +18,7 @@ Named = Callable[[int], Thing]
 
 def told(event: Occurrence) -> Told:
     """An event as people are shown it."""
-    return Told(event.source, event.id, event.type, from_us(event.occurred_us), from_us(event.received_us))
+    return Told(event.source, event.event_id, event.type, from_us(event.occurred_us), from_us(event.received_us))
 
 
 class History:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from correlator import hubs
 from correlator import journeystore as store
-from correlator.assess import Occurrence, learn, learn_exceptions
+from correlator.assess import learn, learn_exceptions
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import PARENT, Graph, Missing, Node, Pair, Related
 from correlator.touches import TouchBatch
@@ -165,28 +165,16 @@ class Memory:
         exceptions, subject = compiled.catalog.exceptions, True
         for batch in batches:
             for touch in batch.touches:
-                event = Occurrence(
-                    touch.event_no,
-                    touch.received_us,
-                    touch.occurred_us,
-                    touch.source,
-                    touch.event_id,
-                    touch.type,
-                    touch.outcome,
-                    touch.code,
-                    touch.reason,
-                    touch.attributes,
-                )
                 for object_id, subject in touch.about:
                     node = nodes[object_id]
                     node.used = self.steps
-                    learn(node.state, event=event, subject=subject, ranks=compiled.ranks)
+                    learn(node.state, event=touch, subject=subject, ranks=compiled.ranks)
                     learned.add(node)
                 if not subject or touch.type in exceptions:
                     states = [nodes[object_id].state for object_id, _ in touch.about]
                     subjects = sum(subject for _, subject in touch.about)
                     if subjects or not touch.partial:
-                        learn_exceptions(states, event, subjects=subjects, opens=touch.type in exceptions)
+                        learn_exceptions(states, touch, subjects=subjects, opens=touch.type in exceptions)
         return learned
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:

@@ -114,5 +114,5 @@ def _receipts(world: World) -> Iterator[tuple[int, list[Received], list[Known]]]
     for start in range(0, len(times), size):
         chosen = times[start : start + size]
         told = [item for at in chosen for item in events.get(at, ())]
-        told.sort(key=lambda item: (item.event.occurred_us, item.event.source, item.event.id))
+        told.sort(key=lambda item: (item.event.occurred_us, item.event.source, item.event.event_id))
         yield chosen[-1], told, [known for at in chosen for known in relations.get(at, ())]

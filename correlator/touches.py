@@ -15,10 +15,10 @@ import sqlalchemy as sa
 import zstandard
 from msgspec import Struct
 
+from correlator.assess import Occurrence
 from milepost.db.generation import LIVE
 from milepost.db.tables import touches
 from milepost.inbox import log
-from milepost.journeystate import Scalar
 
 
 class Relation(Struct, array_like=True, gc=False):
@@ -34,20 +34,10 @@ class Relation(Struct, array_like=True, gc=False):
     received_us: int
 
 
-class Touch(Struct, array_like=True, gc=False):
-    """One stored event and the objects it is about: (object id, whether it is a subject), the subjects first. Times in
-    microseconds. `partial`: it has subjects that aren't among them."""
+class Touch(Occurrence, array_like=True, gc=False):
+    """One stored event and the objects it is about: (object id, whether it is a subject), the subjects first.
+    `partial`: it has subjects that aren't among them."""
 
-    event_no: int
-    received_us: int
-    occurred_us: int
-    source: str
-    event_id: str
-    type: str
-    outcome: str
-    code: str | None
-    reason: str | None
-    attributes: dict[str, Scalar] | None
     about: list[tuple[int, bool]]
     partial: bool = False
 

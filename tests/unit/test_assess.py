@@ -23,7 +23,7 @@ ORDER = next(model for model in COMPILED.models if model.name == "order")
 def happened(number: int, kind: str, at: int, **more: Any) -> Occurrence:
     fields: dict[str, Any] = {"outcome": "ok", "code": None, "reason": None, "attributes": None, "source": "/odoo"}
     fields |= more
-    return Occurrence(number, 1_000 + number, at, id=f"e{number}", type=kind, **fields)
+    return Occurrence(number, 1_000 + number, at, event_id=f"e{number}", type=kind, **fields)
 
 
 def node(object_id: int, kind: str, *events: Occurrence, subject: bool = True) -> Node:
