@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -53,7 +54,7 @@ def entry(
     """An event about `about` of the reconciliation `name`, ready for the log."""
     told = {key: str(value) if isinstance(value, Decimal) else value for key, value in attributes.items()}
     data = Data(
-        keys={"reconciliation": f"{name}/{about}"[:_KEY], **(keys or {})},
+        keys={"reconciliation": _key(f"{name}/{about}"), **(keys or {})},
         code=code,
         reason=reason[:2000],
         attributes={"reconciliation": name, **{key: value for key, value in told.items() if value is not None}},
@@ -62,6 +63,14 @@ def entry(
     event = structs.replace(event, id=contract.made_up_id(event))
     body = msgspec.json.encode(event)
     return Entry(contract.identity_of(SOURCE, event.id), contract.content_of(event), to_us(now), body)
+
+
+def _key(text: str) -> str:
+    """A long one ends in a hash: two that begin alike must stay two."""
+    if len(text) <= _KEY:
+        return text
+    digest = blake2b(text.encode(), digest_size=8).hexdigest()
+    return f"{text[: _KEY - len(digest) - 1]}~{digest}"
 
 
 def naming(catalog: Catalog, named: Named | None) -> tuple[dict[str, str], dict[str, str]]:

@@ -83,7 +83,9 @@ def run(
         about = {"version": version, "now": now, "run": run_id}
         result = _compare(connection, name, one, window, about, waits)
         usual = _window(one, horizon - length(one.settle), None)
-        _tell(connection, catalog, name, one, result, usual, now)
+        # a comparison may take a minute: what it tells is received when it is told
+        told_at = now + timedelta(seconds=time.monotonic() - begun)
+        _tell(connection, catalog, name, one, result, usual, told_at)
         if failing:
             commands.send(connection, [telling.works_again(name, now)], now=now)
         store.end(connection, run_id, result.counted(time.monotonic() - begun))
