@@ -1,21 +1,22 @@
-"""Migrations: bringing a database to the schema that this version of Milepost needs. They only go forward."""
+"""Migrations: bringing a database to the schema that this version of Milepost needs. They only go forward.
+
+Alembic is loaded where there is something to do: a process or a command that finds all done doesn't pay for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 from milepost.db.engine import lock_key, make_engine
 from milepost.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSIONS: Final[Mapping[str, Any]] = {"version_table": "schema_version", "version_table_schema": "input"}
@@ -39,6 +40,12 @@ def migrate(engine: sa.Engine) -> None:
     when a table is in use for too long (what was committed stays, and the next call goes on from there), and
     ConfigurationError for a server that won't do, or a schema that only a newer Milepost knows.
     """
+    with engine.connect() as connection:
+        if is_current(connection):
+            return
+    from alembic import command
+    from alembic.util import CommandError
+
     with engine.connect() as connection, _alone(connection):
         _refuse_unfit(connection)
         connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS input"))
@@ -51,12 +58,20 @@ def migrate(engine: sa.Engine) -> None:
 
 def is_current(connection: sa.Connection) -> bool:
     """Whether the database has this version's schema."""
-    context = MigrationContext.configure(connection, opts=dict(VERSIONS))
-    return context.get_current_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    if not connection.scalar(sa.text("SELECT to_regclass('input.schema_version') IS NOT NULL")):
+        return False
+    return bool(connection.scalar(sa.text("SELECT version_num FROM input.schema_version")) == _newest())
+
+
+def _newest() -> str:
+    """The last revision: files are named by their number."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def config(attributes: Mapping[str, Any]) -> Config:
     """Alembic's configuration; migrations/env.py reads `attributes`."""
+    from alembic.config import Config
+
     made = Config()
     made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     made.set_main_option("path_separator", "os")

@@ -20,6 +20,7 @@ from milepost.catalog import loader
 from milepost.catalog.loader import Texts
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, utc_now
+from milepost.db import schema, timescale
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.db.engine import make_engine
 from milepost.decisions import catalog as decided
@@ -52,8 +53,6 @@ class Resources:
 
     def prepare(self) -> None:
         """Bring the database to this version's schema, with a catalog in force. Safe at any time, in any process."""
-        from milepost.db import schema, timescale  # Alembic is slow to load, and most commands don't need it
-
         schema.migrate(self.engine)
         now = self.clock()
         with self.engine.begin() as connection:

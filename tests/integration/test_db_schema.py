@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateSchema
 
-import milepost.db
 from milepost.db import check, schema
 from milepost.db.engine import make_engine
 from milepost.db.tables import metadata
@@ -96,7 +95,7 @@ def test_many_may_migrate_at_once_and_again(databases: Databases) -> None:
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(schema.run_migrations, [url] * 3))
         engine = make_engine(url)
-        milepost.db.migrate(engine)
+        schema.migrate(engine)
         with engine.connect() as connection:
             assert schema.is_current(connection)
         engine.dispose()
