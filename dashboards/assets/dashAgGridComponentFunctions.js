@@ -18,7 +18,7 @@ window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
     const under = [row.stage, row.amount].filter(Boolean).join(" · ");
     return make("div", { className: "mp-cell-two" },
       row.href
-        ? make("a", { href: row.href, onClick: go, className: "mp-key mp-row-link", title: row.kind || "" },
+        ? make("a", { href: row.href, onClick: go, className: "mp-key mp-row-link", title: [props.value, row.kind].filter(Boolean).join(" · ") },
             props.value, row.space ? make("i", null, row.space) : null)
         : make("b", { className: "mp-key" }, props.value),
       under ? make("span", { className: "mp-narrow" }, under) : null);

@@ -74,7 +74,7 @@ class Journey:
             if len(chosen) == 1:
                 page = _page(read(context, connection, catalog, chosen[0]), catalog, view)
                 others = [head for head in found if head != chosen[0]]
-                return [page[0], _choose(others, "The same key names also"), *page[1:]] if others else page
+                return [page[0], _choose(others, "The same key names also", alone=False), *page[1:]] if others else page
         return _choose(found, "Several journeys have this key") if found else _missing(kind, key)
 
 
@@ -108,7 +108,7 @@ def _missing(kind: str, key: str) -> Any:
     )
 
 
-def _choose(found: Sequence[queries.Head], title: str) -> Any:
+def _choose(found: Sequence[queries.Head], title: str, *, alone: bool = True) -> Any:
     rows = [
         link(
             [
@@ -122,7 +122,7 @@ def _choose(found: Sequence[queries.Head], title: str) -> Any:
         )
         for head in found
     ]
-    return card(rows, name="choices", title=title, className="mp-choices")
+    return card(rows, name="choices", title=title, className="mp-choices" if alone else "mp-block")
 
 
 def _page(story: Story, catalog: Catalog, view: View) -> Any:
