@@ -32,8 +32,7 @@ MAX_BESIDE: Final = 200
 
 _RELATIONS: Final = sa.text(
     "SELECT * FROM derived.relations WHERE first_id = ANY(CAST(:ids AS bigint[]))"
-    " UNION SELECT * FROM derived.relations WHERE second_id = ANY(CAST(:ids AS bigint[]))"
-    " ORDER BY occurred_at, source, event_id, first_id, second_id, rel LIMIT :limit"
+    " UNION ALL SELECT * FROM derived.relations WHERE second_id = ANY(CAST(:ids AS bigint[])) LIMIT :limit"
 )
 _STATES: Final = sa.text(
     "SELECT object_id, state FROM derived.object_states WHERE object_id = ANY(CAST(:ids AS bigint[]))"
@@ -129,7 +128,8 @@ class Dossier:
         if not new:
             return
         self.loaded.update(new)
-        rows = self._connection.execute(_RELATIONS, {"ids": new, "limit": MAX_RELATIONS + 1}).all()
+        plain = [one for one in new if one not in self.hubs]  # a hub's relations count for nothing, and are many
+        rows = self._connection.execute(_RELATIONS, {"ids": plain, "limit": MAX_RELATIONS + 1}).all()
         self.cut_short |= len(rows) > MAX_RELATIONS
         for row in rows:
             self.relations[row.first_id, row.second_id, row.rel] = _relation(row)

@@ -209,12 +209,13 @@ class _Reasons:
             node = Node(thread, CORRELATION, "", "", ObjectState())
             if graph.owner_among(node, naming, dossier.model) is None:
                 kinds = Counter(graph.types[one] for one in naming if graph.types[one] in dossier.model.root_rank)
-                roots = [one for one in naming if kinds[graph.types[one]] > 1]
-                others = sorted(set(naming) - set(roots) - self._members)
-                yield Shared(
-                    dossier.thing(thread), tuple(map(dossier.thing, roots[:SHOWN])), len(roots),
-                    tuple(map(dossier.thing, others[:SHOWN])), len(others),
-                )  # fmt: skip
+                roots = {one for one in naming if kinds[graph.types[one]] > 1}
+                others = set(naming) - roots - self._members
+                shown, out = self._first(roots), self._first(others)
+                yield Shared(dossier.thing(thread), shown, len(roots), out, len(others))
+
+    def _first(self, ids: set[int]) -> tuple[Thing, ...]:
+        return tuple(sorted(map(self._dossier.thing, ids), key=lambda one: (one.type, one.key))[:SHOWN])
 
     # --- what was odd, and what people decided ------------------------------------------------------------------------
 

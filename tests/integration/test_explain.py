@@ -133,3 +133,24 @@ def _applied(before: dict[tuple[str, int], Any], expected: Preview) -> dict[tupl
             assert effect.after.members == len(members)
             after[root] = (effect.after.state, effect.after.stage, members)
     return after
+
+
+def test_a_hub_is_told_and_what_it_relates_to_is_not_read(engine: sa.Engine) -> None:
+    catalog = msgspec.structs.replace(CATALOG, hub_limit=3)
+    chain = Chain(engine, catalog=catalog)
+    for number in range(5):
+        keys = {"order": f"S{number}", "shipment": "TBD-1"}
+        wire = {"specversion": "1.0", "id": str(number), "source": "/wms", "type": "order.received"}
+        chain.send({**wire, "correlationid": "constant", "data": {"keys": keys}})
+    chain.settle()
+    with engine.connect() as connection:
+        journey_id = connection.scalars(sa.select(t.journeys.c.journey_id).where(t.journeys.c.key == "S4")).one()
+        explained = explain(connection, catalog, journey_id)
+        dossier = Dossier(connection, Compiled(catalog), journey_id)
+        history_of(dossier)
+    out = {(one.thing.key, one.why, one.others, one.other_type) for one in explained.kept_out}
+    assert out == {("TBD-1", "hub", 5, "order"), ("constant", "hub", 5, "order")}
+    assert len(explained.members) == 1
+    assert {dossier.names[end].key for relation in dossier.relations for end in relation[:2]} == {
+        "S4", "TBD-1", "constant",
+    }  # fmt: skip
