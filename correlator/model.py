@@ -14,6 +14,8 @@ from milepost.catalog.schema import Catalog, Model
 CORRELATION: Final = "correlation"
 MAX_NAMESPACE: Final = 256
 """Characters: a namespace is part of an index row, which holds 2,700 bytes."""
+MAX_VALUE: Final = 128
+"""Characters of a dimension's value that are kept with a journey and counted by: four of them are in an index row."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

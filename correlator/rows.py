@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from correlator.assess import Journey
+from correlator.model import MAX_VALUE
 from milepost.db.staging import Row, Rows, wire_time
 from milepost.journeystate import JourneyChange, JourneyFacts, Member, Reached, encode_facts
 
@@ -49,7 +50,7 @@ def journey_row(journey_id: int, name: str, journey: Journey, facts: JourneyFact
         wire_time(journey.progress_us),
         wire_time(journey.first_received_us),
         wire_time(journey.last_received_us),
-        *(None if attributes.get(field) is None else str(attributes[field]) for field in DIMENSIONS),
+        *(None if attributes.get(field) is None else str(attributes[field])[:MAX_VALUE] for field in DIMENSIONS),
         journey.amount,
         journey.currency,
         wire_time(journey.ended_us) if journey.state == "completed" and journey.ended_us is not None else None,

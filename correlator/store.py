@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from correlator.facts import Fact, Facts
+from correlator.model import MAX_VALUE
 from correlator.touches import Relation
 from milepost.clock import from_us
 from milepost.contract import Entry, read
@@ -19,8 +20,6 @@ from milepost.db.generation import LIVE
 from milepost.db.staging import as_wire, kinds_of, stage, wire_time
 from milepost.journeystate import Flag
 
-MAX_VALUE: Final = 128
-"""Characters of a dimension's value that are counted by: it is part of an index row, which holds 2,700 bytes."""
 _HOUR: Final = 3_600_000_000
 _MINUTE: Final = 60_000_000
 _SKEWED: Final = Flag.CLOCK_SKEW.value
