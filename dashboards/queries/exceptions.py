@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from dashboards.queries.paging import Order, Page, bounded, time_order
 from milepost.db.tables import correlations, exceptions, journeys, members, objects
+from milepost.inbox.objects import shown
 
 MAX_OPEN: Final = 20_000
 """Open exceptions that are grouped, the newest; beyond it nobody works them off one by one."""
@@ -133,6 +134,7 @@ def list_page(
             sa.func.coalesce(o.type, "correlation").label("object_type"),
             sa.func.coalesce(o.namespace, "").label("namespace"),
             sa.func.coalesce(o.key, c.key, "").label("key"),
+            o.since,
         )
         .select_from(
             chosen.outerjoin(objects, o.object_id == chosen.c.object_id).outerjoin(
@@ -143,8 +145,14 @@ def list_page(
     )
     rows = connection.execute(statement).mappings().all()
     of = _journeys_of(connection, [row["object_id"] for row in rows]) if with_journeys else {}
-    found = [Row(**row, journeys=of.get(row["object_id"], [])) for row in rows]
+    found = [_row(row, of.get(row["object_id"], [])) for row in rows]
     return ORDER.page(found, limit, lambda row: (row.opened_at, row.row_id), cursor)
+
+
+def _row(found: sa.RowMapping, journeys_of: list[Journey]) -> Row:
+    values = dict(found)
+    values["key"] = shown(values["key"], values.pop("since"))
+    return Row(**values, journeys=journeys_of)
 
 
 def select_rows(wanted: Filter, limit: int, cursor: str | None = None) -> sa.Select[Any]:

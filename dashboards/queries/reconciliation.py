@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dashboards.queries.paging import Page, bounded, time_order
 from milepost.db.tables import discrepancies, journeys, members, objects, reconciliation_days, reconciliation_runs
+from milepost.inbox.objects import shown
 
 _d = discrepancies.c
 ORDER: Final = time_order(_d.at, _d.discrepancy_id, descending=True)
@@ -103,6 +104,7 @@ _DISCREPANCY: Final = (
     objects.c.type,
     objects.c.namespace,
     objects.c.key,
+    objects.c.since,
     _journey.c.model.label("journey_kind"),
     _journey.c.key.label("journey_key"),
     _journey.c.namespace.label("journey_namespace"),
@@ -158,7 +160,7 @@ def list_page(
         wanted.append(_d.day == day)
     limit = bounded(limit)
     query = sa.select(*_DISCREPANCY).select_from(_SOURCE).where(*wanted).order_by(*ORDER.by()).limit(limit + 1)
-    found = [Discrepancy(**row) for row in connection.execute(query).mappings()]
+    found = [_discrepancy(row) for row in connection.execute(query).mappings()]
     return ORDER.page(found, limit, lambda row: (row.at, row.discrepancy_id))
 
 
@@ -172,7 +174,13 @@ def of_days(connection: sa.Connection, name: str, since: date, until: date) -> I
         .limit(REPORTED)
     )
     for row in connection.execute(query).mappings():
-        yield Discrepancy(**row)
+        yield _discrepancy(row)
+
+
+def _discrepancy(found: sa.RowMapping) -> Discrepancy:
+    values = dict(found)
+    since = values.pop("since")
+    return Discrepancy(**{**values, "key": values["key"] and shown(values["key"], since)})
 
 
 def _state(state: str | None) -> list[sa.ColumnElement[bool]]:
