@@ -20,6 +20,15 @@ FLAGS: Final = (
     " jsonb_build_object('warehouse', j.warehouse), j.amount, j.currency"
     " FROM derived.journeys AS j WHERE j.model = 'order' AND j.journey_id % 50 = 0",
 )
+EXCEPTIONS: Final = (
+    "INSERT INTO derived.exceptions (object_id, type, number, kind, outcome, code, source, reason, count, opened_at,"
+    " last_at, resolved_at, resolved_by, event_no, received_at)"
+    " SELECT j.root_id, 'message.failed', 0, (ARRAY['technical', 'business'])[1 + j.journey_id % 2], 'failed',"
+    " 'E' || j.journey_id % 30, '/mw', 'could not be delivered', 1 + j.journey_id % 4, j.started_at, j.last_at,"
+    " CASE WHEN j.state <> 'open' THEN j.last_at END, CASE WHEN j.state <> 'open' THEN 'message.delivered' END,"
+    " m.event_no, m.received_at FROM derived.journeys AS j JOIN derived.milestones AS m ON m.journey_id = j.journey_id"
+    " AND m.rank = 0 WHERE j.model = 'order' AND j.journey_id % 40 = 0",
+)
 ALERTS: Final = (
     'INSERT INTO record.alerts (key, kind, rule, "group", state, severity, title, summary, opened_at, updated_at,'
     " resolved_at, items_open, items_total, oldest_at, money, labels, owner)"
@@ -69,4 +78,6 @@ COUNTS: Final = (
     " last_received_at, last_occurred_at) SELECT DISTINCT source, 4000000, 200000, 0, 0, %(now)s - %(span)s::interval,"
     " %(now)s::timestamptz, %(now)s::timestamptz FROM bench.flows",
 )
-STATEMENTS: Final = tuple(statement.replace(" % ", " %% ") for statement in (*FLAGS, *ALERTS, *REFUSALS, *COUNTS))
+STATEMENTS: Final = tuple(
+    statement.replace(" % ", " %% ") for statement in (*FLAGS, *EXCEPTIONS, *ALERTS, *REFUSALS, *COUNTS)
+)

@@ -85,7 +85,7 @@ class Pages:
     def _addresses(self, renderings: int) -> Iterator[str]:
         """Addresses of every page, in no order: lists as they are, filtered and sorted; single things at random."""
         plain = [page.pattern.removesuffix("/?") or "/" for page in PAGES if "(" not in page.pattern]
-        made = [*plain * max(1, renderings // 5), *self._lists(), *self._orders(renderings)]
+        made = [*plain * max(2, renderings // 2), *self._lists(), *self._orders(renderings)]
         for form, column in _IDS.items():
             with self._engine.connect() as connection:
                 ids = connection.scalars(sa.select(column).limit(renderings)).all()
@@ -100,7 +100,7 @@ class Pages:
             yield f"/journeys/shipment/1Z{shipment_of(number):08d}"
 
     def _lists(self) -> Iterator[str]:
-        """Lists of journeys, of alerts and the overview with what their filters offer."""
+        """Lists of journeys, of alerts and the overview with what their filters offer, and forms."""
         states, kinds = (*journeys.STATES, "any"), ("order", "shipment", "any")
         for kind, state, sort in product(kinds, states, journeys.ORDERS):
             yield f"/journeys?kind={kind}&state={state}&sort={sort}"
@@ -118,6 +118,10 @@ class Pages:
             yield f"/alerts?state={state}&severity={severity}"
         for kind in ("order", "shipment"):
             yield f"/?kind={kind}"
+        for act in ("cut", "exclude", "merge", "lift", "split"):
+            yield f"/decisions/new/{act}"
+        for name in self._context.catalog().reconciliations:
+            yield f"/reconciliation/{name}"
 
     def _filters(self) -> Sequence[Mapping[str, str]]:
         """Values that many have, that few have, that nobody has, and several at once."""

@@ -8,7 +8,7 @@ one JSON object as its last line. Times in milliseconds, of random journeys:
   page of journeys that it finds (p95 < 50)
 - pages: what each page of the dashboards spends in SQL for a rendering, frame and body (p95 < 300). All pages are taken
   from the application; those for which no address is known are told as `not_measured`
-- bytes_per_event: what is on disk by table, with its indexes
+- bytes_per_event: what is on disk by table, with its indexes; compressed_… where TimescaleDB can (community edition)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -57,8 +58,8 @@ _KEYS: Final[Mapping[str, Callable[[int], str]]] = {
     "nothing": "X{:07d}".format,
 }
 _SIZES: Final = sa.text(
-    "SELECT n.nspname || '.' || CASE WHEN c.relname ~ '^identities_' THEN 'identities' ELSE"
-    " coalesce(p.relname, c.relname) END AS name, sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS"
+    "SELECT coalesce(p.relnamespace, n.oid)::regnamespace::text || '.' ||"
+    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' ELSE coalesce(p.relname, c.relname) END AS name, sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS"
     " indexes FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
     " WHERE c.relkind = 'r' AND coalesce(p.relnamespace, c.relnamespace)::regnamespace::text"
@@ -156,13 +157,19 @@ def _explain(engine: sa.Engine, sql: SqlTime, names: Sequence[str]) -> None:
 
 
 def storage(engine: sa.Engine, filled: Filled) -> dict[str, Any]:
-    """Bytes on disk per event, by table: rows and indexes."""
-    with engine.connect() as connection:
-        rows = connection.execute(_SIZES).all()
-        flavour = timescale.flavour(connection)
+    """Bytes on disk per event, by table: rows and indexes. Compressed as well, where the database can."""
+    with engine.begin() as connection:
+        figures = {"database": timescale.flavour(connection), **_sizes(connection, filled)}
+    with engine.begin() as connection:
+        chunks = timescale.compress_before(connection, filled.now + timedelta(days=2))
+        compressed = _sizes(connection, filled) if chunks else {}
+    return figures | {f"compressed_{name}": value for name, value in compressed.items()}
+
+
+def _sizes(connection: sa.Connection, filled: Filled) -> dict[str, Any]:
+    rows = connection.execute(_SIZES).all()
     sizes = {name: [round(int(size) / filled.events, 1) for size in pair] for name, *pair in rows}
     return {
-        "database": flavour,
         "bytes_per_event": round(sum(map(sum, sizes.values())), 1),
         "bytes_per_event_by_table": {name: pair for name, pair in sizes.items() if sum(pair) >= 1},
     }
