@@ -31,7 +31,7 @@ from sla.reconciliation.statement import Window
 from sla.reconciliation.telling import length, midnight
 
 _BATCH: Final = 5_000
-_WAITS: Final = timedelta(minutes=1)
+_WAITS: Final = timedelta(minutes=10)
 _EARLY: Final = timedelta(seconds=30)
 """One is due this long before its time: the scheduler looks once a minute, and would often come a moment too soon."""
 Days = tuple[date | None, date | None]

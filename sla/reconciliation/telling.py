@@ -86,7 +86,7 @@ def _about_object(
     about = f"{named.type} {named.key}" if named is not None else str(change.object_id)
     value = change.left_amount if change.left_amount is not None else change.right_amount
     currency = change.left_currency if change.left_amount is not None else change.right_currency
-    told = {"discrepancy_amount": value, "discrepancy_currency": currency if value is not None else None}
+    told = {"amount": value, "currency": currency if value is not None else None}  # what a breach of a promise is worth
     again = {"occurrence": change.occurrence if change.occurrence > 1 else None}
     return events.entry(
         kind, name, about, at, now, code=code, reason=reason, attributes={**attributes, **told, **again}, keys=keys
