@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, mapping, privacy, reconciliation, schema
+from milepost.catalog import edi, folder, keys, lines, mapping, privacy, reconciliation, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -127,7 +127,7 @@ def _load(texts: Texts) -> Catalog:
 
 def _parse(name: str, text: str) -> dict[str, Any]:
     try:
-        doc = yaml.safe_load(text)
+        doc = lines.parse(text)
     except yaml.YAMLError as error:
         raise CatalogError(f"{name}: not valid YAML: {error}") from error
     if doc is None:

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct, field
 
+from milepost.catalog import lines
 from milepost.catalog.expression import Expression, ExpressionError
 from milepost.contract import KeyType, Name, Outcome
 from milepost.errors import CatalogError
@@ -112,7 +113,7 @@ class MappingSpec(Struct, frozen=True, forbid_unknown_fields=True):
 def read(name: str, text: str) -> MappingSpec:
     """Parse and check the text of a mapping. Raises CatalogError naming file, field and the mend."""
     try:
-        document = yaml.safe_load(text)
+        document = lines.parse(text)
     except yaml.YAMLError as error:
         raise CatalogError(f"{name}: not valid YAML: {error}") from error
     return convert(name, document)
