@@ -10,7 +10,7 @@ from correlator.model import CompiledModel
 from correlator.replay import Moment
 from milepost import gaps
 from milepost.clock import from_us
-from milepost.explanation import Change, Missing, Thing, Told
+from milepost.explanation import HISTORY, Change, Missing, Thing, Told
 from milepost.journeystate import Member, Reached
 
 Named = Callable[[int], Thing]
@@ -30,6 +30,7 @@ class History:
         self._events = events
         self.changes: list[Change] = []
         self.last: Moment | None = None
+        self._imported = False
         self._standing: dict[str, Missing] = {}
         self._over: list[Missing] = []
 
@@ -37,6 +38,8 @@ class History:
         """Read the moments of a replay."""
         for moment in moments:
             if moment.journey is not None:
+                if self.last is None:
+                    self._imported = from_us(moment.at_us) - from_us(_last(moment)) >= HISTORY
                 self.changes += self._between(self.last, moment)
                 self._look_for_gaps(moment)
                 self.last = moment
@@ -93,7 +96,8 @@ class History:
             if known is not None and known.reached_us == item.reached_us:
                 continue
             cause, now = _cause(moment, item.event_no), from_us(item.reached_us)
-            made = Change(at, "reached", step, cause, self._evidence(item), now=now)
+            in_order = self._imported and (former is None or _last(former) <= item.reached_us)
+            made = Change(at, "reached", step, cause, self._evidence(item), now=now, in_order=in_order)
             yield made if known is None else replace(made, what="moved", was=from_us(known.reached_us))
 
     def _undone(self, former: Moment | None, moment: Moment, joined: Sequence[Change]) -> Iterator[Change]:
@@ -109,6 +113,10 @@ class History:
         event = self._events.get(item.event_no)
         kind = event.type if event is not None else ""
         return Told(item.source, item.event_id, kind, from_us(item.reached_us), from_us(item.received_us))
+
+
+def _last(moment: Moment) -> int:
+    return moment.journey.last_us if moment.journey is not None else 0
 
 
 def _reached(moment: Moment | None) -> Mapping[str, Reached]:

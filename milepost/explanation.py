@@ -14,6 +14,8 @@ LATE: Final = timedelta(minutes=15)
 """Evidence that comes later than this after what it tells of is told among what changed late."""
 SHORT: Final = timedelta(minutes=1)
 """For so long a milestone may be missing before that is told: events of one moment come in any order."""
+HISTORY: Final = timedelta(days=1)
+"""A journey whose first event came later than this was brought in as history: what comes in its order is no news."""
 
 TieKind = Literal["mention", "link", "correlation", "merge"]
 Why = Literal["cut", "excluded", "hub"]
@@ -180,7 +182,8 @@ class Change:
 
     joined, left: `thing`, reached through `via`; `brought` of its events had been received before. reached: the
     milestone `name` at the time `now`. moved: from `was` to `now`. undone: it had been reached at `was`, and no longer
-    is, because `thing` joined, where that is why. began, state: the state is `name`, and was `former`.
+    is, because `thing` joined, where that is why. began, state: the state is `name`, and was `former`. `in_order`:
+    it belongs to history that was brought in, and nothing later had been known.
     """
 
     at: datetime
@@ -194,6 +197,7 @@ class Change:
     was: datetime | None = None
     now: datetime | None = None
     former: str = ""
+    in_order: bool = False
 
     @property
     def delay(self) -> timedelta:
@@ -204,7 +208,7 @@ class Change:
     def notable(self) -> bool:
         """Whether late evidence changed what was known: what came in good time and order only added to it."""
         if self.what == "reached":
-            return self.delay >= LATE
+            return self.delay >= LATE and not self.in_order
         if self.what == "joined":
             return self.brought > 0
         return self.what in ("left", "moved", "undone") or self.former in ("completed", "cancelled")

@@ -112,3 +112,11 @@ def test_what_a_correlation_id_joined_leaves_when_another_order_names_it() -> No
     assert [item.text for item in history.changes if item.what == "left"] == ["picking P1 left"]
     assert one(history, "left").cause == history.changes[-1].cause
     assert one(history, "undone", "allocated").at == from_us(2 * HOUR)
+
+
+def test_history_that_was_brought_in_is_no_news_unless_it_comes_out_of_order() -> None:
+    received, confirmed = event(1, "order.received", 0, received=100), event(2, "order.confirmed", 2, received=101)
+    history = told([(received, 1), (confirmed, 1)], [])
+    assert late(history) == []
+    checked = event(3, "order.validated", 1, received=102)
+    assert late(told([(received, 1), (confirmed, 1), (checked, 1)], [])) == ["validated reached"]
