@@ -80,7 +80,7 @@ _SQL: Final = f"""
 def duckdb(log: Path, rules: Sequence[Rule]) -> Stitched:
     import duckdb as db
 
-    offline = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    offline: dict[str, Any] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     with db.connect(config=offline) as connection:
         connection.execute("CREATE TABLE rules (model TEXT, name TEXT, event TEXT, subject TEXT, every TEXT)")
         connection.executemany("INSERT INTO rules VALUES (?, ?, ?, ?, ?)", [list(rule) for rule in rules])
@@ -98,7 +98,7 @@ def duckdb(log: Path, rules: Sequence[Rule]) -> Stitched:
 def polars(log: Path, rules: Sequence[Rule]) -> Stitched:
     import polars as pl
 
-    schema = {
+    schema: dict[str, Any] = {
         "id": pl.String, "source": pl.String, "type": pl.String, "time": pl.String, "correlationid": pl.String,
         "data": pl.Struct({"keys": pl.Struct(dict.fromkeys(KEYS, pl.String))}),
     }  # fmt: skip

@@ -58,9 +58,9 @@ _KEYS: Final[Mapping[str, Callable[[int], str]]] = {
     "nothing": "X{:07d}".format,
 }
 _SIZES: Final = sa.text(
-    "SELECT coalesce(p.relnamespace, n.oid)::regnamespace::text || '.' ||"
-    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' ELSE coalesce(p.relname, c.relname) END AS name, sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS"
-    " indexes FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    "SELECT coalesce(p.relnamespace, c.relnamespace)::regnamespace::text || '.' ||"
+    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' ELSE coalesce(p.relname, c.relname) END AS name,"
+    " sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS indexes FROM pg_class AS c"
     " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
     " WHERE c.relkind = 'r' AND coalesce(p.relnamespace, c.relnamespace)::regnamespace::text"
     " IN ('input', 'derived', 'record') GROUP BY 1 ORDER BY 2 DESC"
