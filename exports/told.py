@@ -59,7 +59,11 @@ class Told:
 
 
 class Teller:
-    """Turns stored events into `Told` ones. `untold` counts names for which there is no object to be exported."""
+    """Turns stored events into `Told` ones.
+
+    A name for which there is no object to be exported, since the catalog was changed or a filter leaves it out, relates
+    to nothing; where everything is exported, the keys as they were sent tell of it.
+    """
 
     def __init__(self, snapshot: Snapshot, read: Reader, columns: Columns) -> None:
         self._snapshot = snapshot
@@ -67,7 +71,6 @@ class Teller:
         self._columns = columns
         self._splits = splits(snapshot.connection)
         self._there: dict[Spot, bool] = {}
-        self.untold = 0
 
     def pieces(self) -> Iterator[list[Told]]:
         for rows in self._snapshot.pieces(select_events(self._snapshot, *(events.c[name] for name in _FIELDS), _BODY)):
@@ -95,7 +98,6 @@ class Teller:
 
     def _told(self, row: Row, event: Event, named: Sequence[tuple[Spot, Qualifier]]) -> Told:
         there = [(spot, qualifier) for spot, qualifier in named if self._there[spot]]
-        self.untold += len(named) - len(there)
         columns = self._columns.get(row[5], {})
         left = ocel.rest(_any.decode(row[6]), _keys(there), columns, whole=self._snapshot.whole)
         shown = {name: value for name, value in event.data.attributes.items() if name in columns and value is not None}
