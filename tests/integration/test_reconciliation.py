@@ -293,7 +293,7 @@ def test_it_counts_what_python_counts(engine: sa.Engine, seed: int) -> None:
     """Random orders and pickings, told out of order, late and twice, over several runs."""
     site, rng = Site(engine, BOTH), random.Random(seed)
     said: list[tuple[datetime, str, str, Wire]] = []
-    for number in range(80):
+    for number in range(60):
         for side, make in (("shop", received), ("erp", taken)):
             if rng.random() < 0.8:
                 at = NOW - timedelta(minutes=rng.randrange(1, 96 * 60))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from io import StringIO
 from typing import Any
 
+import httpx
 import pytest
 
 from milepost.clock import to_us, utc_now
@@ -50,13 +51,18 @@ def read(served: Dashboard, path: str, **params: Any) -> Any:
     return answer.json()
 
 
-def drawn(served: Dashboard, address: str) -> str:
+@pytest.fixture(scope="module")
+def browser(served: Dashboard) -> Iterator[httpx.Client]:
     with served.session("Vera") as client:
-        return " | ".join(texts(show(client, address)["body"]))
+        yield client
 
 
-def test_the_list_says_how_each_stands(served: Dashboard) -> None:
-    shown = drawn(served, "/reconciliation")
+def drawn(browser: httpx.Client, address: str) -> str:
+    return " | ".join(texts(show(browser, address)["body"]))
+
+
+def test_the_list_says_how_each_stands(served: Dashboard, browser: httpx.Client) -> None:
+    shown = drawn(browser, "/reconciliation")
     assert "Orders are in the ERP" in shown
     assert "Shop against ERP" in shown
     assert "Over tolerance" in shown
@@ -66,15 +72,15 @@ def test_the_list_says_how_each_stands(served: Dashboard) -> None:
     assert (second["state"], second["match"], second["last_run"]) == ("not_run", "day", None)
 
 
-def test_one_has_its_days_and_its_objects_with_their_journeys(served: Dashboard) -> None:
-    shown = drawn(served, "/reconciliation/orders")
+def test_one_has_its_days_and_its_objects_with_their_journeys(browser: httpx.Client) -> None:
+    shown = drawn(browser, "/reconciliation/orders")
     assert "8 missing in ERP of 12 (66.7%)" in shown
     assert "Missing in ERP" in shown
     assert ODD in shown
     assert "C10" in shown
-    assert "No object differs" in drawn(served, "/reconciliation/orders?state=gone")
-    assert "There is no such reconciliation" in drawn(served, "/reconciliation/none")
-    assert "Nothing was compared yet" in drawn(served, "/reconciliation/parcels-a-day")
+    assert "No object differs" in drawn(browser, "/reconciliation/orders?state=gone")
+    assert "There is no such reconciliation" in drawn(browser, "/reconciliation/none")
+    assert "Nothing was compared yet" in drawn(browser, "/reconciliation/parcels-a-day")
 
 
 def test_the_api_has_days_and_pages_of_objects(served: Dashboard) -> None:
