@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,6 +109,30 @@ def list_hubs() -> None:
         for row in rows
     ]
     table("object", "named by", "sources", "found", rows=listed, empty="There are no hubs.")
+
+
+@app.command("reused")
+def list_reused(
+    days: Annotated[int, typer.Option(min=1, help="So many days after the first time, or more.")] = 30,
+) -> None:
+    """List the keys that look used again: the first step of their journey came again long afterwards."""
+    import sqlalchemy as sa
+
+    from milepost.db.tables import journeys as j
+    from milepost.db.tables import milestones as m
+
+    again = m.c.last_at - m.c.reached_at
+    query = (
+        sa.select(j.c.root_type, j.c.key, j.c.namespace, m.c.name, m.c.reached_at, m.c.last_at)
+        .join(j, j.c.journey_id == m.c.journey_id)
+        .where(m.c.rank == 0, again >= timedelta(days=days))
+        .order_by(again.desc(), m.c.journey_id)
+        .limit(500)
+    )
+    with transaction() as (connection, _, _):
+        rows = connection.execute(query).all()
+    listed = [(f"{row[0]}:{row[1]}" + f"@{row[2]}" * bool(row[2]), *row[3:]) for row in rows]
+    table("object", "step", "first", "again", rows=listed, empty="No key looks used again.")
 
 
 # --- deciding ---------------------------------------------------------------------------------------------------------

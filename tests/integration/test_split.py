@@ -202,6 +202,8 @@ def milepost(*words: str, code: int = 0) -> str:
 
 def test_from_the_command_line(chain: Chain, engine: sa.Engine, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILEPOST_DATABASE_URL", database)
+    assert "order:4711 received 2026-09-01" in milepost("reused")
+    assert "No key" in milepost("reused", "--days", "32")
     assert "Decision 1" in milepost("split", "order", "4711", "--from", "2026-10-01", "--reason", "began anew")
     chain.settle()
     asked = milepost("explain", "order", "4711", code=1)
