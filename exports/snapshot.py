@@ -2,6 +2,9 @@
 
 One transaction sees one state of the database (REPEATABLE READ, read only). Rows come from server-side cursors. What a
 filter leaves is kept in temporary tables of the session, so that nothing grows with the export in this process.
+
+Only names are looked up anew: when a rebuild swaps its journeys in meanwhile, `derived` means tables whose rows this
+transaction can't see. So it is looked at last whether the tables are still the same.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
+
+from milepost.errors import Transient
 
 PIECE: Final = 1_000
 """Rows that are in memory at once."""
@@ -55,17 +60,20 @@ class Snapshot:
 
     connection: sa.Connection
     whole: bool
+    tables: int  # what tells those of one generation from another's
     piece: int = PIECE
     heard: Callable[[int], None] | None = None
 
     def pieces(self, statement: sa.Executable) -> Iterator[Sequence[Row]]:
-        """The rows of a statement, some at a time."""
+        """The rows of a statement, some at a time. Raises Transient at the end if not all could be seen."""
         options = {"stream_results": True, "max_row_buffer": self.piece}
         with self.connection.execute(statement, execution_options=options) as result:
             for rows in result.partitions(self.piece):
                 if self.heard is not None:
                     self.heard(len(rows))
                 yield rows
+        if _tables(self.connection) != self.tables:
+            raise Transient("the journeys were rebuilt meanwhile; export again")
 
 
 @contextmanager
@@ -82,11 +90,17 @@ def opened(
         with connection.begin():
             connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             _be_patient(connection, patience)
+            tables = _tables(connection)
             if chosen is not None:
                 connection.execute(chosen_journeys.insert().from_select(["journey_id"], chosen))
                 for statement in _FILL:
                     connection.execute(sa.text(statement))
-            yield Snapshot(connection, chosen is None, piece)
+            yield Snapshot(connection, chosen is None, tables, piece)
+
+
+def _tables(connection: sa.Connection) -> int:
+    """The number of a table of the live generation."""
+    return connection.scalar(sa.text("SELECT CAST(CAST('derived.journeys' AS regclass) AS oid)")) or 0
 
 
 def _be_patient(connection: sa.Connection, patience: Patience) -> None:

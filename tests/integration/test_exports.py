@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -333,6 +334,22 @@ def test_a_filter_leaves_its_journeys_and_nothing_else(told: sa.Engine, tmp_path
     assert len(shown) == len(numbers)
 
 
+def test_an_export_during_whose_course_journeys_are_swapped_fails(engine: sa.Engine) -> None:
+    chain = Chain(engine)
+    chain.send(*({**ODD, "id": name, "data": {"keys": {"order": name}}} for name in ("S1", "S2", "S3")))
+    chain.settle()
+    with snapshot.opened(engine, None, piece=1) as view:
+        chunks = csv_form.chunks(tables.table("journeys", view, CATALOG, business(CATALOG)))
+        read = [next(chunks), next(chunks)]
+        with engine.begin() as connection:  # as a rebuild's swap does
+            connection.execute(sa.text("ALTER SCHEMA derived RENAME TO derived_former"))
+            connection.execute(sa.text("CREATE SCHEMA derived"))
+            for name in ("journeys", "milestones"):
+                connection.execute(sa.text(f"CREATE TABLE derived.{name} (LIKE derived_former.{name})"))
+        with pytest.raises(Transient, match="rebuilt meanwhile"):
+            read.extend(chunks)
+
+
 def test_a_key_that_was_split_is_two_objects(engine: sa.Engine, tmp_path: Path) -> None:
     chain = Chain(engine)
     days = {"early": "2026-03-01T09:00:00Z", "late": "2026-09-01T09:00:00Z"}
@@ -361,7 +378,7 @@ def test_an_export_sees_one_moment_and_reads_in_pieces(engine: sa.Engine) -> Non
     chain.settle()
     heard: list[int] = []
     with snapshot.opened(engine, None, piece=8) as view:
-        watched = Snapshot(view.connection, view.whole, view.piece, heard.append)
+        watched = replace(view, heard=heard.append)
         chunks = ocel_json.chunks(watched, READ)
         first = [next(chunks) for _ in range(4)]
         chain.send(*({**ODD, "id": f"later {number}", "type": "late.one"} for number in range(40)))
