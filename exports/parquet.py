@@ -8,7 +8,7 @@ from typing import Any, Final
 from exports.tables import Table
 from milepost.errors import ConfigurationError
 
-ROW_GROUP: Final = 50_000
+ROW_GROUP: Final = 20_000
 """Rows that are in memory before they are written together: many small groups make a file slow to read."""
 
 
