@@ -304,13 +304,15 @@ def _append(chain: Chain, rng: random.Random, portion: World) -> None:
             del portion[:size]
 
 
-def check(engine: sa.Engine, prefix: str, worlds: Mapping[str, World], limit: int = 1000) -> None:
-    """The journeys whose keys begin with `prefix` are those of the worlds."""
+def check(
+    engine: sa.Engine, prefix: str, worlds: Mapping[str, World], limit: int = 1000, journeys: Any = JOURNEYS
+) -> None:
+    """The journeys whose keys begin with `prefix` are those of the worlds, by the models of `journeys`."""
     judged = decided(engine)
     found, troubled = stored(engine, prefix), stored_exceptions(engine, prefix)
     for name, events in worlds.items():
         mine = [item for item in judged if item[1][2].startswith(name)]
-        oracle = Oracle({**JOURNEYS, "hub_limit": limit}, events, mine)
+        oracle = Oracle({**journeys, "hub_limit": limit}, events, mine)
         exceptions = oracle.exceptions()
         assert {obj: troubled.pop(obj, None) for obj in exceptions} == exceptions, (name, events, mine)
         wanted = journeys_of(oracle)
