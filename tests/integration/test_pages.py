@@ -292,7 +292,7 @@ def test_only_what_has_changed_is_sent_again(served: Dashboard) -> None:
         assert update(client, "/journeys", "?state=cancelled", first["shown"]) is None
         narrower = update(client, "/journeys", "?state=cancelled&warehouse=north", first["shown"])
         assert narrower is not None
-        assert {change["id"] for change in narrower["changes"]} == {"journeys", "live-pager"}
+        assert {change["id"] for change in narrower["changes"]} == {"journeys", "live-pager", "live-downloads"}
         assert "body" not in narrower
         nothing = update(client, "/journeys", "?state=cancelled&q=none", first["shown"])
         assert nothing is not None
