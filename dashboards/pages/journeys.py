@@ -80,11 +80,11 @@ class Journeys:
                     _shown(page, view),
                 ),
             ),
-            live("downloads", _downloads(view, default_kind(catalog))),
+            live("downloads", downloads(view, default_kind(catalog))),
         ]
 
 
-def _downloads(view: View, kind: str) -> html.Div:
+def downloads(view: View, kind: str) -> html.Div:
     """All that the filters leave, not this page alone; the API answers, which knows the reader's session too."""
     params = {
         name: value for name, value in view.params.items() if name in ("q", "stage", "health", *queries.DIMENSIONS)

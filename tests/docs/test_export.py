@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Generator, Iterator
 from io import StringIO
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +19,11 @@ from starlette.types import Message
 from typer.main import get_command
 
 from dashboards import exporting
+from dashboards.pages.journeys import downloads
+from dashboards.session import Person
+from dashboards.view import View
 from milepost.cli import app as cli
+from milepost.clock import utc_now
 from milepost.db.tables import audit, source_stats
 from milepost.errors import Overloaded
 from tests.chain import Chain, Wire
@@ -150,3 +155,15 @@ def test_a_download_that_nobody_reads_gives_its_place_up() -> None:
 def test_the_figures_of_the_real_log_stand_in_the_guide() -> None:
     text = " ".join(IMPORTING.read_text("utf-8").split())
     assert "all 4,381 are `in a journey that has the object and shows the event`" in text
+
+
+def test_the_journeys_page_offers_what_its_filters_leave() -> None:
+    params = {"q": "S1", "state": "any", "cursor": "next", "channel": "edi", "sort": "due"}
+    view = View("/journeys", params, Person("ines", "viewer"), ZoneInfo("UTC"), utc_now())
+    shown = downloads(view, "order")
+    hrefs = [link.href for link in shown.children[1:]]
+    assert hrefs == [
+        "/v1/export/csv?q=S1&channel=edi&kind=order",
+        "/v1/export/csv?table=durations&q=S1&channel=edi&kind=order",
+        "/v1/export/ocel-json?q=S1&channel=edi&kind=order",
+    ]
