@@ -25,6 +25,7 @@ from made_up import STATEMENTS
 from milepost.clock import to_us
 from milepost.contract import Entry
 from milepost.db import timescale
+from milepost.db.check import differences
 from milepost.db.engine import libpq_url, make_engine
 from milepost.db.tables import metadata
 from milepost.inbox import identities
@@ -142,9 +143,14 @@ def fill(url: str, events: int, now: datetime) -> Filled:
 
 
 def found(url: str) -> Filled | None:
-    """What an earlier run filled the database with; None when it is empty."""
-    with psycopg.connect(libpq_url(url)) as connection:
-        row = connection.execute(
+    """What an earlier run filled the database with; None when it is empty. Ends when its schema is of another time."""
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        if other := differences(connection):
+            raise SystemExit(f"the database is of another version of Milepost, fill a new one: {other[0]}")
+    engine.dispose()
+    with psycopg.connect(libpq_url(url)) as connected:
+        row = connected.execute(
             "SELECT max(hour), (SELECT last_value FROM input.event_numbers),"
             " (SELECT 1 + max(right(key, 7)::int) FROM input.objects WHERE key BETWEEN 'S' AND 'T')"
             " FROM input.volume_hours"
