@@ -53,6 +53,7 @@ def after(options: argparse.Namespace, folder: Path, empty: float) -> dict[str, 
     with EmbeddedPostgres(options.data_dir or folder / "filled") as server:
         run_migrations(server.url())
         before = found(server.url()) or fill(server.url(), options.after, utc_now())
+        _refuse_used(server.url())
         figures = measure(server.url(), options, folder)
     return {
         "after_events": before.events,
@@ -61,6 +62,13 @@ def after(options: argparse.Namespace, folder: Path, empty: float) -> dict[str, 
         "after_rss_mb": figures["rss_mb"],
         "after_cpu_us_per_event": figures["cpu_us_per_event"],
     }
+
+
+def _refuse_used(url: str) -> None:
+    """A stream that was sent before is all repeats: a filled database serves one run."""
+    with psycopg.connect(libpq_url(url)) as connection:
+        if connection.execute("SELECT FROM input.objects WHERE key = %s", [f"S{FIRST:07d}"]).fetchone() is not None:
+            raise SystemExit("--data-dir: an earlier run has sent this stream to it; fill a new one")
 
 
 def _options() -> argparse.Namespace:

@@ -152,7 +152,7 @@ def found(url: str) -> Filled | None:
     with psycopg.connect(libpq_url(url)) as connected:
         row = connected.execute(
             "SELECT max(hour), (SELECT last_value FROM input.event_numbers),"
-            " (SELECT 1 + max(right(key, 7)::int) FROM input.objects WHERE key BETWEEN 'S' AND 'T')"
+            " (SELECT 1 + max(right(key, 7)::int) FROM input.objects WHERE key BETWEEN 'S' AND 'S5')"
             " FROM input.volume_hours"
         ).fetchone()
     return Filled(row[0] + timedelta(hours=1), row[2], row[1]) if row and row[0] else None
