@@ -46,7 +46,7 @@ _BADGES: Final[Mapping[str, tuple[str, Tone]]] = {
 }
 _NOTE: Final = (
     "Each square is a day: green within tolerance, red over it. What is younger than the time to settle, or was told"
-    " by a side while the other one is silent altogether, is not judged yet."
+    " by a side while the other one tells of nothing new, is not judged yet."
 )
 
 
