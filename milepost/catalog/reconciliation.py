@@ -49,7 +49,7 @@ class Reconciliation(Struct, frozen=True, forbid_unknown_fields=True):
     presence: what the left side has, the right one has too (`both_ways`: and the other way round). amount: what both
     have is worth the same to both; by day, the sums are equal. count: so are the numbers of a day. `unless`: event
     types that excuse an object. `settle`: how old something must be before it counts as missing. `patience`: how long
-    a side that sends nothing at all is waited for.
+    a side that tells of nothing new is waited for.
     """
 
     left: Side
