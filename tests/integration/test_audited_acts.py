@@ -45,15 +45,22 @@ ACTS = {
     "journeys cut": "correlation.cut",
     "journeys exclude": "correlation.exclude",
     "journeys merge": "correlation.merge",
+    "journeys split": "correlation.split",
     "journeys lift": "correlation.lift",
     "journeys reverse": "correlation.reverse",
+    "export ocel-json": "export.begun",
+    "export ocel-sqlite": "export.begun",
+    "export xes": "export.begun",
+    "export csv": "export.begun",
+    "export parquet": "export.begun",
 }
 """Commands that decide something. Tests of quarantine, alerts and rebuild look for their lines themselves."""
 LOOKS = {
     "run", "demo", "version", "db migrate", "db check", "keys list", "users list", "catalog check", "catalog show",
     "mapping test", "edi show", "odoo check", "alerts list", "quarantine groups", "quarantine list", "quarantine show",
     "audit list", "audit verify", "contract schema", "journeys explain", "journeys hubs", "journeys decisions",
-    "folders list", "folders files",
+    "folders list", "folders files", "journeys reused", "exceptions list", "exceptions groups", "gaps",
+    "reconcile list", "reconcile run", "reconcile report",
 }  # fmt: skip
 """Commands that look, or that do what Milepost does by itself."""
 HTTP_ACTS = {
@@ -65,6 +72,8 @@ HTTP_ACTS = {
     "POST /v1/quarantine/edit": "quarantine.edited",
     "POST /v1/quarantine/replay": "quarantine.replayed",
     "POST /v1/quarantine/discard": "quarantine.discarded",
+    "POST /v1/decisions": "correlation.cut",
+    "POST /v1/decisions/{number}/reverse": "correlation.reverse",
 }
 
 
