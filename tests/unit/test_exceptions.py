@@ -26,7 +26,9 @@ KEPT = 4
 
 def event(number: int, kind: str, at: int, outcome: str = "ok", **more: Any) -> Occurrence:
     said: dict[str, Any] = {"source": "/wms", "code": None, "reason": None, **more}
-    return Occurrence(number, 1_000 + number, at, event_id=f"e{number}", type=kind, outcome=outcome, attributes=None, **said)
+    return Occurrence(
+        number, 1_000 + number, at, event_id=f"e{number}", type=kind, outcome=outcome, attributes=None, **said
+    )
 
 
 def told(*events: Occurrence, subject: bool = True) -> ObjectState:
