@@ -63,6 +63,26 @@ def test_a_shared_key_becomes_a_hub_and_is_lifted(engine: sa.Engine, database: s
     assert members(engine, "S0") == {"S0"}
 
 
+def test_a_lifted_hub_takes_what_others_owned_by_a_correlation(engine: sa.Engine, database: str) -> None:
+    """While it counts for nothing a correlation id is Q's alone; lifted, it names the same, and joins nothing."""
+    chain = Chain(engine, catalog=msgspec.structs.replace(CATALOG, hub_limit=2))
+    named = [{"order": f"S{number}", "customer_po": "P"} for number in range(3)]
+    for number, (kind, keys, more) in enumerate(
+        [
+            *(("order.received", keys, {}) for keys in named),
+            ("order.received", {"customer_po": "P"}, {"correlationid": "Z"}),
+            ("order.received", {"customer_po": "Q"}, {"correlationid": "Z"}),
+            ("picking.created", {"picking": "K"}, {"correlationid": "Z"}),
+        ]
+    ):
+        chain.send({**shipped("", ""), "id": f"e{number}", "type": kind, "data": {"keys": keys}, **more})
+    chain.settle()
+    assert members(engine, "Q") == {"Q", "K"}
+    milepost(database, "journeys", "lift", "customer_po:P", "--reason", "one frame contract")
+    chain.settle()
+    assert members(engine, "Q") == {"Q"}
+
+
 def test_cut_and_explain(engine: sa.Engine, database: str) -> None:
     chain = Chain(engine)
     chain.send(shipped("S1", "X1"), shipped("S1", "X2"))
