@@ -28,7 +28,7 @@ from correlator.touches import TouchBatch
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
 from milepost.db import tables
-from milepost.db.engine import new_session
+from milepost.db.engine import new_session, next_numbers
 from milepost.db.staging import save
 from milepost.decisions import correlation as decisions
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
@@ -304,7 +304,7 @@ class Assembler:
         self._given = dict(self._adopt(new)) if self._adopt is not None else {}
         short = len(new) - len(self._spare)
         if short > 0:
-            self._spare = sorted([*self._spare, *store.journey_ids(connection, short)], reverse=True)
+            self._spare = sorted([*self._spare, *next_numbers(connection, "input.journey_ids", short)], reverse=True)
 
     def _new_id(self, root: Root) -> int:
         return self._given[root] if root in self._given else self._spare.pop()

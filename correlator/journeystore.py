@@ -91,13 +91,6 @@ def load_journeys(connection: sa.Connection, roots: Collection[int]) -> dict[tup
     return {(row[1], row[2]): (row[0], decode_facts(row[3])) for row in rows}
 
 
-def journey_ids(connection: sa.Connection, count: int) -> list[int]:
-    numbers = connection.scalars(
-        sa.text("SELECT nextval('input.journey_ids') FROM generate_series(1, :count)"), {"count": count}
-    )
-    return list(numbers)
-
-
 def save_states(connection: sa.Connection, nodes: Iterable[Node]) -> None:
     rows = Rows()
     for node in sorted(nodes, key=lambda node: node.id):

@@ -94,12 +94,10 @@ class Memory:
 
     def _naming_the_same(self, connection: sa.Connection, compiled: Compiled, ids: set[int]) -> set[int]:
         """The roots that name a correlation which one of these is, or names: its owner may have changed."""
-        graph = self.graph
         self.need(connection, ids)
-        threads = {z for i in ids for z in ([i] if graph.types[i] == CORRELATION else graph.nodes[i].naming)}
+        threads = self.graph.threads(ids)
         self.need(connection, threads)
-        naming = {other for z in threads for other in graph.nodes[z].edges}
-        return {other for other in naming if graph.types[other] in compiled.root_types}
+        return self.graph.namers(threads, compiled.root_types)
 
     def need(self, connection: sa.Connection, ids: set[int]) -> None:
         """Have these loaded."""

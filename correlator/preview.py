@@ -13,7 +13,7 @@ from correlator import journeystore as store
 from correlator.assess import assess
 from correlator.decided import Decided
 from correlator.merged import fold
-from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.model import Compiled, CompiledModel
 from correlator.stitch import Graph, Missing
 from milepost.catalog.schema import Catalog
 from milepost.decisions import correlation as decisions
@@ -96,19 +96,14 @@ class _Side:
         """The objects of root types above what it is about, and those whose correlation ids it touches."""
         self._need(about)
         self._find_hubs(about)
-        concerned = about | self._naming_the_same(about)
+        threads = self.graph.threads(about)
+        self._need(threads)
+        concerned = about | self.graph.namers(threads, self._compiled.root_types)
         return [(model, root) for model in self._compiled.models for root in self._above(concerned, model)]
 
     def _find_hubs(self, about: Iterable[int]) -> None:
         """A hub that is no longer lifted is found again."""
         hubs.find(self.graph, about, self._compiled.models, self._compiled.catalog.hub_limit)
-
-    def _naming_the_same(self, about: set[int]) -> set[int]:
-        graph = self.graph
-        threads = {z for one in about for z in ([one] if graph.types[one] == CORRELATION else graph.nodes[one].naming)}
-        self._need(threads)
-        naming = {other for z in threads for other in graph.nodes[z].edges}
-        return {other for other in naming if graph.types[other] in self._compiled.root_types}
 
     def _above(self, concerned: set[int], model: CompiledModel) -> set[int]:
         while True:

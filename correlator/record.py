@@ -23,7 +23,7 @@ from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, from_us
 from milepost.contract import Entry, read
 from milepost.db import generation
-from milepost.db.engine import new_session
+from milepost.db.engine import new_session, next_numbers
 from milepost.db.generation import LIVE, NEXT
 from milepost.inbox import identities, log, quarantine
 
@@ -132,7 +132,7 @@ class Recorder:
     def _write(self, connection: sa.Connection, facts: Facts, new: list[Name]) -> list[Relation]:
         if not facts.items:
             return []
-        numbers = store.event_numbers(connection, len(facts.items))
+        numbers = next_numbers(connection, "input.event_numbers", len(facts.items))
         for item, number in zip(facts.items, numbers, strict=True):
             item.event_no = number
         relations = self._known.news(facts)

@@ -142,6 +142,14 @@ class Graph:
         except KeyError:
             raise Missing({z for z in node.naming if z not in self.nodes}) from None
 
+    def threads(self, ids: Iterable[int]) -> set[int]:
+        """The correlations among loaded objects, and those that they name."""
+        return {z for i in ids for z in ([i] if self.types[i] == CORRELATION else self.nodes[i].naming)}
+
+    def namers(self, threads: Iterable[int], types: Collection[str]) -> set[int]:
+        """What of these types names loaded correlations: whom they belong to may change for all of it."""
+        return {other for z in threads for other in self.nodes[z].edges if self.types[other] in types}
+
     def owner(self, correlation: Node, model: CompiledModel) -> int | None:
         """The one root that names a correlation (rule 5), or None."""
         if model.name not in correlation.owners:

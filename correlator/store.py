@@ -59,15 +59,6 @@ _VOLUME: Final = sa.text(
 )
 
 
-def event_numbers(connection: sa.Connection, count: int) -> list[int]:
-    """Numbers for `count` events."""
-    # one row with all of them: a row each costs several times as much
-    numbers = connection.scalar(
-        sa.text("SELECT array_agg(nextval('input.event_numbers')) FROM generate_series(1, :count)"), {"count": count}
-    )
-    return list(numbers or ())
-
-
 def write_events(connection: sa.Connection, facts: Facts) -> None:
     """The events and the objects that they are about."""
     copy_rows(connection, as_wire(tables.events), _EVENT_COLUMNS, map(_event_row, facts.items))
