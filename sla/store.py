@@ -32,13 +32,6 @@ from sla.transition import Transition
 _READ: Final = """
     SELECT journey_id, clocks FROM derived.running_clocks WHERE journey_id = ANY(%b) ORDER BY journey_id FOR UPDATE
 """
-_DROP: Final = "DELETE FROM derived.running_clocks WHERE journey_id = ANY(%b)"
-_DROP_ROWS: Final = """
-    DELETE FROM derived.clocks AS old
-    USING unnest(%b::bigint[], %b::text[], %b::bigint[], %b::int[]) AS gone (journey_id, policy, subject_id, occurrence)
-    WHERE old.journey_id = gone.journey_id AND old.policy = gone.policy AND old.subject_id = gone.subject_id
-        AND old.occurrence = gone.occurrence
-"""
 
 
 class Clocks:
@@ -120,38 +113,34 @@ def by_key(clocks: JourneyClocks) -> dict[Key, RunningClock]:
 
 def read(connection: sa.Connection, journey_ids: Sequence[int]) -> dict[int, JourneyClocks]:
     """The clocks of journeys as they were last written, locked in the order of the journeys."""
-    with _cursor(connection, binary=True) as cursor:
+    with _cursor(connection) as cursor:
         cursor.execute(_READ, [list(journey_ids)])
         return {journey_id: decode_all_clocks(clocks) for journey_id, clocks in cursor}
 
 
 def write(connection: sa.Connection, found: Sequence[Transition]) -> None:
-    """Write what changed, sorted by journey: one statement a table, and one more where rows go."""
-    dropped = [moved.change.journey_id for moved in found if moved.empty]
-    gone = [(moved.change.journey_id, *key) for moved in found for key in moved.gone]
-    with _cursor(connection) as cursor:
-        if dropped:
-            cursor.execute(_DROP, [dropped])
-        if gone:
-            cursor.execute(_DROP_ROWS, _columns(gone))
+    """Write what changed, sorted by journey."""
     packed, rows = Rows(), Rows()
     for moved in found:
         journey_id, new = moved.change.journey_id, moved.change.new
-        if not moved.empty:
+        if moved.empty:
+            packed.gone.append((journey_id,))
+        else:
             (packed.new if new else packed.changed).append(_packed(moved))
+        rows.gone += [(journey_id, *key) for key in moved.gone]
         (rows.new if new else rows.changed).extend([_row(journey_id, *row) for row in moved.rows])
     save(connection, running_clocks, ["journey_id"], packed)
     save(connection, clocks, ["journey_id", "policy", "subject_id", "occurrence"], rows)
 
 
 @contextmanager
-def _cursor(connection: sa.Connection, *, binary: bool = False) -> Iterator[psycopg.Cursor[Any]]:
-    """The driver's cursor, in the connection's transaction."""
+def _cursor(connection: sa.Connection) -> Iterator[psycopg.Cursor[Any]]:
+    """The driver's cursor, in the connection's transaction, for binary values."""
     if not connection.in_transaction():
         connection.begin()
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    with database_errors(), driver.cursor(binary=binary) as cursor:
+    with database_errors(), driver.cursor(binary=True) as cursor:
         yield cursor
 
 
@@ -175,7 +164,3 @@ def _row(journey_id: int, clock: RunningClock, state: str) -> tuple[Any, ...]:
         wire_time(clock.due_us),
         None if clock.stopped_us is None else wire_time(clock.stopped_us),
     )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

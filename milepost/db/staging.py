@@ -52,12 +52,12 @@ def save(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: R
 
     `rows.new` must meet none with the same key: they are copied as they are, for half the price.
     """
+    if rows.gone:
+        _delete(connection, table, key, rows.gone)
     if rows.new:
         copy_rows(connection, as_wire(table), list(table.columns.keys()), rows.new)
     if rows.changed:
         _merge(connection, table, key, rows.changed)
-    if rows.gone:
-        _delete(connection, table, key, rows.gone)
 
 
 def _merge(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: Sequence[Row]) -> None:
