@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -13,6 +13,7 @@ from dashboards.context import Context
 from dashboards.queries import exceptions as queries
 from dashboards.queries.journey import money_text
 from dashboards.queries.paging import DEFAULT_LIMIT
+from milepost.clock import aware
 from milepost.exceptions import Kind
 
 
@@ -30,8 +31,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
-        since = since.replace(tzinfo=UTC) if since is not None and since.tzinfo is None else since
-        wanted = queries.Filter(open, kind, type, code, source, since)
+        wanted = queries.Filter(open, kind, type, code, source, aware(since))
         with context.engine.connect() as connection:
             return answer_page(queries.list_page(connection, wanted, limit=limit, cursor=cursor), _listed)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from typing import Annotated, Any, Final, Literal
 
@@ -25,6 +25,7 @@ from dashboards.session import Person
 from exports import csv, ocel_json, snapshot, tables, xes
 from exports.snapshot import Patience, Snapshot
 from milepost.catalog.schema import Catalog
+from milepost.clock import aware
 from milepost.decisions import audit
 from milepost.errors import NotFound, Overloaded
 
@@ -70,7 +71,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         with context.engine.connect() as connection:
             found = search.find(connection, catalog, q) if q else None
         wanted = many.Filter(
-            kind, state, stage, None, health, channel, warehouse, carrier, partner, found, _utc(since), _utc(until)
+            kind, state, stage, None, health, channel, warehouse, carrier, partner, found, aware(since), aware(until)
         )
         made = _writer(context, catalog, form, table, model)
         return _answer(_chunks(context, slots, wanted, made, lambda: _note(context, person, form, wanted)), form, table)
@@ -90,11 +91,6 @@ def _known(catalog: Catalog, kind: str | None) -> str:
     if kind is not None and kind not in catalog.models:
         raise NotFound(f"there is no model {kind}")
     return kind or next(iter(catalog.models))
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """Without an offset a time is UTC."""
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
 
 
 def _writer(

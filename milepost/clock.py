@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware datetime in UTC."""
@@ -34,6 +35,15 @@ class Steady:
         if now > self._last or self._last - now > self._follow:
             self._last = now
         return self._last
+
+
+@overload
+def aware(moment: datetime) -> datetime: ...
+@overload
+def aware(moment: datetime | None) -> datetime | None: ...
+def aware(moment: datetime | None) -> datetime | None:
+    """A time that somebody wrote: without an offset it is UTC."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def to_us(at: datetime) -> int:

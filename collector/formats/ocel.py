@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from milepost import ocel
-from milepost.clock import to_us
+from milepost.clock import aware, to_us
 from milepost.errors import MalformedBody
 
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
@@ -308,10 +308,9 @@ def word(name: str) -> str:
 def _instant(text: str) -> datetime | None:
     """OCEL times without a zone are UTC; None for what is no time."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return aware(datetime.fromisoformat(text.replace("Z", "+00:00"))).astimezone(UTC)
     except ValueError:
         return None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:

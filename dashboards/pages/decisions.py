@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import dash_mantine_components as dmc
@@ -24,6 +24,7 @@ from dashboards.routing import in_thread
 from dashboards.session import current_person
 from dashboards.view import View
 from milepost.catalog.keys import normalise
+from milepost.clock import aware
 from milepost.decisions import correlation
 from milepost.errors import Conflict, MalformedBody, NotFound
 from milepost.explanation import Effect, Preview, Proposal, Standing, Thing, ruling_text
@@ -216,10 +217,9 @@ def _number(view: View, name: str) -> int | None:
 def _moment(text: str) -> datetime:
     """A day or a time, in UTC where it names no zone. Raises MalformedBody."""
     try:
-        at = datetime.fromisoformat(text.strip())
+        return aware(datetime.fromisoformat(text.strip()))
     except ValueError as error:
         raise MalformedBody(f"{text} is no time; write it like 2026-01-31 or 2026-01-31T12:00") from error
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _meaning_card(view: View, tried: _Tried | None) -> html.Section:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -15,6 +15,7 @@ import typer
 
 from milepost.cli.access import actor
 from milepost.cli.output import notes
+from milepost.clock import aware
 from milepost.errors import ConfigurationError, NotFound
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _select(chosen: Chosen, resources: Resources, catalog: Catalog) -> Any:
         raise NotFound(f"there is no model {chosen.model}; there are {', '.join(catalog.models)}")
     ids = None if chosen.journey is None else _ids(chosen.journey, resources, catalog)
     wanted = queries.Filter(
-        kind=chosen.model, state=chosen.state, since=_utc(chosen.since), until=_utc(chosen.until), ids=ids,
+        kind=chosen.model, state=chosen.state, since=aware(chosen.since), until=aware(chosen.until), ids=ids,
         **_dimensions(chosen.where or []),
     )  # fmt: skip
     return queries.select_ids(wanted) if wanted.narrow else None
@@ -191,13 +192,6 @@ def _dimensions(where: Iterable[str]) -> dict[str, Any]:
             raise ConfigurationError(f"--where {text}: write NAME=VALUE, where NAME is one of {', '.join(DIMENSIONS)}")
         found[name] = value
     return found
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """Without an offset a time is UTC."""
-    if moment is None or moment.tzinfo is not None:
-        return moment
-    return moment.replace(tzinfo=UTC)
 
 
 # --- where it goes ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from milepost.cli.access import actor, transaction
 from milepost.cli.output import notes, table
 from milepost.cli.rebuild import FORMATS
+from milepost.clock import aware
 from milepost.errors import ConfigurationError, Conflict, NotFound
 from milepost.explanation import Proposal
 
@@ -178,8 +179,9 @@ def split(
 
     with transaction() as (connection, now, _):
         first = correlation.find(connection, kind, _known(connection, kind, key), namespace, 0)
-        at = since if since.tzinfo else since.replace(tzinfo=UTC)
-        number = correlation.decide(connection, "split", first, actor=actor(), reason=reason, now=now, since=at)
+        number = correlation.decide(
+            connection, "split", first, actor=actor(), reason=reason, now=now, since=aware(since)
+        )
     notes.print(f"Decision {number}; journeys follow in a moment.", highlight=False)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from milepost.cli.output import notes, table
+from milepost.clock import aware
 from milepost.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def rebuild(
     from milepost.wiring.resources import prepared
     from sla.store import Clocks
 
-    selection = Selection(_utc(since), _utc(until), tuple(source or ()))
+    selection = Selection(aware(since), aware(until), tuple(source or ()))
     if selection.since is not None and selection.until is not None and selection.since >= selection.until:
         raise ConfigurationError("--since must be before --until")
     tried = loader.load(loader.read_texts(catalog)) if catalog is not None else None
@@ -53,13 +54,6 @@ def rebuild(
         swaps = selection.whole and tried is None and not dry_run
         report = work.run(selection, swap=swaps)
     _tell(report, swapped=swaps)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """Without an offset a time is UTC."""
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager
