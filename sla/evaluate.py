@@ -20,8 +20,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from milepost.calendar import CalendarBoundsError
 from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
-from sla.calendar import CalendarBoundsError
 from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, select
 
 Key = tuple[str, int, int]

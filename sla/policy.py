@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
-from milepost.catalog.schema import CalendarSpec, Catalog, Milestone, Model, Policy
+from milepost.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, calendar_of
+from milepost.catalog.schema import Catalog, Milestone, Model, Policy
 from milepost.clock import from_us, to_us
 from milepost.journeystate import Scalar
-from sla.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, build_calendar
 
 FAULTS: Final = (ArithmeticError, LookupError, TypeError, ValueError)
 """What a faulty policy can raise: it is then disabled instead."""
@@ -271,18 +271,3 @@ def _spellings(attribute: str, values: Iterable[str], catalog: Catalog) -> froze
     names = {aliases.get(value.strip().lower(), value) for value in values}
     forms = {form for form, name in aliases.items() if name in names}
     return frozenset(plain(value) for value in (*values, *names, *forms))
-
-
-def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
-    """The calendar that a catalog describes."""
-    weekly: dict[str, list[tuple[str, str]]] | None = None
-    if spec.weekly is not None:
-        weekly = {day: [(shift.opens, shift.closes) for shift in shifts] for day, shifts in spec.weekly.items()}
-    return build_calendar(
-        name,
-        zone=spec.zone,
-        weekly=weekly,
-        holidays=[date.fromisoformat(day) for day in spec.holidays],
-        country=spec.country,
-        region=spec.region,
-    )

@@ -9,14 +9,14 @@ from correlator.model import CORRELATION, Compiled
 from exports.durations import Business, Measured
 from exports.journeys import Reached
 from exports.told import Named, Reader
+from milepost.calendar import Calendar, calendar_of
 from milepost.catalog.schema import Catalog
 from milepost.contract import Entry, Event, key_list
 from milepost.errors import NotFound
 from milepost.inbox.objects import Ref
 from milepost.journeystate import Scalar
 from milepost.ocel import Qualifier
-from sla.calendar import Calendar
-from sla.policy import calendar_of, compile_catalog, select
+from sla.policy import compile_catalog, select
 
 
 def reader(catalog: Catalog) -> Reader:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sla.calendar import DAYS, Calendar, CalendarBoundsError, build_calendar
+from milepost.calendar import DAYS, Calendar, CalendarBoundsError, build_calendar
 
 Weekly = Mapping[str, Sequence[tuple[str, str]]]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sla.calendar import DAYS, Calendar, build_calendar
+from milepost.calendar import DAYS, Calendar, build_calendar
 
 MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from milepost.calendar import CalendarBoundsError
 from milepost.clock import from_us
-from sla.calendar import CalendarBoundsError
 from sla.policy import Compiled, UnreadableDate, compile_catalog, select
 from tests.sla_cases import at, catalog
 

@@ -24,6 +24,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo
 
+from milepost.catalog.schema import CalendarSpec
 from milepost.errors import Permanent
 
 FIRST_YEAR, LAST_YEAR = 1990, 2110
@@ -246,6 +247,21 @@ def build_calendar(
     if not any(hours.intervals(year) for year in range(FIRST_YEAR, LAST_YEAR + 1)):
         raise ValueError("weekly: the calendar never opens: no day has a shift that is not on a holiday")
     return Calendar(name, checked_zone, hours, _Openings(hours))
+
+
+def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
+    """The calendar that a catalog describes."""
+    weekly: dict[str, list[tuple[str, str]]] | None = None
+    if spec.weekly is not None:
+        weekly = {day: [(shift.opens, shift.closes) for shift in shifts] for day, shifts in spec.weekly.items()}
+    return build_calendar(
+        name,
+        zone=spec.zone,
+        weekly=weekly,
+        holidays=[date.fromisoformat(day) for day in spec.holidays],
+        country=spec.country,
+        region=spec.region,
+    )
 
 
 def _start_of_year(year: int, zone: ZoneInfo) -> int:
