@@ -30,6 +30,7 @@ from milepost.cli import (
     rebuild,
     reconcile,
     services,
+    sla,
 )
 from milepost.cli.output import notes, out
 from milepost.errors import ConfigurationError, MilepostError
@@ -75,6 +76,7 @@ app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(sla.app, name="sla")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")

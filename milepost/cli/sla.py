@@ -1,0 +1,7 @@
+"""milepost sla …"""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="How well promises are kept, and what another promise would have found.", no_args_is_help=True)
