@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from alerting.notifiers import Notifier
 from alerting.notifiers.email import Email
 from alerting.notifiers.webhook import Webhook
-from milepost.catalog.schema import Channel, Routing
+from milepost.catalog.routing import Channel, Routing
 from milepost.errors import ConfigurationError
 from milepost.settings import Alerting
 

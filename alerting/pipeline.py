@@ -22,7 +22,7 @@ from alerting.lifecycle import RANK, Alert, What
 from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
 from alerting.store import MILEPOST, Change
-from milepost.catalog.schema import Routing
+from milepost.catalog.routing import Routing
 from milepost.db.engine import transaction_lock
 
 LOCK: Final = "alerting.pipeline"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from alerting.signal import Signal
-from milepost.catalog.schema import Route, Routing
+from milepost.catalog.routing import Route, Routing
 
 Labels = Mapping[str, str]
 

@@ -19,7 +19,7 @@ from alerting.group import key_of
 from alerting.notifiers import Delivery
 from alerting.outbox import Claimed
 from alerting.signal import Signal
-from milepost.catalog.schema import Routing
+from milepost.catalog.routing import Routing
 from milepost.clock import Clock
 from milepost.errors import Gone, Permanent, Transient
 from milepost.settings import Alerting

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from alerting.notifiers import Delivery, email_body
-from milepost.catalog.schema import Channel
+from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Permanent, Transient, Unavailable
 from milepost.settings import Alerting
 

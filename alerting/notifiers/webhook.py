@@ -16,7 +16,7 @@ from msgspec import Struct
 from alerting.message import AlertView, ItemView, Message
 from alerting.notifiers import Delivery, http
 from milepost import signing
-from milepost.catalog.schema import Channel
+from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError
 from milepost.settings import Alerting
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, lines, mapping, privacy, reconciliation, schema
+from milepost.catalog import edi, folder, keys, lines, mapping, privacy, reconciliation, routing, schema
 from milepost.catalog.schema import Catalog, Duration, Model, Policy
 from milepost.errors import CatalogError
 
@@ -24,7 +24,7 @@ FILES: Final = (
     "journeys.yaml",
     "slas.yaml",
     "calendars.yaml",
-    "routes.yaml",
+    routing.FILE,
     "sources.yaml",
     "partners.yaml",
     reconciliation.FILE,
@@ -101,7 +101,7 @@ def _load(texts: Texts) -> Catalog:
         models={name: msgspec.structs.replace(model, name=name) for name, model in models.items()},
         policies=policies,
         calendars={"always": schema.CalendarSpec(), **calendars},
-        routing=_convert("routes.yaml", "", docs["routes.yaml"], schema.Routing),
+        routing=_convert(routing.FILE, "", docs[routing.FILE], routing.Routing),
         sources=_named(
             "sources.yaml",
             "sources",
@@ -212,7 +212,7 @@ def check(catalog: Catalog) -> None:
             raise CatalogError(f"slas.yaml: {policy.name}: this name is used twice")
         seen.add(policy.name)
         _check_policy(policy, catalog)
-    _check_routing(catalog.routing)
+    routing.check(catalog.routing)
     edi.check(catalog.edi, "partners.yaml")
     reconciliation.check(catalog.reconciliations, catalog.models)
     privacy.check(catalog.privacy, "sources.yaml")
@@ -330,19 +330,6 @@ def _check_policy(policy: Policy, catalog: Catalog) -> None:
         raise CatalogError(f"{where}: calendar: there is no calendar {policy.calendar}")
     if policy.per is not None and policy.per not in types_of(model):
         raise CatalogError(f"{where}: per: {policy.per} is not in the tree of model {model.name}")
-
-
-def _check_routing(routing: schema.Routing) -> None:
-    names = {channel.name for channel in routing.channels}
-    for channel in routing.channels:
-        needed = channel.url if channel.kind == "webhook" else channel.to
-        if not needed:
-            field = "url" if channel.kind == "webhook" else "to"
-            raise CatalogError(f"routes.yaml: {channel.name}: a channel of kind {channel.kind} needs {field}")
-    for index, route in enumerate(routing.routes):
-        for name in route.channels:
-            if name not in names:
-                raise CatalogError(f"routes.yaml: routes[{index}]: channels: there is no channel {name}")
 
 
 def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog) -> None:

@@ -18,6 +18,7 @@ from milepost.catalog.privacy import Privacy
 
 if TYPE_CHECKING:
     from milepost.catalog.reconciliation import Reconciliation
+    from milepost.catalog.routing import Routing
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -186,30 +187,6 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     objective: Objective = Objective()
     owner: str | None = None
     runbook: str | None = None
-
-
-class Channel(Struct, frozen=True, forbid_unknown_fields=True):
-    """Somewhere a notification goes. `secret_env` names the variable that holds the secret, never the secret."""
-
-    name: Ident
-    kind: Literal["webhook", "email"]
-    url: str | None = None
-    to: list[str] = []
-    secret_env: str | None = None
-
-
-class Route(Struct, frozen=True, forbid_unknown_fields=True):
-    """Alerts whose labels match (all names, any value) go to `channels`; the first match ends, unless `goes_on`."""
-
-    channels: list[Ident]
-    match: dict[str, list[str]] = {}
-    goes_on: bool = False
-
-
-class Routing(Struct, frozen=True, forbid_unknown_fields=True):
-    channels: list[Channel] = []
-    routes: list[Route] = []
-    group_interval: Duration = Duration("5m")
 
 
 class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, reconciliation, schema
+from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, reconciliation, routing, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -43,9 +43,9 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Objective": schema.Objective,
         "Anomaly": schema.AnomalySpec,
         "Calendar": schema.CalendarSpec,
-        "routes.yaml": schema.Routing,
-        "Channel": schema.Channel,
-        "Route": schema.Route,
+        "routes.yaml": routing.Routing,
+        "Channel": routing.Channel,
+        "Route": routing.Route,
         "Source": schema.SourceSpec,
         "Privacy": privacy.Privacy,
         "Signal rule": schema.SignalRule,

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from alerting import commands, outbox, pipeline
 from alerting.signal import Signal
-from milepost.catalog.schema import Channel, Duration, Route, Routing
+from milepost.catalog.routing import Channel, Route, Routing
+from milepost.catalog.schema import Duration
 from milepost.db.engine import transaction_lock
 from milepost.db.tables import alert_changes, alert_items, alerts, audit, notifications, signals
 from milepost.errors import Conflict, NotFound

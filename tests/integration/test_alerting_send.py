@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from alerting import outbox, retry, send
 from milepost import signing
-from milepost.catalog.schema import Channel, Duration, Route, Routing
+from milepost.catalog.routing import Channel, Route, Routing
+from milepost.catalog.schema import Duration
 from milepost.db.tables import alerts, notifications
 from milepost.settings import Alerting
 from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, SECOND, URL, breach, over

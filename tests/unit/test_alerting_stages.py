@@ -13,7 +13,7 @@ from alerting import explain, group, lifecycle, limit, retry, route, text
 from alerting.explain import Share, Totals
 from alerting.limit import Told
 from alerting.signal import Act, Signal
-from milepost.catalog.schema import Channel, Route, Routing
+from milepost.catalog.routing import Channel, Route, Routing
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -22,7 +22,7 @@ from alerting.message import ItemView, Message
 from alerting.notifiers import Delivery, Notifier, address, email, email_body, http, webhook
 from alerting.signal import Signal
 from milepost import signing
-from milepost.catalog.schema import Channel
+from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Gone, MilepostError, Permanent, Transient, Unavailable
 from milepost.settings import Alerting
 from tests.receivers import RETRY_AFTER, Receiver, Trouble, closed_port, http_receiver, smtp_receiver
