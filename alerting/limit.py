@@ -14,7 +14,9 @@ from typing import Final, Literal
 
 from alerting.lifecycle import State
 
-Event = Literal["opened", "reopened", "updated", "acknowledged", "resolved"]
+Event = Literal["opened", "reopened", "updated", "escalated", "acknowledged", "resolved", "digest"]
+"""What a message tells. escalated: nobody has acknowledged it for so long, and whoever heard of it hears again, as
+loud as of an opening. digest: of no single alert."""
 OVER: Final = "resolved"
 
 

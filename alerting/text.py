@@ -27,8 +27,10 @@ _HEADS: Final = {
     "opened": "",
     "reopened": "Firing again: ",
     "updated": "Update: ",
+    "escalated": "Not acknowledged: ",
     "acknowledged": "Acknowledged: ",
     "resolved": "Resolved: ",
+    "digest": "",
 }
 
 
