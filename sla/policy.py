@@ -12,7 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 
 from milepost.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, calendar_of
-from milepost.catalog.schema import Catalog, Milestone, Model, Policy
+from milepost.catalog.policy import Policy
+from milepost.catalog.schema import Catalog, Milestone, Model
 from milepost.clock import from_us, to_us
 from milepost.journeystate import Scalar
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from milepost.catalog.loader import descendants
-from milepost.catalog.schema import Catalog, Completion, KeyRule, KeyStep, Milestone, Model, Policy
+from milepost.catalog.policy import Policy
+from milepost.catalog.schema import Catalog, Completion, KeyRule, KeyStep, Milestone, Model
 
 
 def explain(catalog: Catalog, model: Model) -> str:

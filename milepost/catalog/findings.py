@@ -14,7 +14,8 @@ from milepost.catalog import keys
 from milepost.catalog.known import VERBS, event_types
 from milepost.catalog.lines import Lines, Path
 from milepost.catalog.loader import descendants, subject_types, types_of
-from milepost.catalog.schema import Catalog, Completion, KeyRule, Milestone, Model, Policy
+from milepost.catalog.policy import Policy
+from milepost.catalog.schema import Catalog, Completion, KeyRule, Milestone, Model
 
 Level = Literal["error", "warning"]
 CORRELATION: Final = "correlation"

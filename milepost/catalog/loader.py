@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, lines, mapping, privacy, reconciliation, routing, schema
-from milepost.catalog.schema import Catalog, Duration, Model, Policy
+from milepost.catalog import edi, folder, keys, lines, mapping, policy, privacy, reconciliation, routing, schema
+from milepost.catalog.policy import Policy
+from milepost.catalog.schema import Catalog, Duration, Model
 from milepost.errors import CatalogError
 
 FILES: Final = (
@@ -121,7 +122,7 @@ def _load(texts: Texts) -> Catalog:
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
     check(catalog)
-    versions = {policy.name: _policy_version(policy, catalog) for policy in policies}
+    versions = {one.name: _policy_version(one, catalog) for one in policies}
     return msgspec.structs.replace(catalog, policy_versions=versions)
 
 
@@ -206,12 +207,7 @@ def check(catalog: Catalog) -> None:
         _check_model(model)
     for name, rule in catalog.exceptions.items():
         _check_exception(name, rule)
-    seen: set[str] = set()
-    for policy in catalog.policies:
-        if policy.name in seen:
-            raise CatalogError(f"slas.yaml: {policy.name}: this name is used twice")
-        seen.add(policy.name)
-        _check_policy(policy, catalog)
+    policy.check(catalog, {name: types_of(model) for name, model in catalog.models.items()})
     routing.check(catalog.routing)
     edi.check(catalog.edi, "partners.yaml")
     reconciliation.check(catalog.reconciliations, catalog.models)
@@ -306,32 +302,6 @@ def descendants(model: Model) -> dict[str, set[str]]:
     return below
 
 
-_NEEDS: Final = {
-    "between": ("start", "end", "within"),
-    "dwell": ("start", "within"),
-    "by": ("end", "date"),
-}
-
-
-def _check_policy(policy: Policy, catalog: Catalog) -> None:
-    where = f"slas.yaml: {policy.name}"
-    model = catalog.models.get(policy.model)
-    if model is None:
-        raise CatalogError(f"{where}: model: there is no model {policy.model}")
-    for name in _NEEDS[policy.kind]:
-        if getattr(policy, name) is None:
-            raise CatalogError(f"{where}: a policy of kind {policy.kind} needs {name}")
-    names = {milestone.name for milestone in model.milestones}
-    for field in ("start", "end"):
-        value = getattr(policy, field)
-        if value is not None and value not in names:
-            raise CatalogError(f"{where}: {field}: model {model.name} has no milestone {value}")
-    if policy.calendar not in catalog.calendars:
-        raise CatalogError(f"{where}: calendar: there is no calendar {policy.calendar}")
-    if policy.per is not None and policy.per not in types_of(model):
-        raise CatalogError(f"{where}: per: {policy.per} is not in the tree of model {model.name}")
-
-
 def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog) -> None:
     spec = catalog.mappings.get(hook.mapping)
     if spec is None:
@@ -349,8 +319,8 @@ def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog
         raise CatalogError(f"{where}: header: name the header that holds the token, or the parameter (query)")
 
 
-def _policy_version(policy: Policy, catalog: Catalog) -> str:
-    return _hash([_plain(policy), _plain(catalog.calendars[policy.calendar])])
+def _policy_version(one: Policy, catalog: Catalog) -> str:
+    return _hash([_plain(one), _plain(catalog.calendars[one.calendar])])
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from milepost.catalog.mapping import MappingSpec
 from milepost.catalog.privacy import Privacy
 
 if TYPE_CHECKING:
+    from milepost.catalog.policy import Policy
     from milepost.catalog.reconciliation import Reconciliation
     from milepost.catalog.routing import Routing
 
@@ -154,39 +155,6 @@ class Objective(Struct, frozen=True, forbid_unknown_fields=True):
 
     target: Annotated[float, Meta(gt=0, le=1)] = 0.99
     window: Duration = Duration("30d")
-
-
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """One SLA.
-
-    between: milestone `start` to milestone `end` within `within`.
-    dwell: no milestone of higher rank within `within` of reaching `start`.
-    by: milestone `end` no later than the date in attribute `date`, plus `grace`; runs from `start`, or from the
-    journey's start.
-    `per` runs one clock for each member object of a type, on that object's own events.
-    """
-
-    name: Ident
-    kind: Literal["between", "dwell", "by"]
-    model: Ident
-    title: str = ""
-    start: Ident | None = None
-    end: Ident | None = None
-    within: Duration | None = None
-    date: str | None = None
-    grace: Duration = Duration("0s")
-    per: TypeName | None = None
-    match: dict[str, list[str]] = {}
-    calendar: str = "always"
-    severity: Severity = "warning"
-    warn_at: Annotated[float, Meta(gt=0, lt=1)] | None = 0.8
-    notify_within: Duration = Duration("24h")
-    notify: bool = True
-    group_by: list[str] = []
-    priority: int = 0
-    objective: Objective = Objective()
-    owner: str | None = None
-    runbook: str | None = None
 
 
 class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):

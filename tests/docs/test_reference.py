@@ -19,7 +19,7 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import edi, epcis, folder, loader, mapping, privacy, reconciliation, routing, schema
+from milepost.catalog import edi, epcis, folder, loader, mapping, policy, privacy, reconciliation, routing, schema
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -39,7 +39,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Milestone": schema.Milestone,
         "Completion": schema.Completion,
         "Exception rule": schema.ExceptionRule,
-        "Policy": schema.Policy,
+        "Policy": policy.Policy,
         "Objective": schema.Objective,
         "Anomaly": schema.AnomalySpec,
         "Calendar": schema.CalendarSpec,

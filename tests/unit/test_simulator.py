@@ -11,7 +11,7 @@ import pytest
 
 from milepost import contract
 from milepost.catalog import loader
-from milepost.catalog.schema import Policy
+from milepost.catalog.policy import Policy
 from milepost.contract import Event
 from simulator import network, script
 from simulator.network import Size
