@@ -63,7 +63,7 @@ class OpeningHours:
         found = []
         closed = _start_of_year(year, self.zone)
         for opening, closing in self._shifts(year):
-            opens = max(_first_at(opening, self.zone), closed)
+            opens = max(first_at(opening, self.zone), closed)
             closes = _last_before(closing, self.zone)
             if opens < closes:
                 found.append((opens, closes))
@@ -338,7 +338,7 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time())
 
 
-def _first_at(wall: datetime, zone: ZoneInfo) -> int:
+def first_at(wall: datetime, zone: ZoneInfo) -> int:
     """The first instant whose local wall time is at or past `wall` (naive), in microseconds since 1970 UTC."""
     first, second = _both(wall, zone)
     return first if first <= second else _gap_end(wall, zone, second, first)
