@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, lines, mapping, policy, privacy, reconciliation, routing, schema
+from milepost.catalog import edi, folder, keys, lines, mapping, oncall, policy, privacy, reconciliation, routing, schema
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog, Duration, Model
 from milepost.errors import CatalogError
@@ -209,6 +209,7 @@ def check(catalog: Catalog) -> None:
         _check_exception(name, rule)
     policy.check(catalog, {name: types_of(model) for name, model in catalog.models.items()})
     routing.check(catalog.routing)
+    oncall.check(catalog.routing, catalog.calendars)
     edi.check(catalog.edi, "partners.yaml")
     reconciliation.check(catalog.reconciliations, catalog.models)
     privacy.check(catalog.privacy, "sources.yaml")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from milepost.catalog.oncall import Digest, Escalation, Person, Rotation
 from milepost.catalog.schema import Duration, Ident
 from milepost.errors import CatalogError
 
@@ -23,28 +24,43 @@ class Channel(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
-    """Alerts whose labels match (all names, any value) go to `channels`; the first match ends, unless `goes_on`."""
+    """Alerts whose labels match (all names, any value) go to `channels`; the first match ends, unless `goes_on`.
+
+    `channels` may name rotations too. `during`, `outside`: the route is taken only while this calendar is open, or
+    closed; what finds no other way until then waits for it.
+    """
 
     channels: list[Ident]
     match: dict[str, list[str]] = {}
     goes_on: bool = False
+    name: Ident | None = None
+    during: str | None = None
+    outside: str | None = None
+    escalation: Escalation | None = None
 
 
 class Routing(Struct, frozen=True, forbid_unknown_fields=True):
     channels: list[Channel] = []
     routes: list[Route] = []
     group_interval: Duration = Duration("5m")
+    people: dict[Ident, Person] = {}
+    rotations: dict[Ident, Rotation] = {}
+    digests: dict[Ident, Digest] = {}
 
 
 def check(routing: Routing) -> None:
     """What types can't say. Raises CatalogError."""
+    by_person = {name for rotation in routing.rotations.values() for name in rotation.channels} - set(named(routing))
     for channel in routing.channels:
-        _check_channel(channel)
-    names = {channel.name for channel in routing.channels}
-    for index, route in enumerate(routing.routes):
-        for name in route.channels:
-            if name not in names:
-                raise CatalogError(f"{FILE}: routes[{index}]: channels: there is no channel {name}")
+        if channel.name not in by_person:  # there the person on call has the address
+            _check_channel(channel)
+
+
+def named(routing: Routing) -> list[str]:
+    """The channels and rotations that routes, steps of escalations and digests name."""
+    steps = [step for route in routing.routes if route.escalation for step in route.escalation.steps]
+    lists = [one.channels for one in routing.routes] + [one.channels for one in steps]
+    return [name for names in [*lists, *(one.channels for one in routing.digests.values())] for name in names]
 
 
 def _check_channel(channel: Channel) -> None:

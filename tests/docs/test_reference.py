@@ -19,7 +19,19 @@ from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
 from milepost import contract
-from milepost.catalog import edi, epcis, folder, loader, mapping, policy, privacy, reconciliation, routing, schema
+from milepost.catalog import (
+    edi,
+    epcis,
+    folder,
+    loader,
+    mapping,
+    oncall,
+    policy,
+    privacy,
+    reconciliation,
+    routing,
+    schema,
+)
 from milepost.cli import app as cli
 from milepost.clock import utc_now
 from milepost.db.tables import metadata
@@ -46,6 +58,11 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "routes.yaml": routing.Routing,
         "Channel": routing.Channel,
         "Route": routing.Route,
+        "Escalation": oncall.Escalation,
+        "Step": oncall.Step,
+        "Person": oncall.Person,
+        "Rotation": oncall.Rotation,
+        "Digest": oncall.Digest,
         "Source": schema.SourceSpec,
         "Privacy": privacy.Privacy,
         "Signal rule": schema.SignalRule,
