@@ -38,7 +38,10 @@ class Batch:
     """By item that was open before: why it was cleared."""
     loud: dict[str, Signal] = field(default_factory=dict)
     """By item: raised in this batch, still open, and to be told to people."""
-    worth_telling: bool = False
+    fresh: set[str] = field(default_factory=set)
+    """Items raised in this batch that were not open before."""
+    over: set[str] = field(default_factory=set)
+    """Items whose end is worth telling."""
 
 
 def key_of(kind: str, rule: str, group: Mapping[str, str]) -> str:
@@ -75,16 +78,18 @@ def fold(signals: Iterable[Signal], open_items: MutableMapping[ItemId, str]) -> 
 def _raise(batch: Batch, signal: Signal, *, fresh: bool) -> None:
     batch.raised[signal.item] = Item(signal)
     batch.added += fresh
+    if fresh:
+        batch.fresh.add(signal.item)
     batch.severity = worst(batch.severity, signal.severity)
     if signal.notify:
         batch.loud[signal.item] = signal
-        batch.worth_telling |= fresh
 
 
 def _clear(batch: Batch, signal: Signal) -> None:
     batch.cleared[signal.why] += 1
     batch.loud.pop(signal.item, None)
-    batch.worth_telling |= signal.notify
+    if signal.notify:
+        batch.over.add(signal.item)
     raised = batch.raised.get(signal.item)
     if raised is None:
         batch.ended[signal.item] = signal.why

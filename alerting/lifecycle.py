@@ -20,7 +20,9 @@ RANK: Final[Mapping[str, int]] = {"info": 0, "warning": 1, "critical": 2}
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A row of record.alerts. `alert_id` is 0 until it is stored; `money` is {currency: amount as text}."""
+    """A row of record.alerts. `alert_id` is 0 until it is stored; `money` is {currency: amount as text};
+    `told_severity` is the highest that anybody was told of since it last fired.
+    """
 
     alert_id: int
     key: str
@@ -45,6 +47,7 @@ class Alert:
     owner: str | None
     runbook: str | None
     next_update_at: datetime | None
+    told_severity: Severity | None = None
 
 
 def opened(key: str, seed: Signal, now: datetime) -> Alert:
@@ -95,7 +98,7 @@ def enter(alert: Alert, state: State, severity: Severity, now: datetime) -> Aler
     """The alert in a state that signals brought it to. One that fires again wants attention anew."""
     if alert.state == "resolved" and state != "resolved":
         again = replace(alert, acknowledged_at=None, acknowledged_by=None, resolved_at=None, resolved_by=None)
-        return replace(again, state=state, severity=severity, updated_at=now)
+        return replace(again, state=state, severity=severity, told_severity=None, updated_at=now)
     ended = now if state == "resolved" else None
     return replace(alert, state=state, severity=worst(alert.severity, severity), resolved_at=ended, updated_at=now)
 

@@ -1,13 +1,20 @@
 """Signals to alerts to outbox rows: the only writer of alerts, one transaction a step, one step at a time.
 
 The stages, each a pure function or one module: group (which alert, and what a batch of signals does to it), lifecycle
-(its next state), route (whose business it is), limit (what is said now), message (the words), outbox. Inhibition and
-silences belong between lifecycle and route, and take signals out of what is routed and told; escalation belongs
-into limit, and sets the alert's next time to speak.
+(its next state), then what keeps things from being told (record only, threshold, inhibit, silence, and no route), route
+(whose business it is), limit (what is said now), message (the words), outbox. Escalation belongs into limit, and sets
+the alert's next time to speak.
+
+A stage that keeps things from being told is a `hiding.Stage`, and stands in the `stages` of `step` (in production:
+alerting.stages.of(catalog), in their order there). It is asked about candidates: what was raised in this step, and what
+is hidden and to be judged again. What it answers is kept and remembered with the reason in record.alert_hidden
+(alerting/hidden.py); what no stage keeps is told, what was hidden so far as if it were new. Alerts, their items and
+figures never depend on it: nothing is ever dropped.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,14 +22,17 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerting import commands, group, lifecycle, limit, message, outbox, route, store
+from alerting import commands, group, hidden, hiding, lifecycle, limit, message, outbox, route, store
 from alerting.explain import Totals
 from alerting.group import Batch
+from alerting.hiding import Candidate, Place, Stage
 from alerting.lifecycle import RANK, Alert, What
 from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
+from alerting.stages import RECORD_ONLY, unrouted
 from alerting.store import MILEPOST, Change
 from milepost.catalog.routing import Routing
+from milepost.catalog.schema import Severity
 from milepost.db.engine import transaction_lock
 
 LOCK: Final = "alerting.pipeline"
@@ -34,25 +44,32 @@ SETTLE: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An alert that a step works on: as it was stored, as it becomes, and through what."""
+    """An alert that a step works on: as it was stored, as it becomes, and through what.
+
+    `loud`: what is to be told of it, raised in this step or out of hiding; `news`: whether that, or what ended, is new.
+    """
 
     before: Alert | None
     alert: Alert
     batch: Batch | None = None
     act: Act | None = None
     happened: tuple[What, ...] = ()
+    loud: Sequence[Candidate] = ()
+    news: bool = False
 
 
-def step(engine: sa.Engine, routing: Routing, *, now: datetime, public_url: str) -> bool:
-    """Take waiting signals and updates that are due. Did it find work? Another process at it: no.
+def step(engine: sa.Engine, routing: Routing, *, stages: Sequence[Stage] = (), now: datetime, public_url: str) -> bool:
+    """Take waiting signals, what comes out of hiding, and updates that are due. Did it find work? Another process at
+    it: no.
 
-    `public_url` is where people reach Milepost, for the links.
+    `stages` keep things from being told, in their order. `public_url` is where people reach Milepost, for the links.
     """
     with engine.begin() as connection:
         if not transaction_lock(connection, LOCK):
             return False
         taken = commands.take(connection, SIGNALS)
         cases = _cases(connection, taken, now) if taken else []
+        cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(routing)], now)
         cases += _due(connection, cases, now)
         _finish(connection, cases, Speaker(routing, public_url, now))
         if taken:
@@ -82,6 +99,7 @@ def _obey(connection: sa.Connection, act: Act, now: datetime) -> list[Case]:
     if "resolved" in happened:
         why = f"resolved by {act.actor}" + (f" ({act.reason})" if act.reason else "")
         store.end_all(connection, act.alert_id, why, now)
+        hidden.cleared_all(connection, act.alert_id, now)
     return [Case(before, alert, act=act, happened=happened)] if happened else []
 
 
@@ -97,6 +115,59 @@ def _batches(connection: sa.Connection, signals: Sequence[Signal], now: datetime
     }
     store.save_items(connection, {current[key].alert_id: batch for key, batch in batches.items()}, now)
     return [Case(stored.get(key), current[key], batch) for key, batch in batches.items()]
+
+
+# --- what is kept from people -----------------------------------------------------------------------------------------
+
+
+def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage], now: datetime) -> list[Case]:
+    """The cases with what is to be told of each; further ones for what comes out of hiding. Silences are judged here,
+    before anything is said."""
+    raised = {one.place: one for case in cases for one in _raised(case, now)}
+    again = [*hidden.due(connection, now), *hidden.waiting(connection, {place[0] for place in raised}, "threshold")]
+    over = {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.ended}
+    before = {one.place for one in again} | hidden.still_hidden(connection, raised.keys() | over)
+    candidates = {one.place: one for one in again if one.place not in over} | raised
+    verdict = hiding.judge(connection, stages, list(candidates.values()), now)
+    new = before | {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.fresh}
+    hidden.cleared(connection, before & over, now)
+    hidden.release(connection, before & {one.place for one in verdict.loud}, now)
+    kept = {place: why for place, why in verdict.kept.items() if place in new}
+    hidden.hide(connection, kept, {place: candidates[place].signal.severity for place in kept}, now)
+    return _with_loud(connection, cases, verdict.loud, new, before)
+
+
+def _raised(case: Case, now: datetime) -> Iterable[Candidate]:
+    """What a batch raised, and is still wrong."""
+    if case.batch is None:
+        return
+    alert = case.alert
+    for item in case.batch.raised.values():
+        if item.ended is None:
+            labels = route.labels_of(item.signal, alert.group)
+            yield Candidate(alert.alert_id, alert.key, item.signal, labels, raised_at=now)
+
+
+def _with_loud(
+    connection: sa.Connection, cases: list[Case], loud: Sequence[Candidate], new: set[Place], before: set[Place]
+) -> list[Case]:
+    by_alert: defaultdict[int, list[Candidate]] = defaultdict(list)
+    for one in loud:
+        by_alert[one.alert_id].append(one)
+    known = {case.alert.alert_id for case in cases}
+    out = [Case(alert, alert) for alert in store.get_all(connection, by_alert.keys() - known)]
+    return [
+        replace(
+            case, loud=by_alert[case.alert.alert_id], news=_is_news(case, by_alert[case.alert.alert_id], new, before)
+        )
+        for case in [*cases, *out]
+    ]
+
+
+def _is_news(case: Case, loud: Sequence[Candidate], new: set[Place], before: set[Place]) -> bool:
+    """Something to be told is new, or something that was told is over."""
+    over = case.batch.over if case.batch else ()
+    return any(one.place in new for one in loud) or any((case.alert.alert_id, item) not in before for item in over)
 
 
 # --- what becomes of it -----------------------------------------------------------------------------------------------
@@ -148,18 +219,19 @@ def _speak(
     connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker
 ) -> tuple[Alert, list[Outgoing]]:
     alert = case.alert
+    routed = route.channels_for_any(speaker.routing, [one.labels for one in case.loud])
     verdict = limit.speak(
         alert.state,
         {channel: told for channel, told in heard.told.items() if channel in speaker.channels},
-        routed=[channel for channel in _routed(case, speaker.routing) if channel not in heard.muted],
-        worth_telling=case.batch is not None and case.batch.worth_telling,
+        routed=[channel for channel in routed if channel not in heard.muted],
+        worth_telling=case.news,
         worse=_worse(case),
         acknowledged="acknowledged" in case.happened,
         next_update_at=alert.next_update_at,
         interval=speaker.interval,
         now=speaker.now,
     )
-    alert = replace(alert, next_update_at=verdict.next_update_at)
+    alert = replace(alert, next_update_at=verdict.next_update_at, told_severity=_told(case))
     if not verdict.events:
         return alert, []
     items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
@@ -168,18 +240,19 @@ def _speak(
     ]
 
 
-def _routed(case: Case, routing: Routing) -> list[str]:
-    """Where the new trouble is to go."""
-    loud = case.batch.loud.values() if case.batch else ()
-    return route.channels_for_any(routing, [route.labels_of(signal, case.alert.group) for signal in loud])
-
-
 def _worse(case: Case) -> bool:
-    """Whether something that is to be told is more severe than all before."""
-    if case.before is None or case.batch is None:
-        return False
-    before = RANK[case.before.severity]
-    return any(RANK[signal.severity] > before for signal in case.batch.loud.values())
+    """Whether something that is to be told is more severe than all that was told before."""
+    told = case.alert.told_severity
+    before = RANK[told] if told else -1
+    return any(RANK[one.signal.severity] > before for one in case.loud)
+
+
+def _told(case: Case) -> Severity | None:
+    """The highest severity that was told, once this is."""
+    told = case.alert.told_severity
+    for one in case.loud:
+        told = lifecycle.worst(told or "info", one.signal.severity)
+    return told
 
 
 def _outgoing(

@@ -44,6 +44,14 @@ def get(connection: sa.Connection, alert_id: int) -> Alert | None:
     return Alert(**row) if row else None
 
 
+def get_all(connection: sa.Connection, alert_ids: Collection[int]) -> list[Alert]:
+    """The alerts of these numbers."""
+    if not alert_ids:
+        return []
+    query = sa.select(alerts).where(alerts.c.alert_id.in_(alert_ids)).order_by(alerts.c.alert_id)
+    return [Alert(**row) for row in connection.execute(query).mappings()]
+
+
 def by_key(connection: sa.Connection, keys: Collection[str], *, resolved_after: datetime) -> dict[str, Alert]:
     """For each key its open alert, or the last one if it was resolved later than `resolved_after`."""
     wanted = sa.or_(alerts.c.state != "resolved", alerts.c.resolved_at > resolved_after)

@@ -395,6 +395,26 @@ decisions = table(
     required("reason", Text),
 )
 
+silences = table(
+    "input",
+    "silences",
+    "alerting.silences",
+    # what people keep from being told for a while; rows are never deleted: a silence ends, or is ended
+    Column("silence_id", BigInteger, Identity(always=True), primary_key=True),
+    required("matchers", JSONB),  # [{label, op, values}], all of which must match
+    required("reason", Text),
+    required("created_at", TIME),
+    required("created_by", Text),
+    required("starts_at", TIME),
+    required("ends_at", TIME),  # as it was asked for
+    optional("ended_at", TIME),  # ended earlier, by
+    optional("ended_by", Text),
+    optional("owner", Text),  # whom the reminder of its end is routed to
+    optional("reminded_at", TIME),
+    Index("silences_ends_at_idx", "ends_at"),
+    Index("silences_ended_at_idx", "ended_at", postgresql_where=text("ended_at is not null")),
+)
+
 # --- input: what sources did (counted while recording) ----------------------------------------------------------------
 
 source_stats = table(
@@ -752,6 +772,7 @@ alerts = table(
     optional("owner", Text),
     optional("runbook", Text),
     optional("next_update_at", TIME),  # group_interval: when the next update may go out
+    optional("told_severity", Text),  # the highest that was told since it last fired; null: nobody was told
     Index(
         "alerts_key_open_idx",
         "key",
@@ -800,6 +821,36 @@ alert_changes = table(
     Index("alert_changes_alert_id_idx", "alert_id"),
 )
 
+alert_hidden = table(
+    "record",
+    "alert_hidden",
+    "alerting.hidden",
+    # what was kept from people, by whom and why; an open item that is not here was told, or had no news since
+    Column("hidden_id", BigInteger, Identity(always=True), primary_key=True),
+    required("alert_id", BigInteger),
+    required("item", Text),
+    required("stage", Text),  # record_only | threshold | inhibit | silence
+    optional("by_id", BigInteger),  # a silence; the alert that explains it
+    required("by_name", Text),  # the silence, window, policy, route or source that keeps it
+    required("reason", Text),  # in plain words
+    required("severity", Text),  # as it was raised
+    required("since", TIME),
+    optional("until_at", TIME),  # when it comes out at the latest, as far as is known
+    optional("look_at", TIME),  # when the stages judge it again; null: not by itself
+    optional("told_at", TIME),  # when it came out, and was told as if new
+    optional("ended_at", TIME),
+    optional("end", Text),  # told | cleared | handed on (another stage or silence keeps it since)
+    Index("alert_hidden_open_idx", "alert_id", "item", unique=True, postgresql_where=text("ended_at is null")),
+    Index("alert_hidden_alert_id_idx", "alert_id", "hidden_id"),
+    Index("alert_hidden_stage_by_name_hidden_id_idx", "stage", "by_name", "hidden_id"),
+    Index("alert_hidden_silenced_idx", "by_id", postgresql_where=text("ended_at is null and stage = 'silence'")),
+    Index(
+        "alert_hidden_look_at_idx",
+        "look_at",
+        postgresql_where=text("ended_at is null and look_at is not null"),
+    ),
+)
+
 notifications = table(
     "record",
     "notifications",
@@ -817,12 +868,22 @@ notifications = table(
     optional("lease_until", TIME),
     optional("sent_at", TIME),
     optional("error", Text),
+    optional("receipt", JSONB),  # what the notifier needs again for the alert's next message, such as Slack's ts
     Index(
         "notifications_due_idx",
         "next_attempt_at",
         postgresql_where=text("state in ('pending', 'sending')"),
     ),
     Index("notifications_alert_id_channel_idx", "alert_id", "channel", "notification_id"),
+)
+
+channel_pace = table(
+    "record",
+    "channel_pace",
+    "alerting.outbox",
+    Column("channel", Text, primary_key=True),
+    required("free_at", TIME),  # it gets no message before
+    required("paced_at", TIME),  # when all that went would have gone at an even pace
 )
 
 anomalies = table(

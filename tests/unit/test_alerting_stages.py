@@ -37,7 +37,7 @@ def test_the_key_does_not_depend_on_the_order_of_the_group() -> None:
 def test_many_signals_of_a_group_make_one_batch() -> None:
     batches = group.fold([signal(f"breach:{n}") for n in range(200)], {})
     (batch,) = batches.values()
-    assert (batch.added, len(batch.raised), batch.worth_telling) == (200, 200, True)
+    assert (batch.added, len(batch.raised), len(batch.fresh), len(batch.loud)) == (200, 200, 200, 200)
 
 
 def test_an_item_stays_with_the_alert_that_it_opened_in() -> None:
@@ -61,7 +61,7 @@ def test_raised_and_cleared_in_one_batch_is_kept_but_not_told() -> None:
 
 def test_silent_signals_are_not_worth_telling() -> None:
     (batch,) = group.fold([signal(notify=False), signal("breach:2", notify=False)], {}).values()
-    assert (batch.worth_telling, batch.loud, batch.added) == (False, {}, 2)
+    assert (batch.over, batch.loud, batch.added) == (set(), {}, 2)
 
 
 def test_the_batch_has_the_worst_severity() -> None:

@@ -596,6 +596,31 @@ def upgrade() -> None:
         schema="input",
     )
     op.create_table(
+        "silences",
+        sa.Column("silence_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("matchers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("reminded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("silence_id", name=op.f("silences_pkey")),
+        schema="input",
+    )
+    op.create_index(
+        "silences_ended_at_idx",
+        "silences",
+        ["ended_at"],
+        unique=False,
+        schema="input",
+        postgresql_where=sa.text("ended_at is not null"),
+    )
+    op.create_index("silences_ends_at_idx", "silences", ["ends_at"], unique=False, schema="input")
+    op.create_table(
         "source_minutes",
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("minute", sa.DateTime(timezone=True), nullable=False),
@@ -660,6 +685,59 @@ def upgrade() -> None:
     )
     op.create_index("alert_changes_alert_id_idx", "alert_changes", ["alert_id"], unique=False, schema="record")
     op.create_table(
+        "alert_hidden",
+        sa.Column("hidden_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("alert_id", sa.BigInteger(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=False),
+        sa.Column("by_id", sa.BigInteger(), nullable=True),
+        sa.Column("by_name", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("look_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("end", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("hidden_id", name=op.f("alert_hidden_pkey")),
+        schema="record",
+    )
+    op.create_index(
+        "alert_hidden_alert_id_idx", "alert_hidden", ["alert_id", "hidden_id"], unique=False, schema="record"
+    )
+    op.create_index(
+        "alert_hidden_look_at_idx",
+        "alert_hidden",
+        ["look_at"],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null and look_at is not null"),
+    )
+    op.create_index(
+        "alert_hidden_open_idx",
+        "alert_hidden",
+        ["alert_id", "item"],
+        unique=True,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null"),
+    )
+    op.create_index(
+        "alert_hidden_silenced_idx",
+        "alert_hidden",
+        ["by_id"],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null and stage = 'silence'"),
+    )
+    op.create_index(
+        "alert_hidden_stage_by_name_hidden_id_idx",
+        "alert_hidden",
+        ["stage", "by_name", "hidden_id"],
+        unique=False,
+        schema="record",
+    )
+    op.create_table(
         "alert_items",
         sa.Column("alert_id", sa.BigInteger(), nullable=False),
         sa.Column("item", sa.Text(), nullable=False),
@@ -702,6 +780,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("runbook", sa.Text(), nullable=True),
         sa.Column("next_update_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("told_severity", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("alerts_pkey")),
         schema="record",
     )
@@ -791,6 +870,14 @@ def upgrade() -> None:
     )
     op.create_index("breaches_opened_at_idx", "breaches", ["opened_at"], unique=False, schema="record")
     op.create_table(
+        "channel_pace",
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("free_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("paced_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("channel", name=op.f("channel_pace_pkey")),
+        schema="record",
+    )
+    op.create_table(
         "discrepancies",
         sa.Column("discrepancy_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -847,6 +934,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("receipt", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.PrimaryKeyConstraint("notification_id", name=op.f("notifications_pkey")),
         sa.UniqueConstraint("message_id", name=op.f("notifications_message_id_key")),
         schema="record",
