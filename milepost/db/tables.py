@@ -665,6 +665,33 @@ clock_days = table(
     PrimaryKeyConstraint("day", "policy", "state"),
 )
 
+source_gaps = table(
+    "derived",
+    "source_gaps",
+    "sla.flow.learn",
+    # for how long a source is usually quiet (p99), by hour class; counted hourly
+    required("source", Text),
+    required("slot", SmallInteger),  # 0–23: hour (UTC) of a weekday, 24–47: of Saturday and Sunday
+    required("seconds", Double),
+    required("samples", Integer),  # minutes
+    required("fitted_at", TIME),
+    PrimaryKeyConstraint("source", "slot"),
+)
+
+tellers = table(
+    "derived",
+    "tellers",
+    "sla.flow.learn",
+    # which source tells a milestone; counted hourly
+    required("model", Text),
+    required("milestone", Text),
+    required("dimension", Text),  # "" for whatever its attributes are, else the attribute that parts the sources
+    required("value", Text),
+    required("source", Text),
+    required("fitted_at", TIME),
+    PrimaryKeyConstraint("model", "milestone", "dimension", "value"),
+)
+
 baselines = table(
     "derived",
     "baselines",
@@ -722,6 +749,44 @@ breaches = table(
     Index("breaches_open_idx", "policy", postgresql_where=text("ended_at is null")),
     Index("breaches_journey_id_idx", "journey_id"),
     Index("breaches_opened_at_idx", "opened_at"),
+)
+
+flow_states = table(
+    "record",
+    "flow_states",
+    "sla.flow.store",
+    # how the flows stand that a policy judges: what was measured at the last look
+    required("policy", Text),
+    required("item", Text),  # what is measured, canonical: {"source": …}; "" for the policy as a whole
+    required("first_at", TIME),  # when it was looked at first
+    required("judged_at", TIME),
+    optional("heard_at", TIME),  # of a silence: when it spoke last
+    optional("since", TIME),  # since when it is above its limit
+    optional("value", Double),
+    required("seen", JSONB),  # sla.flow.counts: what was counted, and what of it came in the window
+    PrimaryKeyConstraint("policy", "item"),
+    postgresql_with={"fillfactor": 70},
+)
+
+flow_breaches = table(
+    "record",
+    "flow_breaches",
+    "sla.flow.store",
+    Column("breach_id", BigInteger, Identity(always=True), primary_key=True),
+    required("policy", Text),
+    required("policy_version", Text),
+    required("kind", Text),  # silence | rate | backlog
+    required("item", Text),
+    required("severity", Text),
+    required("since", TIME),  # from when it counts as wrong
+    required("judged_at", TIME),  # the watermark it was judged at
+    required("opened_at", TIME),
+    optional("ended_at", TIME),
+    optional("end", Text),  # why: heard | below the limit | withdrawn
+    required("dimensions", JSONB),  # source, type, warehouse …
+    required("measured", JSONB),  # when it opened, and when it ended: what was measured, against which limit
+    Index("flow_breaches_open_idx", "policy", "item", unique=True, postgresql_where=text("ended_at is null")),
+    Index("flow_breaches_opened_at_idx", "opened_at"),
 )
 
 signals = table(

@@ -254,6 +254,27 @@ def upgrade() -> None:
         postgresql_where=sa.text("next_at is not null"),
     )
     op.create_table(
+        "source_gaps",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("slot", sa.SmallInteger(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("samples", sa.Integer(), nullable=False),
+        sa.Column("fitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("source", "slot", name=op.f("source_gaps_pkey")),
+        schema="derived",
+    )
+    op.create_table(
+        "tellers",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("milestone", sa.Text(), nullable=False),
+        sa.Column("dimension", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("fitted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("model", "milestone", "dimension", "value", name=op.f("tellers_pkey")),
+        schema="derived",
+    )
+    op.create_table(
         "touches",
         sa.Column("seq", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
@@ -910,6 +931,47 @@ def upgrade() -> None:
         unique=True,
         schema="record",
         postgresql_where=sa.text("gone_at is null"),
+    )
+    op.create_table(
+        "flow_breaches",
+        sa.Column("breach_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("policy_version", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("judged_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("end", sa.Text(), nullable=True),
+        sa.Column("dimensions", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("measured", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("breach_id", name=op.f("flow_breaches_pkey")),
+        schema="record",
+    )
+    op.create_index(
+        "flow_breaches_open_idx",
+        "flow_breaches",
+        ["policy", "item"],
+        unique=True,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null"),
+    )
+    op.create_index("flow_breaches_opened_at_idx", "flow_breaches", ["opened_at"], unique=False, schema="record")
+    op.create_table(
+        "flow_states",
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("judged_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.Column("seen", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("policy", "item", name=op.f("flow_states_pkey")),
+        schema="record",
+        postgresql_with={"fillfactor": 70},
     )
     op.create_table(
         "heartbeats",
