@@ -1,0 +1,76 @@
+"""Some entries laid over a whole catalog: what they would make of it. Pure but for reading the files.
+
+A section that is a mapping of names (calendars, models) takes each name of the other's; a list of named entries
+(policies, channels) too, an entry replacing the one of its name or standing behind the others; anything else is
+replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from milepost.catalog import lines, loader
+from milepost.catalog.loader import Texts
+from milepost.errors import CatalogError
+
+HOME: Final = "slas.yaml"
+"""Where a section stands that no file of the catalog has yet."""
+Doc = dict[str, Any]
+
+
+def read(path: Path) -> dict[str, Doc]:
+    """The entries of a YAML file, or of the catalog files in a folder, by file name. Raises CatalogError."""
+    if not path.exists():
+        raise CatalogError(f"{path}: there is no such file")
+    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    if not files:
+        raise CatalogError(f"{path}: there is no YAML file in it")
+    return {file.name: _parsed(file.name, file.read_text("utf-8")) for file in files}
+
+
+def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:
+    """The catalog's texts with the entries in them."""
+    docs = {name: _parsed(name, over.get(name, "")) for name in loader.FILES}
+    texts = dict(over)
+    for file, doc in entries.items():
+        for section, value in doc.items():
+            home = _home(section, docs, file)
+            known = docs.setdefault(home, {})
+            known[section] = _merged(known.get(section), value)
+            texts[home] = yaml.safe_dump(known, sort_keys=False, allow_unicode=True)
+    return texts
+
+
+def _home(section: str, docs: Mapping[str, Doc], file: str) -> str:
+    """The file of the catalog that a section belongs to, wherever it was written."""
+    known = next((name for name in loader.FILES if section in docs.get(name, {})), None)
+    return known or (file if file in loader.FILES else HOME)
+
+
+def _merged(known: Any, value: Any) -> Any:
+    if isinstance(known, dict) and isinstance(value, dict):
+        return {**known, **value}
+    if isinstance(value, list) and isinstance(known, list) and all(_name(item) for item in (*known, *value)):
+        named = {_name(item): item for item in (*known, *value)}
+        return list(named.values())
+    return value
+
+
+def _name(item: Any) -> str:
+    return str(item.get("name") or "") if isinstance(item, dict) else ""
+
+
+def _parsed(name: str, text: str) -> Doc:
+    try:
+        doc = lines.parse(text)
+    except yaml.YAMLError as error:
+        raise CatalogError(f"{name}: not valid YAML: {error}") from error
+    if doc is None:
+        return {}
+    if not isinstance(doc, dict):
+        raise CatalogError(f"{name}: expected a mapping at the top")
+    return doc

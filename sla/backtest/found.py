@@ -1,0 +1,172 @@
+"""From a journey's clocks to what would have been found of them, and when. Pure.
+
+A clock is judged on the evidence as it was known: one whose end happened in time, but was received after it was due,
+would have been called late and taken back. What stopped it is the evidence of that moment, so that kinds of policies
+need not be known here. What changed meanwhile and left no trace (an attribute's former values, a milestone that was
+open again) counts as it stands today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from milepost.catalog.schema import Catalog, Severity
+from milepost.journeystate import JourneyChange, ObjectState, RunningClock
+from sla import breach
+from sla.evaluate import Clock
+from sla.policy import CompiledPolicy
+
+End = Literal["open", "late", "retracted", "stopped"]
+Outcome = Literal["met", "missed", "stopped", "running"]
+BreachKey = tuple[int, str, int, int]
+"""Journey, policy, subject, occurrence."""
+
+
+class Found(Struct, frozen=True):
+    """A breach that would have been found. Times in microseconds.
+
+    `opened_us`: when; None where it was over before Milepost heard of it. `cleared_us`: when its end was heard of.
+    `notify`: whether people would have been told. `stopped_us` is when the end happened.
+    """
+
+    journey_id: int
+    model: str
+    key: str
+    policy: str
+    version: str
+    subject_id: int
+    occurrence: int
+    subject: str
+    started_us: int
+    due_us: int
+    stopped_us: int | None
+    end: End
+    late_known: bool
+    opened_us: int | None
+    cleared_us: int | None
+    notify: bool
+    severity: Severity
+    group: Mapping[str, str]
+    dimensions: Mapping[str, str]
+    amount: Decimal | None
+    currency: str | None
+    why: str
+
+    @property
+    def identity(self) -> BreachKey:
+        return (self.journey_id, self.policy, self.subject_id, self.occurrence)
+
+
+def outcome(clock: Clock, judged_us: int) -> Outcome:
+    """What became of a clock, as attainment counts it; `running` does not count."""
+    if clock.stopped_us is None:
+        return "missed" if clock.due_us is not None and clock.due_us <= judged_us else "running"
+    if clock.late:
+        return "missed"
+    return "met" if clock.how == "reached" else "stopped"
+
+
+def breach_of(
+    clock: Clock, change: JourneyChange, catalog: Catalog, names: Mapping[int, str], judged_us: int
+) -> Found | None:
+    """The breach of a clock; None for one that was kept, and known to be kept when it was due."""
+    stopped, due = clock.stopped_us, clock.due_us
+    if due is None:
+        return None  # it stands still
+    heard = None if stopped is None else _heard(clock, change, stopped)
+    opened = max(due, clock.started_received_us)
+    if opened <= judged_us and (heard is None or heard > opened):
+        return _found(clock, due, change, catalog, names, opened, heard)
+    if clock.late:
+        return _found(clock, due, change, catalog, names, None, None)
+    return None
+
+
+def _heard(clock: Clock, change: JourneyChange, stopped_us: int) -> int:
+    """When the evidence of the stop was received: what happened at that moment, of the subject if it is told of it."""
+    own = change.states.get(clock.subject_id)
+    told = list(_received(own, stopped_us)) if own is not None else []
+    told = told or [item.received_us for item in change.milestones.values() if item.reached_us == stopped_us]
+    told = told or [at for state in change.states.values() for at in _received(state, stopped_us)]
+    return min(told, default=stopped_us)
+
+
+def _received(state: ObjectState, at_us: int) -> Iterator[int]:
+    for evidence in state.reached.values():
+        if evidence.first_us == at_us:
+            yield evidence.first_received_us
+
+
+def _found(
+    clock: Clock,
+    due_us: int,
+    change: JourneyChange,
+    catalog: Catalog,
+    names: Mapping[int, str],
+    opened: int | None,
+    heard: int | None,
+) -> Found:
+    policy, subject, occurrence = clock.policy, clock.subject_id, clock.key[2]
+    retracted = clock.stopped_us is not None and not clock.late
+    told = RunningClock(
+        policy.name, subject, occurrence, policy.version, clock.started_us, clock.started_received_us, due_us,
+        clock.warn_us, stopped_us=None if retracted else clock.stopped_us, pause=clock.pause,
+    )  # fmt: skip
+    known = change if opened is None else _as_known(change, opened)
+    dimensions = breach.dimensions(policy, catalog, told, known)
+    return Found(
+        journey_id=change.journey_id,
+        model=change.model,
+        key=change.key,
+        policy=policy.name,
+        version=policy.version,
+        subject_id=subject,
+        occurrence=occurrence,
+        subject=names.get(subject, "") if policy.per is not None else "",
+        started_us=clock.started_us,
+        due_us=due_us,
+        stopped_us=clock.stopped_us,
+        end=_end(clock),
+        late_known=due_us <= clock.started_received_us,
+        opened_us=opened,
+        cleared_us=heard,
+        notify=_notifies(policy, clock, due_us, opened),
+        severity=policy.spec.severity,
+        group=breach.group(policy, dimensions),
+        dimensions=dimensions,
+        amount=change.amount,
+        currency=change.currency,
+        why=breach.why(policy, catalog, told, change, names),
+    )
+
+
+def _end(clock: Clock) -> End:
+    if clock.stopped_us is None:
+        return "open"
+    if not clock.late:
+        return "retracted"
+    return "late" if clock.how == "reached" else "stopped"
+
+
+def _as_known(change: JourneyChange, at_us: int) -> JourneyChange:
+    """The journey without the steps of its objects that were received later."""
+    states = {
+        object_id: replace(
+            state, reached={kind: one for kind, one in state.reached.items() if one.first_received_us <= at_us}
+        )
+        for object_id, state in change.states.items()
+    }
+    return replace(change, states=states)
+
+
+def _notifies(policy: CompiledPolicy, clock: Clock, due_us: int, opened: int | None) -> bool:
+    """As the ledger decides: what was known too late to prevent is told only while it is young."""
+    if opened is None or not policy.spec.notify:
+        return False
+    young = opened - due_us < policy.spec.notify_within.us
+    return young or due_us > clock.started_received_us
