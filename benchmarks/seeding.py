@@ -22,6 +22,7 @@ from inprocess import append, entry, settle
 from interleaved import PER_ORDER, event
 from made_up import STATEMENTS
 
+from milepost.catalog import loader
 from milepost.clock import to_us
 from milepost.contract import Entry
 from milepost.db import timescale
@@ -29,7 +30,7 @@ from milepost.db.check import differences
 from milepost.db.engine import libpq_url, make_engine
 from milepost.db.tables import metadata
 from milepost.inbox import identities
-from sla.attained import count_days
+from sla.attained import count_hours
 
 SPAN: Final = timedelta(days=30)
 LIFE: Final = timedelta(days=3)
@@ -136,7 +137,7 @@ def fill(url: str, events: int, now: datetime) -> Filled:
         connection.execute("CHECKPOINT")
     engine = make_engine(url)
     with engine.begin() as sessions:
-        count_days(sessions, now)
+        count_hours(sessions, loader.load(loader.default_texts()), now)
     engine.dispose()
     print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
     return Filled(now, reached["orders"], reached["events"])

@@ -197,7 +197,7 @@ def _volume_card(connection: sa.Connection, catalog: Catalog, view: View) -> Any
 
 def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now: datetime) -> Any:
     policies = {policy.name: policy for policy in catalog.policies if policy.model == kind}
-    since = (now - ATTAINMENT).replace(hour=0, minute=0, second=0, microsecond=0)  # whole days are counted already
+    since = (now - ATTAINMENT).replace(minute=0, second=0, microsecond=0)  # whole hours are counted already
     found = {item.policy: item for item in queries.attainment(connection, since, now)}
     rows = [_attainment_row(policies[name], found.get(name)) for name in policies]
     body: Any = html.Div(rows, className="mp-attain") if rows else empty(

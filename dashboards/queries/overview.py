@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from milepost.db.tables import alerts, clock_days, clocks, journeys, running_clocks, source_stats, volume_hours
+from milepost.catalog.objective import IN_TIME, NOT_IN_TIME
+from milepost.db.tables import alerts, clock_hours, clocks, journeys, running_clocks, source_stats, volume_hours
 
 _j, _c = journeys.c, running_clocks.c
 
@@ -99,29 +100,28 @@ class Attainment:
 def attainment(connection: sa.Connection, since: datetime, until: datetime) -> list[Attainment]:
     """By policy. A clock counts once it has an outcome: met, or not met in time (found at once or late).
 
-    Whole days come from what was counted of them, the rest from the clocks.
+    Whole hours come from what was counted of them, the rest from the clocks.
     """
     found = _outcomes(connection, since, until).subquery()
-    met = sa.func.sum(found.c.clocks).filter(found.c.state == "met")
-    missed = sa.func.sum(found.c.clocks).filter(found.c.state.in_(("missed", "breached", "late_known")))
-    statement = sa.select(found.c.policy, *(sa.func.coalesce(number, 0) for number in (met, missed)))
-    rows = connection.execute(statement.group_by(found.c.policy))
-    return [Attainment(policy, int(met), int(missed)) for policy, met, missed in rows]
+    sums = [sa.cast(sa.func.sum(found.c[name]), sa.BigInteger) for name in ("clocks", "misses")]
+    rows = connection.execute(sa.select(found.c.policy, *sums).group_by(found.c.policy))
+    return [Attainment(policy, clocks - misses, misses) for policy, clocks, misses in rows]
 
 
 def _outcomes(connection: sa.Connection, since: datetime, until: datetime) -> sa.CompoundSelect[Any]:
-    """(policy, state, clocks) of the clocks that fell due in the window, in any number of rows."""
-    k, d, day = clocks.c, clock_days.c, timedelta(days=1)
-    whole = (d.day >= since, d.day <= until - day)
-    first, last = connection.execute(sa.select(sa.func.min(d.day), sa.func.max(d.day)).where(*whole)).one()
-    spans = [(since, until)] if first is None else [(since, first), (last + day, until)]
+    """(policy, clocks, misses) of the clocks that fell due in the window, in any number of rows."""
+    k, h, hour = clocks.c, clock_hours.c, timedelta(hours=1)
+    whole = (h.hour >= since, h.hour <= until - hour)
+    first, last = connection.execute(sa.select(sa.func.min(h.hour), sa.func.max(h.hour)).where(*whole)).one()
+    spans = [(since, until)] if first is None else [(since, first), (last + hour, until)]
+    missed = sa.func.count().filter(k.state.in_(NOT_IN_TIME))
     lately = (
-        sa.select(k.policy, k.state, sa.func.count().label("clocks"))
-        .where(k.due_at >= start, k.due_at < end)
-        .group_by(k.policy, k.state)
+        sa.select(k.policy, sa.func.count().label("clocks"), missed.label("misses"))
+        .where(k.due_at >= start, k.due_at < end, k.state.in_((*IN_TIME, *NOT_IN_TIME)))
+        .group_by(k.policy)
         for start, end in spans
     )
-    return sa.union_all(sa.select(d.policy, d.state, d.clocks).where(*whole, d.policy != ""), *lately)
+    return sa.union_all(sa.select(h.policy, h.clocks, h.misses).where(*whole, h.policy != ""), *lately)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,10 @@ from milepost.catalog.schema import Duration
 from milepost.errors import CatalogError
 
 MONTH: Final = "month"
+IN_TIME: Final = ("met", "retracted")
+"""States of clocks that count as met. A breach that late evidence took back was none."""
+NOT_IN_TIME: Final = ("missed", "breached", "late_known")
+"""States that count as missed; a clock in any other state has no outcome, or none that counts."""
 _SHORTEST, _LONGEST = timedelta(days=1), timedelta(days=92)
 
 

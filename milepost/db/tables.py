@@ -653,16 +653,39 @@ clocks = table(
     Index("clocks_due_at_idx", "due_at"),
 )
 
-clock_days = table(
+clock_hours = table(
     "derived",
-    "clock_days",
+    "clock_hours",
     "sla.attained",
-    required("day", TIME),  # on which they fell due, UTC
-    required("policy", Text),  # "" says that the day was counted
-    required("state", Text),
-    required("clocks", BigInteger),
+    required("hour", TIME),  # in which they fell due
+    required("policy", Text),  # "" says that the hour was counted
+    required("group", Text),  # {dimension: value} that the policy groups by, as JSON
+    required("clocks", BigInteger),  # those with an outcome
+    required("misses", BigInteger),  # of them those not met in time
     required("counted_at", TIME),
-    PrimaryKeyConstraint("day", "policy", "state"),
+    PrimaryKeyConstraint("hour", "policy", "group"),
+)
+
+objectives = table(
+    "derived",
+    "objectives",
+    "sla.objective.store",
+    # how each objective stands: of the policy as a whole, and of its groups with misses
+    required("policy", Text),
+    required("group", Text),  # {dimension: value} as JSON; {} for the whole
+    required("at", TIME),  # the watermark it was judged at
+    required("since", TIME),  # the window: from here
+    required("until", TIME),  # to here; for a rolling one, the watermark
+    required("target", Double),
+    required("clocks", BigInteger),
+    required("misses", BigInteger),
+    required("allowed", Double),  # misses
+    required("remaining", Double),  # share of the budget, 1 to 0
+    optional("burn", Double),
+    optional("exhausted_at", TIME),  # null: not before the window ends
+    required("levels", JSONB),  # [{name, factor, long: {seconds, clocks, misses, burn}, short: {…}}]
+    required("firing", JSONB),  # {level: when it was last seen to burn}
+    PrimaryKeyConstraint("policy", "group"),
 )
 
 source_gaps = table(
@@ -749,6 +772,7 @@ breaches = table(
     Index("breaches_open_idx", "policy", postgresql_where=text("ended_at is null")),
     Index("breaches_journey_id_idx", "journey_id"),
     Index("breaches_opened_at_idx", "opened_at"),
+    Index("breaches_policy_due_at_idx", "policy", "due_at", "breach_id"),
 )
 
 flow_states = table(

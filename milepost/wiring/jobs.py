@@ -33,7 +33,7 @@ ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
 ATTAINMENT: Final = 600.0
-"""How often is looked whether days are to be counted anew: once an hour, and after a rebuild."""
+"""How often is looked whether hours are to be counted anew: once an hour, and after a rebuild."""
 FROZEN: Final = 10.0
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
@@ -74,7 +74,7 @@ class LastKnown:
 
 
 def _watching(resources: Resources, last: LastKnown) -> list[Job]:
-    from sla.attained import count_days
+    from sla.attained import count_hours
     from sla.job import check_due_once
 
     engine, clock = resources.engine, resources.clock
@@ -95,11 +95,14 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
     def deliver() -> bool:
         return send.step(engine, resources.catalog().routing, resources.settings.alerting, clock=clock)
 
+    def count() -> None:
+        _in_transaction(engine, partial(count_hours, catalog=resources.catalog(), now=clock()))
+
     return [
         Job("sla", TICK, check_due),
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
-        Job("attainment", ATTAINMENT, lambda: _in_transaction(engine, partial(count_days, now=clock())), first=SOON),
+        Job("attainment", ATTAINMENT, count, first=SOON),
         Job("frozen", FROZEN, partial(frozen.end, engine)),
     ]
 

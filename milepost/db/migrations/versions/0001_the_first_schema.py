@@ -55,13 +55,14 @@ def upgrade() -> None:
         schema="derived",
     )
     op.create_table(
-        "clock_days",
-        sa.Column("day", sa.DateTime(timezone=True), nullable=False),
+        "clock_hours",
+        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
         sa.Column("policy", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("group", sa.Text(), nullable=False),
         sa.Column("clocks", sa.BigInteger(), nullable=False),
+        sa.Column("misses", sa.BigInteger(), nullable=False),
         sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("day", "policy", "state", name=op.f("clock_days_pkey")),
+        sa.PrimaryKeyConstraint("hour", "policy", "group", name=op.f("clock_hours_pkey")),
         schema="derived",
     )
     op.create_table(
@@ -203,6 +204,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("object_id", name=op.f("object_states_pkey")),
         schema="derived",
         postgresql_with={"fillfactor": 70},
+    )
+    op.create_table(
+        "objectives",
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("group", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("target", sa.Double(), nullable=False),
+        sa.Column("clocks", sa.BigInteger(), nullable=False),
+        sa.Column("misses", sa.BigInteger(), nullable=False),
+        sa.Column("allowed", sa.Double(), nullable=False),
+        sa.Column("remaining", sa.Double(), nullable=False),
+        sa.Column("burn", sa.Double(), nullable=True),
+        sa.Column("exhausted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("levels", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("firing", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("policy", "group", name=op.f("objectives_pkey")),
+        schema="derived",
     )
     op.create_table(
         "relations",
@@ -890,6 +910,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("ended_at is null"),
     )
     op.create_index("breaches_opened_at_idx", "breaches", ["opened_at"], unique=False, schema="record")
+    op.create_index(
+        "breaches_policy_due_at_idx", "breaches", ["policy", "due_at", "breach_id"], unique=False, schema="record"
+    )
     op.create_table(
         "channel_pace",
         sa.Column("channel", sa.Text(), nullable=False),
