@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from alerting import text
 from alerting.explain import Totals
@@ -47,6 +47,8 @@ class Alert:
     owner: str | None
     runbook: str | None
     next_update_at: datetime | None
+    escalation: Mapping[str, Any] | None
+    escalate_at: datetime | None
     told_severity: Severity | None = None
 
 
@@ -76,6 +78,8 @@ def opened(key: str, seed: Signal, now: datetime) -> Alert:
         owner=seed.owner,
         runbook=seed.runbook,
         next_update_at=None,
+        escalation=None,
+        escalate_at=None,
     )
 
 

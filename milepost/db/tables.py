@@ -395,6 +395,25 @@ decisions = table(
     required("reason", Text),
 )
 
+oncall_overrides = table(
+    "input",
+    "oncall_overrides",
+    "alerting.overrides",
+    # who stands in for whose turn on call; rows are never deleted: an override ends, or is ended earlier
+    Column("override_id", BigInteger, Identity(always=True), primary_key=True),
+    required("rotation", Text),
+    required("person", Text),
+    required("since", TIME),
+    required("until", TIME),
+    required("reason", Text),
+    required("created_at", TIME),
+    required("created_by", Text),
+    optional("ended_at", TIME),  # ended earlier than planned, or before it began, by
+    optional("ended_by", Text),
+    CheckConstraint("since < until", name="span"),
+    Index("oncall_overrides_until_idx", "until"),
+)
+
 silences = table(
     "input",
     "silences",
@@ -862,6 +881,8 @@ alerts = table(
     optional("runbook", Text),
     optional("next_update_at", TIME),  # group_interval: when the next update may go out
     optional("told_severity", Text),  # the highest that was told since it last fired; null: nobody was told
+    optional("escalation", JSONB),  # what is told and when, while nobody acknowledges
+    optional("escalate_at", TIME),  # when it is looked at next
     Index(
         "alerts_key_open_idx",
         "key",
@@ -875,6 +896,7 @@ alerts = table(
         "next_update_at",
         postgresql_where=text("next_update_at is not null"),
     ),
+    Index("alerts_escalate_at_idx", "escalate_at", postgresql_where=text("escalate_at is not null")),
 )
 
 alert_items = table(
@@ -964,6 +986,18 @@ notifications = table(
         postgresql_where=text("state in ('pending', 'sending')"),
     ),
     Index("notifications_alert_id_channel_idx", "alert_id", "channel", "notification_id"),
+)
+
+digests = table(
+    "record",
+    "digests",
+    "alerting.digests",
+    # one row for each period of a digest, so that it is sent once
+    required("name", Text),
+    required("due_at", TIME),
+    required("made_at", TIME),
+    required("sent", Boolean),  # false: there was nothing to say, or the digest was new
+    PrimaryKeyConstraint("name", "due_at"),
 )
 
 channel_pace = table(

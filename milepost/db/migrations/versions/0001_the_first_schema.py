@@ -526,6 +526,23 @@ def upgrade() -> None:
         postgresql_where=sa.text("since is not null"),
     )
     op.create_table(
+        "oncall_overrides",
+        sa.Column("override_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("rotation", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.CheckConstraint("since < until", name=op.f("oncall_overrides_span_check")),
+        sa.PrimaryKeyConstraint("override_id", name=op.f("oncall_overrides_pkey")),
+        schema="input",
+    )
+    op.create_index("oncall_overrides_until_idx", "oncall_overrides", ["until"], unique=False, schema="input")
+    op.create_table(
         "polled_records",
         sa.Column("poller", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -822,8 +839,18 @@ def upgrade() -> None:
         sa.Column("runbook", sa.Text(), nullable=True),
         sa.Column("next_update_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("told_severity", sa.Text(), nullable=True),
+        sa.Column("escalation", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("escalate_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("alerts_pkey")),
         schema="record",
+    )
+    op.create_index(
+        "alerts_escalate_at_idx",
+        "alerts",
+        ["escalate_at"],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("escalate_at is not null"),
     )
     op.create_index("alerts_key_alert_id_idx", "alerts", ["key", "alert_id"], unique=False, schema="record")
     op.create_index(
@@ -919,6 +946,15 @@ def upgrade() -> None:
         sa.Column("free_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("paced_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("channel", name=op.f("channel_pace_pkey")),
+        schema="record",
+    )
+    op.create_table(
+        "digests",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sent", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "due_at", name=op.f("digests_pkey")),
         schema="record",
     )
     op.create_table(
