@@ -8,7 +8,7 @@ holds no state of its own: it says of each candidate, every time, whether it kee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -57,14 +57,20 @@ class Kept:
 
 
 Keep = Callable[[sa.Connection, Sequence[Candidate], datetime], Mapping[Place, Kept]]
+Quiet = Callable[[sa.Connection, Collection[int], datetime], Mapping[int, datetime]]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage: its name as it is recorded, and what it keeps of candidates. `keep` only reads."""
+    """A stage: its name as it is recorded, and what it keeps of candidates. `keep` only reads.
+
+    `quiet`, where it has one, says of alerts that people know already until when nothing but an acknowledgement and
+    the end is told of them, neither updates nor escalations; of those that it doesn't name everything is.
+    """
 
     name: StageName
     keep: Keep
+    quiet: Quiet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +94,11 @@ def judge(
         kept |= {place: (stage.name, why) for place, why in found.items()}
         loud = [candidate for candidate in loud if candidate.place not in found]
     return Verdict(kept, loud)
+
+
+def quiet(
+    connection: sa.Connection, stages: Sequence[Stage], alert_ids: Collection[int], now: datetime
+) -> Mapping[int, datetime]:
+    """The alerts of which nothing is told until then."""
+    found = [stage.quiet(connection, alert_ids, now) for stage in stages if stage.quiet is not None and alert_ids]
+    return {alert_id: max(one[alert_id] for one in found if alert_id in one) for each in found for alert_id in each}

@@ -47,6 +47,7 @@ class Case:
     """An alert that a step works on: as it was stored, as it becomes, and through what.
 
     `loud`: what is to be told of it, raised in this step or out of hiding; `news`: whether that, or what ended, is new.
+    `quiet_until`: until then nothing is told of it but an acknowledgement and the end.
     """
 
     before: Alert | None
@@ -56,6 +57,7 @@ class Case:
     happened: tuple[What, ...] = ()
     loud: Sequence[Candidate] = ()
     news: bool = False
+    quiet_until: datetime | None = None
 
 
 def step(engine: sa.Engine, routing: Routing, *, stages: Sequence[Stage] = (), now: datetime, public_url: str) -> bool:
@@ -70,7 +72,7 @@ def step(engine: sa.Engine, routing: Routing, *, stages: Sequence[Stage] = (), n
         taken = commands.take(connection, SIGNALS)
         cases = _cases(connection, taken, now) if taken else []
         cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(routing)], now)
-        cases += _due(connection, cases, now)
+        cases = _hushed(connection, [*cases, *_due(connection, cases, now)], stages, now)
         _finish(connection, cases, Speaker(routing, public_url, now))
         if taken:
             commands.handled(connection, taken, now=now)
@@ -170,6 +172,13 @@ def _is_news(case: Case, loud: Sequence[Candidate], new: set[Place], before: set
     return any(one.place in new for one in loud) or any((case.alert.alert_id, item) not in before for item in over)
 
 
+def _hushed(connection: sa.Connection, cases: Sequence[Case], stages: Sequence[Stage], now: datetime) -> list[Case]:
+    """The cases with until when they are quiet. What is loud is not: it was let pass."""
+    could_speak = [case.alert.alert_id for case in cases if not case.loud and case.act is None]
+    until = hiding.quiet(connection, stages, could_speak, now)
+    return [replace(case, quiet_until=until.get(case.alert.alert_id)) for case in cases]
+
+
 # --- what becomes of it -----------------------------------------------------------------------------------------------
 
 
@@ -219,6 +228,10 @@ def _speak(
     connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker
 ) -> tuple[Alert, list[Outgoing]]:
     alert = case.alert
+    if case.quiet_until is not None and alert.state != "resolved":
+        waits = alert.next_update_at is not None or (case.news and alert.state == "firing")
+        later = min(case.quiet_until, speaker.now + speaker.interval)  # it may be ended before its time
+        return replace(alert, next_update_at=later if waits else None), []
     routed = route.channels_for_any(speaker.routing, [one.labels for one in case.loud])
     verdict = limit.speak(
         alert.state,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
-from alerting import route
+from alerting import route, silence, silences, store
 from alerting.hiding import Candidate, Kept, Place, Stage
 from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Catalog
 
 NOT_TOLD: Final = "recorded, never told: its rule says notify: false, or it was no news any more when it was known"
+RECORDED: Final = "recorded, never told: the route that takes it has no channels"
 NO_ROUTE: Final = "no route matches it"
 LOOK_AGAIN: Final = timedelta(hours=1)
 """What no route matched is routed again so often: routes change, and some go by the clock."""
@@ -21,7 +22,23 @@ LOOK_AGAIN: Final = timedelta(hours=1)
 
 def of(_: Catalog) -> list[Stage]:
     """The stages of a catalog, in their order: threshold, inhibit, silence."""
-    return []
+    return [SILENCE]
+
+
+def _silenced(connection: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:
+    return silence.keep(silences.covers(connection, now), candidates)
+
+
+def _quiet(connection: sa.Connection, alert_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
+    covers = silences.covers(connection, now)
+    if not covers:
+        return {}
+    found = store.open_labels(connection, alert_ids)
+    ends = {alert_id: silence.quiet_until(covers, labels) for alert_id, labels in found.items()}
+    return {alert_id: until for alert_id, until in ends.items() if until is not None}
+
+
+SILENCE: Final = Stage("silence", _silenced, _quiet)
 
 
 def _silent(_: sa.Connection, candidates: Sequence[Candidate], __: datetime) -> Mapping[Place, Kept]:
@@ -33,10 +50,25 @@ RECORD_ONLY: Final = Stage("record_only", _silent)
 
 
 def unrouted(routing: Routing) -> Stage:
-    """Comes last: what no route takes anywhere is remembered as such."""
+    """Comes last: what no route takes anywhere is remembered as such. A route without channels is meant to."""
 
     def keep(_: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:
-        why = Kept("routes", NO_ROUTE, look_at=now + LOOK_AGAIN if routing.routes else None)
-        return {one.place: why for one in candidates if not route.channels_for(routing, one.labels)}
+        found = {one.place: _nowhere(routing, one.labels, now) for one in candidates}
+        return {place: why for place, why in found.items() if why is not None}
 
     return Stage("record_only", keep)
+
+
+def _nowhere(routing: Routing, labels: Mapping[str, str], now: datetime) -> Kept | None:
+    """Why something goes nowhere; None when a route takes it somewhere, be it at another hour."""
+    last = None
+    for index, one in enumerate(routing.routes):
+        if route.matches(one, labels):
+            if one.channels:
+                return None
+            last = index
+            if not one.goes_on:
+                break
+    if last is not None:
+        return Kept(f"route {routing.routes[last].name or last + 1}", RECORDED)
+    return Kept("routes", NO_ROUTE, look_at=now + LOOK_AGAIN if routing.routes else None)

@@ -199,6 +199,25 @@ def _item_view(row: sa.RowMapping) -> ItemView:
     return ItemView(since=row["at"], **{name: row[name] for name in same})
 
 
+def open_labels(connection: sa.Connection, alert_ids: Collection[int]) -> Mapping[int, list[Mapping[str, str]]]:
+    """By alert, the different labels of what is open in it, as silences match them, with the alert's severity."""
+    if not alert_ids:
+        return {}
+    a, i = alerts.c, alert_items.c
+    query = (
+        sa.select(a.alert_id, a.kind, a.rule, a.group, a.severity, a.owner, i.labels)
+        .distinct()
+        .join(alert_items, i.alert_id == a.alert_id)
+        .where(a.alert_id.in_(alert_ids), i.cleared_at.is_(None))
+    )
+    found: defaultdict[int, list[Mapping[str, str]]] = defaultdict(list)
+    for row in connection.execute(query):
+        owner = {"owner": row.owner} if row.owner else {}
+        own = {"kind": row.kind, "rule": row.rule, "severity": row.severity}
+        found[row.alert_id].append({**row.labels, **row.group, **owner, **own})
+    return found
+
+
 # --- sums over items --------------------------------------------------------------------------------------------------
 
 
