@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,14 +27,15 @@ Names = Annotated[list[Ident], Meta(min_length=1)]
 class Person(Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody who can be on call, with an address for each kind of channel that is to reach them.
 
-    `email`: of mails. `slack`: the member's id, U… `url`: of a webhook. `secret_env`: the variable with the secret of
-    their own channel, such as PagerDuty's routing key.
+    `email`: of mails. `slack`: the member's id, U… `url`: of a webhook. `url_env`, `secret_env`: variables with what
+    is a secret itself: the address for Teams or Apprise, the routing key for PagerDuty.
     """
 
     title: str = ""
     email: str | None = None
     slack: str | None = None
     url: str | None = None
+    url_env: str | None = None
     secret_env: str | None = None
 
 
@@ -112,11 +113,19 @@ def channel_of(routing: Routing, name: str) -> Channel | None:
 
 def address_of(channel: Channel, person: Person) -> Mapping[str, Any] | None:
     """The fields of the channel that make it reach the person; None where they have no address for its kind."""
-    if channel.kind == "email":
-        return {"to": [person.email]} if person.email else None
-    own = {"url": person.url, "secret_env": person.secret_env}
-    given = {name: value for name, value in own.items() if value is not None}
-    return given or None
+    field, value = _ADDRESSES[channel.kind](person)
+    return {field: value} if value else None
+
+
+_ADDRESSES: Final[Mapping[str, Callable[[Person], tuple[str, str | list[str] | None]]]] = {
+    "email": lambda person: ("to", [person.email] if person.email else None),
+    "slack": lambda person: ("to", [person.slack] if person.slack else None),
+    "webhook": lambda person: ("url", person.url),
+    "teams": lambda person: ("url_env", person.url_env),
+    "apprise": lambda person: ("url_env", person.url_env),
+    "pagerduty": lambda person: ("secret_env", person.secret_env),
+    "alertmanager": lambda _: ("url", None),  # it is asked for nobody in particular
+}
 
 
 # --- what types can't say ---------------------------------------------------------------------------------------------

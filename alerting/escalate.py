@@ -1,0 +1,183 @@
+"""Who else hears of an alert that nobody acknowledges, and when. Pure.
+
+Each route with an escalation that an alert takes is a climb of its own. The rungs of a climb are told in order, each
+once its time has run since the route was taken; time runs in the escalation's calendar, and stands still while the
+alert is silenced. A late call is a route that waits for its hours: it is told when they begin. All of it ends when
+somebody acknowledges or resolves the alert, but for late calls, which an acknowledgement leaves.
+
+What is known of it is kept with the alert (`State`), so that it survives restarts; the catalog is asked anew each time,
+so that a changed escalation counts from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from alerting.desk import Desk
+from alerting.route import title
+from milepost.catalog.oncall import Escalation
+from milepost.catalog.routing import Route
+
+LOOK: Final = timedelta(seconds=30)
+"""So often an alert that escalates is looked at, to see whether it is silenced."""
+
+
+class Climb(Struct, frozen=True, omit_defaults=True):
+    """How far a route's escalation has come. `run_us` of its time had run before `since`; None: it stands still."""
+
+    route: str
+    since: datetime | None
+    run_us: int = 0
+    told: int = 0
+
+
+class Call(Struct, frozen=True):
+    """Channels and rotations that are to hear when their route's hours begin."""
+
+    route: str
+    at: datetime
+    names: list[str]
+
+
+class State(Struct, frozen=True, omit_defaults=True):
+    climbs: list[Climb] = []
+    calls: list[Call] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """What is told now. `number` counts a climb's rungs from 1; 0 is a late call. `after`: in the climb's time."""
+
+    route: str
+    names: Sequence[str]
+    number: int = 0
+    after: timedelta = timedelta()
+
+
+# Made here, so that msgspec knows the type before threads use it.
+_known: Final = msgspec.json.Decoder(State)
+
+
+def read(stored: Mapping[str, Any] | None) -> State:
+    """The state as it is stored with an alert."""
+    return msgspec.convert(stored, State) if stored else State()
+
+
+def write(state: State) -> dict[str, Any] | None:
+    """What is stored of it: nothing, where there is nothing to come."""
+    found: dict[str, Any] = msgspec.to_builtins(state)
+    return found or None
+
+
+def begin(state: State, desk: Desk, taken: Iterable[int], waiting: Mapping[int, datetime]) -> State:
+    """Routes were taken now (by place), and others wait until their hours begin."""
+    routes = desk.routing.routes
+    known = {climb.route for climb in state.climbs} | {call.route for call in state.calls}
+    names = [name for index in taken if routes[index].escalation and (name := routes[index].name)]
+    climbs = [Climb(name, desk.now) for name in names if name not in known]
+    calls = [Call(title(desk.routing, index), at, list(routes[index].channels)) for index, at in waiting.items()]
+    new = [call for call in calls if call.names and call.route not in known]
+    return State([*state.climbs, *climbs], [*state.calls, *new])
+
+
+def acknowledged(state: State) -> State:
+    """Somebody looks after it. Whoever is to hear in their own hours still does."""
+    return State(calls=state.calls)
+
+
+def silenced(state: State, desk: Desk, *, now: bool) -> State:
+    """Let the time of the climbs stand still while the alert is silenced, and run on after it."""
+    return replace(state, climbs=[_paused(climb, desk) if now else _resumed(climb, desk) for climb in state.climbs])
+
+
+def due(state: State, desk: Desk) -> tuple[State, list[Rung]]:
+    """What is to be told by now, and the state after it. What an outage held up is told at once, repeats only once."""
+    rungs = [Rung(call.route, call.names) for call in state.calls if call.at <= desk.now]
+    climbs = []
+    for climb in state.climbs:
+        ready = _ready(climb, desk)
+        rungs += {tuple(rung.names): rung for rung in ready}.values()
+        climbs.append(replace(climb, told=climb.told + len(ready)))
+    left = [climb for climb in climbs if _next(climb, desk) is not None]
+    return State(left, [call for call in state.calls if call.at > desk.now]), rungs
+
+
+def look_at(state: State, desk: Desk, *, can_be_silenced: bool) -> datetime | None:
+    """When the next rung is due, or the alert is to be looked at; None for never."""
+    times = [call.at for call in state.calls]
+    times += [at for climb in state.climbs if (at := _at(climb, desk)) is not None]
+    if state.climbs and (can_be_silenced or any(climb.since is None for climb in state.climbs)):
+        times.append(desk.now + LOOK)
+    return min(times, default=None)
+
+
+# --- the rungs of a climb ---------------------------------------------------------------------------------------------
+
+
+def rungs(route: Route, escalation: Escalation) -> Iterator[Rung]:
+    """All rungs of a route's escalation, in order."""
+    name, number = route.name or "", 0
+    last, names = timedelta(), list(route.channels)
+    for step in escalation.steps:
+        number += 1
+        last, names = timedelta(microseconds=step.after.us), list(step.channels)
+        yield Rung(name, names, number, last)
+    if escalation.repeat is not None:
+        for again in range(1, escalation.times + 1):
+            yield Rung(name, names, number + again, last + again * timedelta(microseconds=escalation.repeat.us))
+
+
+def _ready(climb: Climb, desk: Desk) -> list[Rung]:
+    found = _find(climb, desk)
+    if found is None or climb.since is None:
+        return []
+    left = list(rungs(*found))[climb.told :]
+    return [rung for rung in left if _due_at(climb, found[1], rung, desk) <= desk.now]
+
+
+def _next(climb: Climb, desk: Desk) -> Rung | None:
+    """The rung that a climb tells next; None when it is at its end, or its route has no escalation any more."""
+    found = _find(climb, desk)
+    return None if found is None else next(iter(list(rungs(*found))[climb.told :]), None)
+
+
+def _at(climb: Climb, desk: Desk) -> datetime | None:
+    found, rung = _find(climb, desk), _next(climb, desk)
+    if found is None or rung is None or climb.since is None:
+        return None
+    return _due_at(climb, found[1], rung, desk)
+
+
+def _due_at(climb: Climb, escalation: Escalation, rung: Rung, desk: Desk) -> datetime:
+    assert climb.since is not None
+    left = rung.after - timedelta(microseconds=climb.run_us)
+    return desk.calendar(escalation.calendar).add(climb.since, max(left, timedelta()))
+
+
+def _find(climb: Climb, desk: Desk) -> tuple[Route, Escalation] | None:
+    for route in desk.routing.routes:
+        if route.name == climb.route and route.escalation is not None:
+            return route, route.escalation
+    return None
+
+
+# --- silence ----------------------------------------------------------------------------------------------------------
+
+
+def _paused(climb: Climb, desk: Desk) -> Climb:
+    found = _find(climb, desk)
+    if climb.since is None or found is None:
+        return climb
+    run = desk.calendar(found[1].calendar).between(climb.since, desk.now)
+    return replace(climb, since=None, run_us=climb.run_us + run // timedelta(microseconds=1))
+
+
+def _resumed(climb: Climb, desk: Desk) -> Climb:
+    return replace(climb, since=desk.now) if climb.since is None else climb
