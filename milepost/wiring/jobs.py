@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from alerting import pipeline, send
+from alerting import pipeline, send, silences, stages
 from milepost.clock import utc_now
 from milepost.db import frozen, timescale
 from milepost.errors import MilepostError, Unavailable
@@ -29,6 +29,7 @@ from sla.reconciliation import store as reconciled
 
 TICK: Final = 0.5
 ALERTING: Final = 0.25
+REMINDERS: Final = 30.0
 ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
@@ -89,8 +90,11 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
 
     def alert() -> bool:
-        routing = resources.catalog().routing
-        return pipeline.step(engine, routing, now=clock(), public_url=resources.settings.public_url)
+        catalog, url = resources.catalog(), resources.settings.public_url
+        return pipeline.step(engine, catalog.routing, stages=stages.of(catalog), now=clock(), public_url=url)
+
+    def remind() -> None:
+        _in_transaction(engine, partial(silences.remind, now=clock()))
 
     def deliver() -> bool:
         return send.step(engine, resources.catalog().routing, resources.settings.alerting, clock=clock)
@@ -101,6 +105,7 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
     return [
         Job("sla", TICK, check_due),
         Job("alerting", ALERTING, partial(_until_idle, alert)),
+        Job("silences", REMINDERS, remind),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
         Job("attainment", ATTAINMENT, count, first=SOON),
         Job("frozen", FROZEN, partial(frozen.end, engine)),
