@@ -6,13 +6,15 @@ loses its lease, and the same message id goes out again: at least once, and exac
 the id.
 
 Messages of one (alert, channel) go in their order: a later one waits until the earlier ones are sent, parked or
-dropped. A channel gets one message at a time.
+dropped. A channel gets one message at a time, no faster than its pace, and none while its receiver wants to be left
+alone: record.channel_pace, which this module alone writes too, says from when on it may get the next one. The pace is a
+token bucket: `paced_at` is when all that was sent would have gone at an even pace, and a burst may run ahead of it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,7 +25,8 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from alerting.limit import Told
 from alerting.message import Message
-from milepost.db.tables import notifications
+from alerting.notifiers import NOTHING, Pace, Taken
+from milepost.db.tables import alerts, channel_pace, notifications
 
 WAITING: Final = ("pending", "sending")
 UNOPENED: Final = "the opening of this alert was not delivered"
@@ -123,8 +126,17 @@ def _supersede(connection: sa.Connection, outgoing: Sequence[Outgoing]) -> None:
 # --- claimed and recorded by senders ----------------------------------------------------------------------------------
 
 
-def claim(connection: sa.Connection, now: datetime, lease: timedelta, limit: int) -> list[Claimed]:
-    """Claim what is due, one message a channel, `limit` at most. True once the transaction has committed."""
+def claim(
+    connection: sa.Connection,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    pace_of: Callable[[str], Pace | None] = lambda _: None,
+) -> list[Claimed]:
+    """Claim what is due, one message a channel, `limit` at most. True once the transaction has committed.
+
+    `pace_of` says how fast a channel may be sent to; None: as fast as it takes.
+    """
     chosen = _claimable(now, limit).cte("chosen")
     table = notifications.c
     query = (
@@ -133,7 +145,22 @@ def claim(connection: sa.Connection, now: datetime, lease: timedelta, limit: int
         .values(state="sending", attempts=table.attempts + 1, lease_until=now + lease, next_attempt_at=now + lease)
         .returning(notifications)
     )
-    return [_claimed(row) for row in connection.execute(query).mappings()]
+    claimed = [_claimed(row) for row in connection.execute(query).mappings()]
+    for each in sorted(claimed, key=lambda one: one.channel):  # in one order, for senders that wait for each other
+        if (pace := pace_of(each.channel)) is not None:
+            _paced(connection, each.channel, pace, now)
+    return claimed
+
+
+def _paced(connection: sa.Connection, channel: str, pace: Pace, now: datetime) -> None:
+    table = channel_pace.c
+    query = insert(channel_pace).values(
+        channel=channel, paced_at=now + pace.every, free_at=now + pace.every - pace.burst * pace.every
+    )
+    paced_at = sa.func.greatest(table.paced_at, now) + pace.every
+    free_at = sa.func.greatest(table.free_at, paced_at - pace.burst * pace.every)
+    changed = {"paced_at": paced_at, "free_at": free_at}
+    connection.execute(query.on_conflict_do_update(index_elements=[table.channel], set_=changed))
 
 
 def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
@@ -153,10 +180,11 @@ def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
     is_free = ~sa.exists().where(
         busy.c.channel == head.c.channel, busy.c.state == "sending", busy.c.next_attempt_at > now
     )
+    is_held = sa.exists().where(channel_pace.c.channel == head.c.channel, channel_pace.c.free_at > now)
     heads = (
         sa.select(head.c.notification_id)
         .ext(distinct_on(head.c.channel))
-        .where(head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free)
+        .where(head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free, ~is_held)
         .order_by(head.c.channel, head.c.next_attempt_at, head.c.notification_id)
     )
     return (
@@ -180,9 +208,27 @@ def _claimed(row: sa.RowMapping) -> Claimed:
     )
 
 
-def sent(connection: sa.Connection, claimed: Claimed, now: datetime, note: str = "") -> None:
-    """Record a delivery; true whoever holds the lease by now. `note`: what the receiver had to remark."""
-    _record(connection, claimed, state="sent", sent_at=now, error=note or None, fenced=False)
+def sent(connection: sa.Connection, claimed: Claimed, now: datetime, taken: Taken = NOTHING) -> None:
+    """Record a delivery; true whoever holds the lease by now. What the receiver had to remark stands under error."""
+    values = {"error": taken.remark or None, "receipt": dict(taken.receipt) or None}
+    _record(connection, claimed, state="sent", sent_at=now, fenced=False, **values)
+
+
+def receipt(connection: sa.Connection, claimed: Claimed) -> Mapping[str, str]:
+    """What the last message about this alert on this channel left that left anything."""
+    table = notifications.c
+    query = (
+        sa.select(table.receipt)
+        .where(
+            table.alert_id == claimed.alert_id,
+            table.channel == claimed.channel,
+            table.state == "sent",
+            table.receipt.is_not(None),
+        )
+        .order_by(table.notification_id.desc())
+        .limit(1)
+    )
+    return connection.scalar(query) or {}
 
 
 def retry(connection: sa.Connection, claimed: Claimed, at: datetime, error: str) -> None:
@@ -222,13 +268,11 @@ def drop_unopened(connection: sa.Connection, claimed: Claimed) -> bool:
 
 
 def hold_channel(connection: sa.Connection, channel: str, until: datetime) -> None:
-    """Let everything that waits for a channel wait longer: its receiver asked for that."""
-    table = notifications.c
-    connection.execute(
-        sa.update(notifications)
-        .where(table.channel == channel, table.state == "pending", table.next_attempt_at < until)
-        .values(next_attempt_at=until)
-    )
+    """Send nothing to a channel before: its receiver asked for that."""
+    table = channel_pace.c
+    query = insert(channel_pace).values(channel=channel, free_at=until, paced_at=until)
+    changed = {"free_at": sa.func.greatest(table.free_at, until)}
+    connection.execute(query.on_conflict_do_update(index_elements=[table.channel], set_=changed))
 
 
 def park_channel(connection: sa.Connection, channel: str, error: str) -> None:
@@ -239,6 +283,49 @@ def park_channel(connection: sa.Connection, channel: str, error: str) -> None:
         .where(table.channel == channel, table.state == "pending")
         .values(state="parked", error=error)
     )
+
+
+# --- parked, and sent again by hand -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A message that was given up. `over`: the alert that it opens is resolved, so that it isn't sent any more."""
+
+    notification_id: int
+    alert_id: int
+    channel: str
+    event: str
+    created_at: datetime
+    attempts: int
+    error: str | None
+    over: bool
+
+
+def parked(connection: sa.Connection, *, limit: int, channel: str | None = None) -> list[Parked]:
+    """What was given up, the latest first."""
+    table = notifications.c
+    over = sa.and_(table.event == "opened", alerts.c.state == "resolved")
+    names = ("notification_id", "alert_id", "channel", "event", "created_at", "attempts", "error")
+    query = (
+        sa.select(*(table[name] for name in names), sa.func.coalesce(over, sa.false()).label("over"))
+        .join(alerts, alerts.c.alert_id == table.alert_id, isouter=True)
+        .where(table.state == "parked", sa.true() if channel is None else table.channel == channel)
+        .order_by(table.notification_id.desc())
+        .limit(limit)
+    )
+    return [Parked(**row) for row in connection.execute(query).mappings()]
+
+
+def requeue(connection: sa.Connection, notification_ids: Collection[int], now: datetime) -> int:
+    """Send parked messages after all, with a fresh budget of attempts; how many were parked."""
+    table = notifications.c
+    query = (
+        sa.update(notifications)
+        .where(table.state == "parked", table.notification_id.in_(notification_ids))
+        .values(state="pending", attempts=0, next_attempt_at=now, created_at=now, error=None)
+    )
+    return connection.execute(query).rowcount
 
 
 def _record(connection: sa.Connection, claimed: Claimed, *, fenced: bool = True, **values: Any) -> bool:

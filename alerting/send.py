@@ -10,16 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 
 from alerting import channels, commands, outbox, retry, store
+from alerting.acklink import Links
 from alerting.group import key_of
-from alerting.notifiers import Delivery
+from alerting.notifiers import Delivery, Taken
 from alerting.outbox import Claimed
 from alerting.signal import Signal
-from milepost.catalog.routing import Routing
+from milepost.catalog.routing import Channel, Routing
 from milepost.clock import Clock
 from milepost.errors import Gone, Permanent, Transient
 from milepost.settings import Alerting
@@ -43,6 +45,7 @@ class Sender:
     settings: Alerting
     clock: Clock
     environ: Mapping[str, str]
+    links: Links | None
 
     @property
     def lease(self) -> timedelta:
@@ -57,17 +60,19 @@ def step(
     *,
     clock: Clock,
     environ: Mapping[str, str] = os.environ,
+    links: Links | None = None,
     patience: float = PATIENCE,
 ) -> bool:
-    """Send what is due, one message a channel. Did it find work?
+    """Send what is due, one message a channel. Did it find work? `links` makes those that acknowledge.
 
     Each message has a thread, which records its outcome. The step waits `patience` seconds for them, so that one
     hanging receiver does not keep the others waiting; no thread outlives its timeouts. A message that is still on its
     way counts as claimed, here and in other processes, until its lease ends.
     """
-    sender = Sender(engine, routing, settings, clock, environ)
+    sender = Sender(engine, routing, settings, clock, environ, links)
     with engine.begin() as connection:
-        claimed = outbox.claim(connection, clock(), sender.lease, CHANNELS)
+        pace_of = partial(channels.pace_of, routing=routing)
+        claimed = outbox.claim(connection, clock(), sender.lease, CHANNELS, pace_of)
     _wait([_start(sender, each) for each in claimed], patience)
     return bool(claimed)
 
@@ -93,25 +98,35 @@ def _run(sender: Sender, claimed: Claimed) -> None:
 
 def deliver(sender: Sender, claimed: Claimed) -> None:
     """Send one claimed message and record what came of it. Raises Transient when the database can't take it."""
-    at = sender.clock()
     with sender.engine.begin() as connection:
         if outbox.drop_unopened(connection, claimed):
             return
+        receipt = outbox.receipt(connection, claimed)
     try:
-        notifier = channels.notifier(claimed.channel, sender.routing, sender.settings, sender.environ)
-        note = notifier.deliver(Delivery(claimed.message_id, claimed.message, at))
+        channel = channels.find(claimed.channel, sender.routing)
+        delivery = Delivery(
+            claimed.message_id, claimed.message, sender.clock(), acknowledge_url(sender, claimed, channel), receipt
+        )
+        taken = channels.make(channel, sender.settings, sender.environ).deliver(delivery)
     except Transient as error:
         _failed(sender, claimed, error)
     except Permanent as error:
         _refused(sender, claimed, error)
     else:
-        _delivered(sender, claimed, note)
+        _delivered(sender, claimed, taken)
 
 
-def _delivered(sender: Sender, claimed: Claimed, note: str) -> None:
+def acknowledge_url(sender: Sender, claimed: Claimed, channel: Channel) -> str:
+    """Where the alert of a message can be acknowledged; "" when it needn't be. It is the same for every attempt."""
+    if sender.links is None or claimed.message.alert.state != "firing" or claimed.message.event == "digest":
+        return ""
+    return sender.links.make(claimed.alert_id, claimed.channel, channel.to, at=claimed.created_at)
+
+
+def _delivered(sender: Sender, claimed: Claimed, taken: Taken) -> None:
     now = sender.clock()
     with sender.engine.begin() as connection:
-        outbox.sent(connection, claimed, now, note)
+        outbox.sent(connection, claimed, now, taken)
         if store.is_open(connection, key_of("platform", RULE, _group(claimed))):
             commands.send(
                 connection, [replace(_trouble(claimed, now, ""), action="clear", why="it works again")], now=now

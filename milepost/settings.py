@@ -97,12 +97,16 @@ class Odoo(Struct, frozen=True):
 
 
 class Alerting(Struct, frozen=True):
-    """How notifications leave. Channels that need no secret stand in the catalog's routes.yaml."""
+    """How notifications leave. Channels that need no secret stand in the catalog's routes.yaml.
+
+    `acknowledge_link_days`: for so long the link in a notification acknowledges its alert; 0 for no such links.
+    """
 
     smtp_url: str = ""
     mail_from: str = "milepost@localhost"
     notify_timeout: Seconds = 15.0
     allow_private_receivers: bool = False
+    acknowledge_link_days: Annotated[int, Meta(ge=0)] = 7
 
 
 class Paths(Struct, frozen=True):

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from alerting.notifiers import Delivery, email_body
+from alerting.notifiers import Delivery, Taken, email_body
 from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Permanent, Transient, Unavailable
 from milepost.settings import Alerting
@@ -54,7 +54,7 @@ class Email:
             _check_address(address, channel.name)
         return Email(parse(settings.smtp_url), settings.mail_from, tuple(channel.to), settings.notify_timeout)
 
-    def deliver(self, delivery: Delivery) -> str:
+    def deliver(self, delivery: Delivery) -> Taken:
         """Send it; see alerting.notifiers for the contract. Recipients that alone were refused are the remark."""
         mail = compose(delivery, sender=self.sender, to=self.to)
         try:
@@ -66,7 +66,7 @@ class Email:
             raise Permanent(f"{self.server.host}: certificate: {error.verify_message}") from error
         except OSError as error:
             raise Unavailable(f"{self.server.host}:{self.server.port}: {error}") from error
-        return "; ".join(f"{address} was refused: {_said(*answer)}" for address, answer in refused.items())
+        return Taken("; ".join(f"{address} was refused: {_said(*answer)}" for address, answer in refused.items()))
 
     def _session(self) -> smtplib.SMTP:
         server, context = self.server, httpx.create_ssl_context()
@@ -116,8 +116,8 @@ def compose(delivery: Delivery, *, sender: str, to: Sequence[str]) -> EmailMessa
         mail["In-Reply-To"] = mail["References"] = f"<{message.thread}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: holiday notices leave it alone
     mail["X-Milepost-Alert"] = str(message.alert.id)
-    mail.set_content(email_body.text(message))
-    mail.add_alternative(email_body.html(message), subtype="html")
+    mail.set_content(email_body.text(delivery))
+    mail.add_alternative(email_body.html(delivery), subtype="html")
     return mail
 
 

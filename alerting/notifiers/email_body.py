@@ -1,4 +1,4 @@
-"""The two bodies of a mail: plain text and HTML, from one message. Everything that comes from outside is escaped."""
+"""The two bodies of a mail: plain text and HTML, from one delivery. Everything that comes from outside is escaped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from alerting import text as words
-from alerting.message import ItemView, Message
+from alerting.notifiers import Delivery
+from alerting.notifiers.facts import details, facts
 
 _TEXT: Final = """\
 {{ message.headline }}
@@ -19,7 +19,8 @@ _TEXT: Final = """\
 {% for name, value in facts %}{{ name }}: {{ value }}
 {% endfor %}
 {{ message.url }}
-{% if message.items %}
+{% if acknowledge_url %}Acknowledge: {{ acknowledge_url }}
+{% endif %}{% if message.items %}
 {% for item in message.items %}- {{ item.summary or item.item }} ({{ details(item) }})
 {% endfor %}{% if message.items_left_out %}… and {{ message.items_left_out }} more
 {% endif %}{% endif %}"""
@@ -39,7 +40,9 @@ border-top:4px solid {{ colour }};border-radius:6px;padding:24px">
 {%- else %}{{ value }}{% endif %}</td></tr>
 {% endfor %}</table>
 <p style="margin:0 0 20px"><a href="{{ message.url }}" style="display:inline-block;padding:9px 18px;border-radius:4px;\
-background:#1c4fd6;color:#fff;text-decoration:none">Open the alert</a></p>
+background:#1c4fd6;color:#fff;text-decoration:none">Open the alert</a>
+{%- if acknowledge_url %} <a href="{{ acknowledge_url }}" style="display:inline-block;padding:8px 18px;\
+border:1px solid #1c4fd6;border-radius:4px;color:#1c4fd6;text-decoration:none">Acknowledge</a>{% endif %}</p>
 {% if message.items %}<table style="width:100%;border-collapse:collapse;font-size:13px">
 {% for item in message.items %}<tr><td style="padding:6px 0;border-top:1px solid #e3e6ea">\
 {{ item.summary or item.item }}<br><span style="color:#5c6675">{{ details(item) }}</span></td></tr>
@@ -52,14 +55,14 @@ _COLOURS: Final[Mapping[str, str]] = {"info": "#2f6fde", "warning": "#b7791f", "
 _OVER: Final = "#2f855a"
 
 
-def text(message: Message) -> str:
+def text(delivery: Delivery) -> str:
     """The plain body."""
-    return _template(_TEXT, escaped=False).render(**_context(message))
+    return _template(_TEXT, escaped=False).render(**_context(delivery))
 
 
-def html(message: Message) -> str:
+def html(delivery: Delivery) -> str:
     """The HTML body."""
-    return _template(_HTML, escaped=True).render(**_context(message))
+    return _template(_HTML, escaped=True).render(**_context(delivery))
 
 
 @cache
@@ -67,39 +70,14 @@ def _template(source: str, *, escaped: bool) -> Template:
     return Environment(autoescape=escaped, undefined=StrictUndefined).from_string(source)
 
 
-def _context(message: Message) -> Mapping[str, Any]:
+def _context(delivery: Delivery) -> Mapping[str, Any]:
+    message = delivery.message
     over = message.alert.state == "resolved"
     return {
         "message": message,
         "alert": message.alert,
+        "acknowledge_url": delivery.acknowledge_url,
         "facts": facts(message),
         "colour": _OVER if over else _COLOURS[message.alert.severity],
-        "details": _details,
+        "details": details,
     }
-
-
-def facts(message: Message) -> list[tuple[str, str]]:
-    """Names and values of what a reader needs besides the summary."""
-    alert = message.alert
-    rows = [
-        ("Owner", alert.owner),
-        ("Runbook", alert.runbook),
-        ("Opened", words.when(alert.opened_at)),
-        ("Acknowledged", _by(alert.acknowledged_by)),
-        ("Resolved", _by(alert.resolved_by)),
-    ]
-    return [(name, value) for name, value in rows if value]
-
-
-def _by(person: str | None) -> str | None:
-    return f"by {person}" if person else None
-
-
-def _details(item: ItemView) -> str:
-    """Since when, how much, and how it ended."""
-    parts = [f"since {words.when(item.since)}"]
-    if item.amount is not None:
-        parts.append(words.money({item.currency or "": item.amount}))
-    if item.cleared_why is not None:
-        parts.append(words.ending(item.cleared_why))
-    return ", ".join(parts)

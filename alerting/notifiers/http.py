@@ -10,18 +10,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+import msgspec
 
 from alerting.notifiers.address import resolve
+from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Gone, Permanent, Transient, Unavailable
+from milepost.settings import Alerting
 
 MAX_TEXT: Final = 500
+MAX_ANSWER: Final = 64 * 1024
+"""So much is read of the answer of a receiver whose answer matters."""
 MAX_ADDRESSES: Final = 3
-_AGAIN: Final = frozenset({408, 425, 429})
+AGAIN: Final = frozenset({408, 425, 429})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PLAIN: Final = re.compile(r"[^\s\x00-\x20\x7f\\]+")
 """What some read as the end of an address, or of its host, and others don't, is in none."""
@@ -45,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `headers` in lower case, `text` what a failure says, cut to MAX_TEXT."""
+    """An answer; `headers` in lower case, `text` what a failure says, cut to MAX_TEXT, or the answer asked for."""
 
     status: int
     headers: Mapping[str, str]
@@ -72,7 +77,68 @@ def _shown(url: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", url)
 
 
-def post(target: Target, headers: Mapping[str, str], body: bytes, *, timeout: float, allow_private: bool) -> Response:
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A receiver's address, and how it may be spoken to."""
+
+    target: Target
+    timeout: float
+    allow_private: bool
+
+    @staticmethod
+    def make(url: str, settings: Alerting) -> Endpoint:
+        """Raises ConfigurationError."""
+        return Endpoint(parse(url), settings.notify_timeout, settings.allow_private_receivers)
+
+    def post(self, headers: Mapping[str, str], body: bytes, *, now: datetime, answer: bool = False) -> Response:
+        """Send it; raises what `post` and `check` raise. `answer`: what it says to it is needed whole."""
+        response = post(
+            self.target,
+            {"User-Agent": "Milepost", **headers},
+            body,
+            timeout=self.timeout,
+            allow_private=self.allow_private,
+            answer=answer,
+        )
+        check(response, now=now)
+        return response
+
+    def post_json(self, body: object, headers: Mapping[str, str], *, now: datetime, answer: bool = False) -> Response:
+        """Send a body as JSON."""
+        kind = {"Content-Type": "application/json; charset=utf-8"}
+        return self.post({**kind, **headers}, msgspec.json.encode(body), now=now, answer=answer)
+
+
+def secret(channel: Channel, field: Literal["secret_env", "url_env"], environ: Mapping[str, str]) -> str:
+    """What the variable that a channel names holds. Raises ConfigurationError."""
+    name = getattr(channel, field)
+    value = environ.get(name, "").strip() if name else ""
+    if not value:
+        missing = f"{name} is not set" if name else f"{field} names no variable"
+        raise ConfigurationError(f"channel {channel.name}: {missing}")
+    return value
+
+
+def secret_url(channel: Channel, environ: Mapping[str, str]) -> str:
+    """The address in the variable that `url_env` names, which is a secret itself. Raises ConfigurationError."""
+    url = secret(channel, "url_env", environ)
+    try:
+        parse(url)
+    except ConfigurationError:
+        words = f"channel {channel.name}: {channel.url_env} holds no http or https address"
+        raise ConfigurationError(words) from None
+    return url
+
+
+def post(
+    target: Target,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    timeout: float,
+    allow_private: bool,
+    answer: bool = False,
+) -> Response:
     """Send it and read the answer. Raises Unavailable when there is none, Permanent where there may not be one."""
     backend = GuardedBackend(time.monotonic() + timeout, allow_private=allow_private)
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
@@ -81,9 +147,9 @@ def post(target: Target, headers: Mapping[str, str], body: bytes, *, timeout: fl
     try:
         with (
             httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool,
-            pool.stream("POST", url, headers=sent, content=body) as answer,
+            pool.stream("POST", url, headers=sent, content=body) as received,
         ):
-            return _read(answer)
+            return _read(received, whole=answer)
     except httpcore.TimeoutException as error:
         raise Unavailable(f"{target.authority} did not answer within {timeout:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -106,7 +172,7 @@ def check(response: Response, *, now: datetime) -> None:
     if 200 <= status < 300:
         return
     said = f"HTTP {status}" + (f": {response.text}" if response.text else "")
-    if status in _AGAIN or status >= 500:
+    if status in AGAIN or status >= 500:
         raise Transient(said, retry_after(response.headers.get("retry-after"), now))
     if status == 410:
         raise Gone(f"{said}: the receiver wants no more messages")
@@ -128,20 +194,27 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())
 
 
-def _read(answer: httpcore.Response) -> Response:
+def _read(answer: httpcore.Response, *, whole: bool) -> Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
-    return Response(answer.status, headers, "" if 200 <= answer.status < 300 else _text(answer))
+    if not 200 <= answer.status < 300:
+        return Response(answer.status, headers, _text(answer))
+    return Response(answer.status, headers, _start(answer, MAX_ANSWER) if whole else "")
 
 
 def _text(answer: httpcore.Response) -> str:
-    """The start of the body, for people; a body that breaks off changes nothing about the status."""
-    text = b""
+    """The start of a failure's body, for people; one that breaks off changes nothing about the status."""
     with contextlib.suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        for part in answer.iter_stream():
-            text += part
-            if len(text) >= MAX_TEXT:
-                break
-    return text[:MAX_TEXT].decode("utf-8", "replace").strip()
+        return _start(answer, MAX_TEXT)
+    return ""
+
+
+def _start(answer: httpcore.Response, limit: int) -> str:
+    text = b""
+    for part in answer.iter_stream():
+        text += part
+        if len(text) >= limit:
+            break
+    return text[:limit].decode("utf-8", "replace").strip()
 
 
 class GuardedBackend(httpcore.NetworkBackend):

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from alerting.message import AlertView, ItemView, Message
-from alerting.notifiers import Delivery, http
+from alerting.notifiers import NOTHING, Delivery, Taken, http
 from milepost import signing
 from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError
@@ -22,13 +22,17 @@ from milepost.settings import Alerting
 
 
 class Data(Struct, frozen=True):
-    """What happened. `items`: the oldest ones, the others are counted; `thread`: the webhook-id of the opening."""
+    """What happened. `items`: the oldest ones, the others are counted; `thread`: the webhook-id of the opening.
+
+    `acknowledge_url`: where whoever has it may acknowledge the alert without a log-in.
+    """
 
     headline: str
     alert: AlertView
     items: list[ItemView]
     items_left_out: int
     url: str
+    acknowledge_url: str | None
     thread: str
 
 
@@ -40,7 +44,7 @@ class Payload(Struct, frozen=True):
     data: Data
 
 
-def payload(message: Message) -> bytes:
+def payload(message: Message, acknowledge_url: str = "") -> bytes:
     """The body of a message: always the same bytes for the same message."""
     data = Data(
         headline=message.headline,
@@ -48,6 +52,7 @@ def payload(message: Message) -> bytes:
         items=message.items,
         items_left_out=message.items_left_out,
         url=message.url,
+        acknowledge_url=acknowledge_url or None,
         thread=message.thread,
     )
     body = Payload(f"alert.{message.event}", message.at, data)
@@ -58,10 +63,8 @@ def payload(message: Message) -> bytes:
 class Webhook:
     """A receiver of signed webhooks."""
 
-    target: http.Target
+    endpoint: http.Endpoint
     keys: Sequence[bytes]
-    timeout: float
-    allow_private: bool
 
     @staticmethod
     def make(channel: Channel, settings: Alerting, environ: Mapping[str, str]) -> Webhook:
@@ -73,20 +76,17 @@ class Webhook:
             keys = signing.secrets_of(environ.get(channel.secret_env, ""))
         except ValueError as error:
             raise ConfigurationError(f"{where}: the secret in {channel.secret_env}: {error}") from error
-        target = http.parse(channel.url or "")
-        return Webhook(target, keys, settings.notify_timeout, settings.allow_private_receivers)
+        return Webhook(http.Endpoint.make(channel.url or "", settings), keys)
 
-    def deliver(self, delivery: Delivery) -> str:
+    def deliver(self, delivery: Delivery) -> Taken:
         """POST it; see alerting.notifiers for the contract."""
-        body = payload(delivery.message)
+        body = payload(delivery.message, delivery.acknowledge_url)
         timestamp = int(delivery.at.timestamp())
         headers = {
             "Content-Type": "application/json",
-            "User-Agent": "Milepost",
             "webhook-id": delivery.message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signing.sign(self.keys, delivery.message_id, timestamp, body),
         }
-        response = http.post(self.target, headers, body, timeout=self.timeout, allow_private=self.allow_private)
-        http.check(response, now=delivery.at)
-        return ""
+        self.endpoint.post(headers, body, now=delivery.at)
+        return NOTHING

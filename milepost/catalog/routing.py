@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from msgspec import Struct
 
-from milepost.catalog.oncall import Digest, Escalation, Person, Rotation
+from milepost.catalog.oncall import Digest, Escalation, Person, Rotation, addressed, channel_of
 from milepost.catalog.schema import Duration, Ident
 from milepost.errors import CatalogError
 
@@ -14,13 +15,19 @@ FILE = "routes.yaml"
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True):
-    """Somewhere a notification goes. `secret_env` names the variable that holds the secret, never the secret."""
+    """Somewhere a notification goes.
+
+    `secret_env` and `url_env` name the variables that hold the secret, or an address that is one; never the secret.
+    `to`: the recipients of mails; the conversation in Slack. `url`: of the receiver, or of a provider's API where it is
+    not at the usual place.
+    """
 
     name: Ident
-    kind: Literal["webhook", "email"]
+    kind: Literal["webhook", "email", "slack", "teams", "pagerduty", "alertmanager", "apprise"]
     url: str | None = None
     to: list[str] = []
     secret_env: str | None = None
+    url_env: str | None = None
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +61,12 @@ def check(routing: Routing) -> None:
     for channel in routing.channels:
         if channel.name not in by_person:  # there the person on call has the address
             _check_channel(channel)
+    for name in {
+        addressed(name, who) for one in routing.rotations.values() for name in one.channels for who in one.people
+    }:
+        reached = channel_of(routing, name)
+        if reached is not None:
+            _check_channel(reached)
 
 
 def named(routing: Routing) -> list[str]:
@@ -63,7 +76,23 @@ def named(routing: Routing) -> list[str]:
     return [name for names in [*lists, *(one.channels for one in routing.digests.values())] for name in names]
 
 
+_USES: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
+    "webhook": (frozenset({"url", "secret_env"}),),
+    "email": (frozenset({"to"}),),
+    "slack": (frozenset({"secret_env", "to"}), frozenset({"secret_env", "to", "url"}), frozenset({"url_env"})),
+    "teams": (frozenset({"url_env"}),),
+    "pagerduty": (frozenset({"secret_env"}), frozenset({"secret_env", "url"})),
+    "alertmanager": (frozenset({"url"}), frozenset({"url", "secret_env"})),
+    "apprise": (frozenset({"url_env"}),),
+}
+"""The fields that a channel of each kind has: one of these sets."""
+
+
 def _check_channel(channel: Channel) -> None:
-    field = "url" if channel.kind == "webhook" else "to"
-    if not getattr(channel, field):
-        raise CatalogError(f"{FILE}: {channel.name}: a channel of kind {channel.kind} needs {field}")
+    where = f"{FILE}: {channel.name}"
+    given = frozenset(name for name in ("url", "to", "secret_env", "url_env") if getattr(channel, name))
+    if given not in _USES[channel.kind]:
+        ways = " or ".join(" and ".join(sorted(fields)) for fields in _USES[channel.kind])
+        raise CatalogError(f"{where}: a channel of kind {channel.kind} needs {ways}, and nothing else")
+    if channel.kind == "slack" and len(channel.to) > 1:
+        raise CatalogError(f"{where}: to: one conversation; make a channel for each")

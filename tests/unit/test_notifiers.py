@@ -19,7 +19,7 @@ import pytest
 from alerting import channels, lifecycle, message
 from alerting.explain import Totals
 from alerting.message import ItemView, Message
-from alerting.notifiers import Delivery, Notifier, address, email, email_body, http, webhook
+from alerting.notifiers import Delivery, Notifier, Taken, address, email, email_body, http, webhook
 from alerting.signal import Signal
 from milepost import signing
 from milepost.catalog.routing import Channel
@@ -109,7 +109,7 @@ def test_nobody_listening_may_pass(kind: Kind) -> None:
 
 
 def test_what_was_taken_was_taken_once(kind: Kind) -> None:
-    assert kind.make(kind.receiver.port).deliver(DELIVERY) == ""
+    assert kind.make(kind.receiver.port).deliver(DELIVERY) == Taken()
     assert len(kind.receiver.got) == 1
 
 
@@ -414,13 +414,13 @@ def test_a_mail_has_text_and_html_and_no_injected_header() -> None:
 def test_a_runbook_that_is_no_web_address_is_no_link() -> None:
     made = a_message()
     alert = msgspec.structs.replace(made.alert, runbook="javascript:alert(1)")
-    assert 'href="javascript' not in email_body.html(msgspec.structs.replace(made, alert=alert))
+    assert 'href="javascript' not in email_body.html(replace(DELIVERY, message=msgspec.structs.replace(made, alert=alert)))
 
 
 def test_what_is_over_says_how_it_ended() -> None:
     made = a_message("resolved")
     item = msgspec.structs.replace(made.items[0], cleared_why="retracted")
-    body = email_body.text(msgspec.structs.replace(made, items=[item]))
+    body = email_body.text(replace(DELIVERY, message=msgspec.structs.replace(made, items=[item])))
     assert "12.50 EUR, taken back by late evidence)" in body
 
 
@@ -437,7 +437,7 @@ def test_one_refused_recipient_is_a_remark_when_others_got_it() -> None:
         receiver.refuse = "gone@example.org"
         note = an_email(receiver.port, ("ops@example.org", "gone@example.org")).deliver(DELIVERY)
         assert len(receiver.got) == 1
-    assert note == "gone@example.org was refused: SMTP 550 no such mailbox"
+    assert note == Taken("gone@example.org was refused: SMTP 550 no such mailbox")
 
 
 def test_a_password_never_goes_without_tls() -> None:
