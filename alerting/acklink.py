@@ -16,6 +16,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from milepost.clock import from_us, to_us
 from milepost.errors import NotAuthenticated
+from milepost.settings import Settings
 
 PATH: Final = "/acknowledge/"
 _SALT: Final = "milepost acknowledge 1"
@@ -43,6 +44,12 @@ class Links:
     secret: str
     public_url: str
     lifetime: timedelta
+
+    @staticmethod
+    def of(settings: Settings) -> Links:
+        """As the settings have it."""
+        lifetime = timedelta(days=settings.alerting.acknowledge_link_days)
+        return Links(settings.web.secret, settings.public_url, lifetime)
 
     def make(self, alert_id: int, channel: str, to: Collection[str], *, at: datetime) -> str:
         """The address for an alert told of at `at` to the recipients `to`; "" where there are to be none."""

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 
 from dashboards import openapi, routing
+from dashboards.acknowledge import make_acknowledge
 from dashboards.api import make_router
 from dashboards.components.shell import shell
 from dashboards.context import CatalogProvider, Context, Correlations, Exports, Replays
@@ -71,6 +72,7 @@ def mount(
     context = Context(engine, settings, catalog, clock, sessions, replays, correlations, exports)
     app.include_router(make_router(context))
     app.include_router(make_login(context))
+    app.include_router(make_acknowledge(context))
     app.add_api_route("/v1/{rest:path}", _no_such_route, methods=["GET"], include_in_schema=False)
     pages = make_pages(app, context)
     app.add_api_route("/{path:path}", _index_of(pages), methods=["GET"], include_in_schema=False)

@@ -17,7 +17,7 @@ from dashboards.session import Person, Sessions, current_person, same_origin
 from dashboards.static import Compressed
 from milepost.errors import TooLarge, Transient
 
-OPEN: Final = ("/login", "/logout", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+OPEN: Final = ("/login", "/logout", "/acknowledge/", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 """What has an authorisation of its own, or needs none."""
 STATIC: Final = ("/assets/", "/_dash-component-suites/", "/_favicon.ico")
 CALLBACK_BYTES: Final = 8 * 1024 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import socket
 import sys
 from typing import Any
@@ -33,7 +34,8 @@ def _send(order: Order) -> Outcome:
 
     asset = apprise.AppriseAsset(http_redirects=False, secure_logging=True, app_id="Milepost", app_desc="Milepost")
     everything = apprise.Apprise(asset=asset)
-    with apprise.LogCapture(level=apprise.logging.WARNING, fmt="%(message)s") as log:
+    capture = apprise.LogCapture(level=logging.WARNING, fmt="%(message)s")  # type: ignore[no-untyped-call]
+    with capture as log:
         if not everything.add(_bounded(order.url, order.timeout)):
             return Outcome("refused", _text(log))
         sent = everything.notify(order.body, title=order.title, notify_type=order.kind, body_format="text")

@@ -35,6 +35,8 @@ HIDDEN: Final = "[hidden]"
 _SHAPES: Final = (
     re.compile(r"(?<=mp_)[0-9a-f]{16}_[0-9a-f]{16,}"),  # API keys
     re.compile(r"(?<=whsec_)[A-Za-z0-9+/=]{8,}"),
+    re.compile(r"(?<=\bxox[abeoprs]-)[\w\-]{8,}"),  # Slack's tokens
+    re.compile(r"(?<=/acknowledge/)[\w.\-]+"),
     re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),  # user and password in an address
     re.compile(r"(?i)(?<=[?&]token=)[^\s&\"']+"),
     re.compile(r"(?i)(?<=\bauthorization: )\S+ \S+"),
