@@ -10,7 +10,7 @@ from typing import Literal
 
 from milepost.catalog.schema import Severity
 
-Kind = Literal["sla", "anomaly", "reconciliation", "platform"]
+Kind = Literal["sla", "objective", "anomaly", "reconciliation", "platform"]
 
 
 @dataclass(frozen=True, slots=True)

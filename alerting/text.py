@@ -11,6 +11,7 @@ from alerting.explain import Share, Totals, explain
 
 _NOUNS: Final = {
     "sla": ("breach", "breaches"),
+    "objective": ("error budget burns", "error budgets burn"),
     "anomaly": ("anomaly", "anomalies"),
     "reconciliation": ("day over tolerance", "days over tolerance"),
     "platform": ("problem", "problems"),

@@ -106,7 +106,7 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
     @router.get("/alerts", tags=["read"], summary="List alerts", dependencies=[Depends(who)])
     def alerts(
         state: Annotated[Literal["open", "firing", "acknowledged", "resolved"] | None, Query()] = None,
-        kind: Annotated[Literal["sla", "anomaly", "reconciliation", "platform"] | None, Query()] = None,
+        kind: Annotated[Literal["sla", "objective", "anomaly", "reconciliation", "platform"] | None, Query()] = None,
         severity: Annotated[Literal["info", "warning", "critical"] | None, Query()] = None,
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,

@@ -40,6 +40,7 @@ _STATES: Final = (
 )
 _KINDS: Final = (
     ("sla", "Deadlines"),
+    ("objective", "Objectives"),
     ("anomaly", "Anomalies"),
     ("reconciliation", "Reconciliation"),
     ("platform", "Milepost itself"),
@@ -204,8 +205,9 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
 
 
 def _rule(alert: queries.Alert) -> Any:
-    if alert.kind == "reconciliation":
-        return link(alert.rule, f"/reconciliation/{alert.rule}", className="mp-link")
+    page = {"reconciliation": "reconciliation", "objective": "objectives"}.get(alert.kind)
+    if page is not None:
+        return link(alert.rule, f"/{page}/{alert.rule}", className="mp-link")
     return alert.rule
 
 

@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from alerting import pipeline, send, silences, stages
+from alerting import pipeline, resend, send, silences, stages
+from alerting.acklink import Links
+from alerting.notifiers.alertmanager import EVERY
 from milepost.clock import utc_now
 from milepost.db import frozen, timescale
 from milepost.errors import MilepostError, Unavailable
@@ -33,8 +35,7 @@ REMINDERS: Final = 30.0
 ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
-ATTAINMENT: Final = 600.0
-"""How often is looked whether hours are to be counted anew: once an hour, and after a rebuild."""
+OBJECTIVES: Final = 60.0
 FROZEN: Final = 10.0
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
@@ -63,8 +64,8 @@ def jobs_of(resources: Resources) -> list[Job]:
     """All jobs; the modules that they need are loaded here."""
     reading = [*_polling(resources), _folders(resources)]
     known = LastKnown()
-    comparing = _reconciling(resources, known)
-    return [*_watching(resources, known), *_learning(resources), comparing, *reading, *_keeping(resources)]
+    slowly = [_objectives(resources, known), _reconciling(resources, known)]
+    return [*_watching(resources, known), *_learning(resources), *slowly, *reading, *_keeping(resources)]
 
 
 @dataclass(slots=True)
@@ -75,10 +76,10 @@ class LastKnown:
 
 
 def _watching(resources: Resources, last: LastKnown) -> list[Job]:
-    from sla.attained import count_hours
     from sla.job import check_due_once
 
-    engine, clock = resources.engine, resources.clock
+    engine, clock, options = resources.engine, resources.clock, resources.settings.alerting
+    links = Links.of(resources.settings)
     watermark, collectors = Watermark(), LostCollectors()
 
     def check_due() -> None:
@@ -97,19 +98,29 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         _in_transaction(engine, partial(silences.remind, now=clock()))
 
     def deliver() -> bool:
-        return send.step(engine, resources.catalog().routing, resources.settings.alerting, clock=clock)
+        return send.step(engine, resources.catalog().routing, options, clock=clock, links=links)
 
-    def count() -> None:
-        _in_transaction(engine, partial(count_hours, catalog=resources.catalog(), now=clock()))
+    def resend_firing() -> None:
+        resend.step(engine, resources.catalog().routing, options, clock=clock)
 
     return [
         Job("sla", TICK, check_due),
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("silences", REMINDERS, remind),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
-        Job("attainment", ATTAINMENT, count, first=SOON),
+        Job("Alertmanager", EVERY.total_seconds(), resend_firing, first=SOON),
         Job("frozen", FROZEN, partial(frozen.end, engine)),
     ]
+
+
+def _objectives(resources: Resources, known: LastKnown) -> Job:
+    from sla.objective.job import judge_once
+
+    def judge() -> None:
+        if known.through is not None:
+            judge_once(resources.engine, resources.catalog(), now=resources.clock(), through=known.through)
+
+    return Job("objectives", OBJECTIVES, judge, first=SOON)
 
 
 def _reconciling(resources: Resources, known: LastKnown) -> Job:

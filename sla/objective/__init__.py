@@ -1,0 +1,1 @@
+"""Objectives: error budgets, how fast they burn, and who hears of it."""
