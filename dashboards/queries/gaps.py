@@ -8,8 +8,8 @@ where that says more.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -17,21 +17,16 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from dashboards.queries.journeys import DIMENSIONS, STATES
+from dashboards.queries.journeys import STATES
 from milepost.catalog.schema import Catalog, Model
-from milepost.db.tables import events, journeys, members, milestones, objects
+from milepost.db.tables import journeys, members, milestones, objects
 from milepost.gaps import missing, required
+from milepost.inbox.tellers import Teller, teller
 
 MAX_RANK: Final = 62
 """What a bit mask holds: later milestones of a longer model are left out."""
 EXAMPLES: Final = 5
-EVIDENCE: Final = 120
-"""Events of a milestone from which it is judged who tells it."""
-LOOKED_AT: Final = 2_000
-"""Milestones of a name that are looked at for these: several models may have one of that name."""
-CLEARER: Final = 0.1
-"""By how much a dimension must tell sources apart better than none does."""
-_j, _m, _ms, _o, _e = journeys.c, members.c, milestones.c, objects.c, events.c
+_j, _m, _ms, _o = journeys.c, members.c, milestones.c, objects.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +63,6 @@ class Report:
     journeys: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Teller:
-    """Who tells a milestone: `by` the values of a dimension, or else `mostly`."""
-
-    dimension: str | None
-    by: Mapping[str, str]
-    mostly: str | None
-
-    def source(self, row: sa.RowMapping) -> str | None:
-        return self.by.get(row[self.dimension], self.mostly) if self.dimension is not None else self.mostly
-
-
 def find(
     connection: sa.Connection,
     catalog: Catalog,
@@ -104,7 +87,7 @@ def _add(
     connection: sa.Connection, report: Report, name: str, model: Model, since: datetime, newest: int | None
 ) -> None:
     tellers = {
-        rank: Teller(None, {}, step.source) if step.source else _teller(connection, name, step.name, since)
+        rank: Teller(None, {}, step.source) if step.source else teller(connection, name, step.name, since)
         for rank, step in required(model)
         if rank <= MAX_RANK
     }
@@ -207,51 +190,6 @@ def of_journey(connection: sa.Connection, model: Model, reached: Collection[str]
     told = sa.select(_ms.journey_id).where(_ms.name == wanted.c.name).exists()
     known = set(connection.scalars(sa.select(wanted.c.name).where(told)))
     return [name for name in names if name in known]
-
-
-def _teller(connection: sa.Connection, model: str, milestone: str, since: datetime) -> Teller:
-    recent = (
-        sa.select(_ms.journey_id, _ms.event_no, _ms.received_at)
-        .where(_ms.name == milestone, _ms.reached_at >= since)
-        .order_by(_ms.reached_at.desc())
-        .limit(LOOKED_AT)
-        .subquery("recent")
-    )
-    one = (
-        sa.select(_e.source)
-        .where(_e.event_no == recent.c.event_no, _e.received_at == recent.c.received_at)
-        .limit(1)  # a pair is one event; without it PostgreSQL may join instead, and read every chunk
-        .lateral("one")
-    )
-    of = recent.join(journeys, sa.and_(_j.journey_id == recent.c.journey_id, _j.model == model)).join(one, sa.true())
-    statement = sa.select(one.c.source, *(_j[name] for name in DIMENSIONS)).select_from(of).limit(EVIDENCE)
-    return judge([dict(row) for row in connection.execute(statement).mappings()])
-
-
-def judge(told: Sequence[Mapping[str, Any]]) -> Teller:
-    """Who tells a milestone, from examples with `source` and dimensions: pure. The dimension that tells sources apart
-    best counts, where it does so clearly better than none."""
-    overall = Counter(row["source"] for row in told)
-    if not overall:
-        return Teller(None, {}, None)
-    mostly = _most(overall)
-    best, by, right = None, {}, overall[mostly] / len(told) + CLEARER
-    for dimension in DIMENSIONS:
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for row in told:
-            if row[dimension] is not None:
-                counts[row[dimension]][row["source"]] += 1
-        known = sum(count.total() for count in counts.values())
-        hits = sum(max(count.values()) for count in counts.values())
-        rest = overall[mostly] / len(told) * (len(told) - known)
-        if (hits + rest) / len(told) > right:
-            best, right = dimension, (hits + rest) / len(told)
-            by = {value: _most(count) for value, count in counts.items()}
-    return Teller(best, by, mostly)
-
-
-def _most(counts: Counter[str]) -> str:
-    return min(counts, key=lambda source: (-counts[source], source))
 
 
 def _name(connection: sa.Connection, found: Sequence[tuple[Gap, list[int]]]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, Literal
 
-from milepost.catalog import keys
+from milepost.catalog import flow, keys
 from milepost.catalog.known import VERBS, event_types
 from milepost.catalog.lines import Lines, Path
 from milepost.catalog.loader import descendants, subject_types, types_of
@@ -208,6 +208,11 @@ def _policies(catalog: Catalog) -> Iterator[_Found]:
             yield _Found(level, ("policies", policy.name, field), text)
 
 
+def _flows(catalog: Catalog) -> Iterator[_Found]:
+    for name, entry, text in flow.doubts(catalog, event_types(catalog)):
+        yield _Found("warning", ("policies", name, entry), text)
+
+
 def _promise(catalog: Catalog, policy: Policy, steps: Mapping[str, Milestone]) -> Iterator[tuple[Level, str, str]]:
     rank = {name: number for number, name in enumerate(steps)}
     if policy.kind == "between" and policy.start and policy.end and rank[policy.end] <= rank[policy.start]:
@@ -243,5 +248,5 @@ def _near(word: str, known: Iterable[str]) -> str:
 
 _CHECKS: Final[Mapping[str, tuple[Callable[[Catalog], Iterator[_Found]], ...]]] = {
     _JOURNEYS: (_trees, _cycles, _key_rules, _event_types, _reach, _overlaps, _ends),
-    _SLAS: (_policies,),
+    _SLAS: (_policies, _flows),
 }

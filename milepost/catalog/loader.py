@@ -16,7 +16,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 import yaml
 
-from milepost.catalog import edi, folder, keys, lines, mapping, oncall, policy, privacy, reconciliation, routing, schema
+from milepost.catalog import (
+    edi,
+    flow,
+    folder,
+    keys,
+    lines,
+    mapping,
+    oncall,
+    policy,
+    privacy,
+    reconciliation,
+    routing,
+    schema,
+)
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog, Duration, Model
 from milepost.errors import CatalogError
@@ -95,12 +108,13 @@ def _load(texts: Texts) -> Catalog:
         docs["calendars.yaml"].get("calendars", {}),
         schema.CalendarSpec,
     )
-    policies = _policies(slas.get("policies", []))
+    policies, flows = _policies(slas.get("policies", []))
     catalog = Catalog(
         version=_hash(docs),
         keys=_named("journeys.yaml", "keys", journeys.get("keys", {}), schema.KeyRule),
         models={name: msgspec.structs.replace(model, name=name) for name, model in models.items()},
         policies=policies,
+        flows=flows,
         calendars={"always": schema.CalendarSpec(), **calendars},
         routing=_convert(routing.FILE, "", docs[routing.FILE], routing.Routing),
         sources=_named(
@@ -122,7 +136,7 @@ def _load(texts: Texts) -> Catalog:
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
     )
     check(catalog)
-    versions = {one.name: _policy_version(one, catalog) for one in policies}
+    versions = {one.name: _policy_version(one, catalog) for one in [*policies, *flows]}
     return msgspec.structs.replace(catalog, policy_versions=versions)
 
 
@@ -139,8 +153,8 @@ def _parse(name: str, text: str) -> dict[str, Any]:
 
 
 def _decode_custom(kind: type[Any], value: Any) -> Any:
-    if kind is Duration:
-        return Duration(str(value))
+    if issubclass(kind, Duration):
+        return kind(str(value))
     raise NotImplementedError(kind)
 
 
@@ -166,14 +180,19 @@ def _mapping_name(file: str) -> str:
     return name
 
 
-def _policies(value: Any) -> list[Policy]:
+def _policies(value: Any) -> tuple[list[Policy], list[flow.FlowPolicy]]:
+    """Those that run clocks on journeys, and those that judge a flow."""
     if not isinstance(value, list):
         raise CatalogError("slas.yaml: policies: expected a list")
-    policies = []
+    policies: list[Policy] = []
+    flows: list[flow.FlowPolicy] = []
     for index, item in enumerate(value):
         name = item.get("name", f"policies[{index}]") if isinstance(item, dict) else f"policies[{index}]"
-        policies.append(_convert("slas.yaml", str(name), item, Policy))
-    return policies
+        if flow.is_flow(item):
+            flows.append(_convert("slas.yaml", str(name), flow.plain(item), flow.FlowPolicy))  # type: ignore[arg-type]
+        else:
+            policies.append(_convert("slas.yaml", str(name), item, Policy))
+    return policies, flows
 
 
 def _reconciliations(value: Any, texts: Texts, models: Mapping[str, Model]) -> dict[str, reconciliation.Reconciliation]:
@@ -208,6 +227,7 @@ def check(catalog: Catalog) -> None:
     for name, rule in catalog.exceptions.items():
         _check_exception(name, rule)
     policy.check(catalog, {name: types_of(model) for name, model in catalog.models.items()})
+    flow.check(catalog)
     routing.check(catalog.routing)
     oncall.check(catalog.routing, catalog.calendars)
     edi.check(catalog.edi, "partners.yaml")
@@ -320,7 +340,7 @@ def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog
         raise CatalogError(f"{where}: header: name the header that holds the token, or the parameter (query)")
 
 
-def _policy_version(one: Policy, catalog: Catalog) -> str:
+def _policy_version(one: Policy | flow.FlowPolicy, catalog: Catalog) -> str:
     return _hash([_plain(one), _plain(catalog.calendars[one.calendar])])
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from milepost.catalog.schema import Catalog, Duration, Ident, Model, Objective, Severity, TypeName
+from milepost.catalog import objective as objectives
+from milepost.catalog.objective import Objective
+from milepost.catalog.schema import Catalog, Duration, Ident, Model, Severity, TypeName
 from milepost.errors import CatalogError
 
 FILE: Final = "slas.yaml"
@@ -21,6 +23,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     by: milestone `end` no later than the date in attribute `date`, plus `grace`; runs from `start`, or from the
     journey's start.
     `per` runs one clock for each member object of a type, on that object's own events.
+    `pause`: what lets its clocks stand still. root: the journey's root is held. subject: so is the clock's own object.
+    A list: exceptions of these types, "order.held", or with a code, "order.held:customer", of either. `by` has none.
     """
 
     name: Ident
@@ -35,6 +39,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     per: TypeName | None = None
     match: dict[str, list[str]] = {}
     calendar: str = "always"
+    pause: Literal["root", "subject", "never"] | Annotated[list[str], Meta(min_length=1)] | None = None
     severity: Severity = "warning"
     warn_at: Annotated[float, Meta(gt=0, lt=1)] | None = 0.8
     notify_within: Duration = Duration("24h")
@@ -65,6 +70,7 @@ def check(catalog: Catalog, types: Mapping[str, Collection[str]]) -> None:
         if model is None:
             raise CatalogError(f"{where}: model: there is no model {policy.model}")
         _check(where, policy, model, types[policy.model])
+        objectives.check(where, policy.objective)
         if policy.calendar not in catalog.calendars:
             raise CatalogError(f"{where}: calendar: there is no calendar {policy.calendar}")
 
@@ -78,5 +84,8 @@ def _check(where: str, policy: Policy, model: Model, types: Collection[str]) -> 
         value = getattr(policy, field)
         if value is not None and value not in names:
             raise CatalogError(f"{where}: {field}: model {model.name} has no milestone {value}")
+    for told in policy.pause if isinstance(policy.pause, list) else ():
+        if not all(told.partition(":")[0].partition(".")):
+            raise CatalogError(f"{where}: pause: {told} is no event type, like order.held or order.held:customer")
     if policy.per is not None and policy.per not in types:
         raise CatalogError(f"{where}: per: {policy.per} is not in the tree of model {model.name}")

@@ -17,6 +17,7 @@ from milepost.catalog.mapping import MappingSpec
 from milepost.catalog.privacy import Privacy
 
 if TYPE_CHECKING:
+    from milepost.catalog.flow import FlowPolicy
     from milepost.catalog.policy import Policy
     from milepost.catalog.reconciliation import Reconciliation
     from milepost.catalog.routing import Routing
@@ -150,13 +151,6 @@ class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
     region: str | None = None
 
 
-class Objective(Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of clocks that must be met over a window."""
-
-    target: Annotated[float, Meta(gt=0, le=1)] = 0.99
-    window: Duration = Duration("30d")
-
-
 class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """How a source's webhooks are told from anybody's, and which mapping makes events of them.
 
@@ -255,3 +249,5 @@ class Catalog(Struct, frozen=True):
     reconciliations: dict[str, Reconciliation] = {}
     exceptions: dict[str, ExceptionRule] = {}
     """By event type. Any other event that failed or was rejected opens one too, until one of its own type goes well."""
+    flows: list[FlowPolicy] = []
+    """The policies that judge a flow and no journey."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dashboards.queries.gaps import judge
 from milepost.catalog.schema import Milestone, Model
 from milepost.gaps import missing
+from milepost.inbox.tellers import judge
 
 MODEL = Model(
     milestones=[

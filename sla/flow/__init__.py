@@ -1,0 +1,1 @@
+"""Policies that judge a flow: silence, rate, backlog."""
