@@ -120,6 +120,8 @@ def _clock(clock: one.ClockRow, names: Mapping[int, Mapping[str, str]]) -> dict[
         "started_at": clock.started_at,
         "due_at": clock.due_at,
         "stopped_at": clock.stopped_at,
+        "paused_at": clock.paused_at,
+        "paused_by": clock.paused_by or None,
     }
 
 

@@ -198,12 +198,19 @@ class Calendar:
 
     def between(self, start: datetime, end: datetime) -> timedelta:
         """Business time from `start` to `end`; the negative of the way back if `end` is before `start`."""
-        openings = self._openings
-        if openings is None:
+        if self._openings is None:
             return _utc(end) - _utc(start)
         since, until = _micros(start), _micros(end)
-        table = openings.covering(since, until) if since <= until else openings.covering(until, since)
-        return timedelta(microseconds=table.run_at(until) - table.run_at(since))
+        if until < since:
+            return -timedelta(microseconds=self.between_us(until, since))
+        return timedelta(microseconds=self.between_us(since, until))
+
+    def between_us(self, since: int, until: int) -> int:
+        """`between` in microseconds since 1970, of times in bounds, the later one last."""
+        if self._openings is None:
+            return until - since
+        table = self._openings.covering(since, until)
+        return table.run_at(until) - table.run_at(since)
 
     def is_open(self, at: datetime) -> bool:
         """Whether business time runs from `at` on: true at an opening, false at a closing."""

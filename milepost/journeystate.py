@@ -135,11 +135,25 @@ class JourneyFacts(Struct, array_like=True):
     milestones: list[Reached] = []
 
 
+class Pause(Struct, array_like=True, gc=False, frozen=True):
+    """A clock has stood still, for `still_us` of its business time so far, and does so since `since_us` (None: it runs).
+
+    The rest is the event that held it last: its type and identity.
+    """
+
+    since_us: int | None
+    type: str
+    source: str
+    id: str
+    still_us: int
+
+
 class RunningClock(Struct, array_like=True, gc=False):
     """A clock of a journey. Identity: (journey, policy, subject_id, occurrence).
 
     It runs until `stopped_us`. While it runs, `breached` says that its breach is open; afterwards, that it had one.
-    `state` is running, or how it ended: met, missed, late_known, retracted or stopped.
+    `state` is running, or how it ended: met, missed, late_known, retracted or stopped. While it stands still, it has
+    neither due nor warn time.
     """
 
     policy: str
@@ -148,12 +162,17 @@ class RunningClock(Struct, array_like=True, gc=False):
     policy_version: str
     started_us: int
     started_received_us: int
-    due_us: int
+    due_us: int | None
     warn_us: int | None
     warned: bool = False
     breached: bool = False
     stopped_us: int | None = None
     state: str = "running"
+    pause: Pause | None = None
+
+    def due_by(self, at_us: int) -> bool:
+        """Whether it is past due at this time; one that stands still never is."""
+        return self.due_us is not None and self.due_us <= at_us
 
 
 class JourneyClocks(Struct, array_like=True):

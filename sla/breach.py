@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from milepost.catalog.schema import Catalog, Milestone
@@ -38,7 +38,8 @@ def _missing(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock) -> s
 
 
 def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, change: JourneyChange) -> str:
-    due = f"due {_at(policy, clock.due_us)}"
+    assert clock.due_us is not None
+    due = f"due {_at(policy, clock.due_us)}{_stood_still(clock)}"
     zone = policy.calendar.zone.key
     if policy.kind == "by":
         value = _attributes(policy, clock, change).get(policy.date) or _told_by_member(policy.date, change)
@@ -47,6 +48,12 @@ def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, chan
     within = policy.spec.within.text if policy.spec.within is not None else ""
     length = within if policy.all_hours else f"{within} of business time, calendar {policy.calendar.name}"
     return f"{_title(policy, catalog, policy.start)} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+
+
+def _stood_still(clock: RunningClock) -> str:
+    if clock.pause is None:
+        return ""
+    return f" after {timedelta(seconds=clock.pause.still_us // 1_000_000)} of standing still ({clock.pause.type})"
 
 
 def _told_by_member(name: str, change: JourneyChange) -> Scalar:

@@ -8,6 +8,9 @@ It runs for every journey that changes, so a deadline that was computed before i
 - by: from `start`, or else the start of the journey, to the date that an attribute tells.
 - `per`: one clock for each member object of that type, on the events about that object alone.
 
+While the journey's root is held (or what else the policy says pauses it), a clock stands still: it has no due time, and
+afterwards the due time moves on by the business time that it stood still.
+
 No clock stops before it started. A stop at the due time itself is in time. A cancelled journey stops its clocks when it
 was cancelled, a cancelled object its own. A completed journey stops a clock whose milestone was passed over: one of
 higher rank is reached, so nobody will report it any more.
@@ -21,7 +24,8 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from milepost.calendar import CalendarBoundsError
-from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
+from milepost.journeystate import JourneyChange, ObjectState, Pause, RunningClock, Scalar
+from sla.pause import Troubles, moved
 from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, select
 
 Key = tuple[str, int, int]
@@ -35,16 +39,20 @@ OCCURRENCE: Final = 0
 
 
 class Clock(Struct, gc=False):
-    """One policy running on one object. Times in microseconds; `how` says what stopped it."""
+    """One policy running on one object. Times in microseconds; `how` says what stopped it.
+
+    While it stands still, `due_us` and `warn_us` are None. One that stopped has a due time.
+    """
 
     policy: CompiledPolicy
     subject_id: int
     started_us: int
     started_received_us: int
-    due_us: int
+    due_us: int | None
     warn_us: int | None
     stopped_us: int | None
     how: How
+    pause: Pause | None = None
 
     @property
     def key(self) -> Key:
@@ -53,14 +61,14 @@ class Clock(Struct, gc=False):
     @property
     def late(self) -> bool:
         """It stopped past due. Whether a running clock is late is not for evidence to say, but for the watermark."""
-        return self.stopped_us is not None and self.stopped_us > self.due_us
+        return self.stopped_us is not None and self.due_us is not None and self.stopped_us > self.due_us
 
     @property
     def state(self) -> State:
         """What the evidence alone says."""
         if self.stopped_us is None:
             return "running"
-        if self.late:
+        if self.due_us is not None and self.stopped_us > self.due_us:
             return "late_known" if self.due_us <= self.started_received_us else "missed"
         return "met" if self.how == "reached" else "stopped"
 
@@ -72,37 +80,44 @@ class Evaluation(Struct):
     verdicts: list[Verdict]
 
 
+class _Case(Struct, gc=False):
+    """A journey that is judged. `troubles` is None when nothing ever went wrong with any of its objects."""
+
+    compiled: Compiled
+    change: JourneyChange
+    known: Mapping[Key, RunningClock]
+    troubles: Troubles | None
+    clocks: list[Clock]
+    verdicts: list[Verdict]
+
+
 def evaluate(compiled: Compiled, change: JourneyChange, known: Mapping[Key, RunningClock] = _NOTHING) -> Evaluation:
     """The clocks of a journey as it stands. `known` are its clocks as they were, to take deadlines from.
 
     An absorbed journey has none. A policy that fails is disabled, and its verdict says so.
     """
-    clocks: list[Clock] = []
-    verdicts: list[Verdict] = []
+    case = _Case(compiled, change, known, None, [], [])
     if change.state == "absorbed":
-        return Evaluation(clocks, verdicts)
+        return Evaluation(case.clocks, case.verdicts)
+    for state in change.states.values():
+        if state.trouble:
+            case.troubles = Troubles(change, compiled.rules)
+            break
     for family in compiled.families.get(change.model, ()):
         if not family:
             continue
         if family[0].per is None:
-            _judge(compiled, family, change, None, known, clocks, verdicts)
+            _judge(case, family, None)
             continue
         for object_id, kind in change.types.items():
             if kind == family[0].per and object_id in change.states:
-                _judge(compiled, family, change, object_id, known, clocks, verdicts)
-    return Evaluation(clocks, verdicts)
+                _judge(case, family, object_id)
+    return Evaluation(case.clocks, case.verdicts)
 
 
-def _judge(
-    compiled: Compiled,
-    family: Sequence[CompiledPolicy],
-    change: JourneyChange,
-    object_id: int | None,
-    known: Mapping[Key, RunningClock],
-    clocks: list[Clock],
-    verdicts: list[Verdict],
-) -> None:
+def _judge(case: _Case, family: Sequence[CompiledPolicy], object_id: int | None) -> None:
     """The clock of a family on the journey, or on one of its objects."""
+    change = case.change
     policy: CompiledPolicy | None = family[0]
     try:
         if object_id is not None:
@@ -110,18 +125,18 @@ def _judge(
             if family[0].reads_attributes:  # if the first doesn't, it is the one that runs
                 attributes = {**attributes, **change.states[object_id].values()}
             policy = select(family, attributes)
-            clock = policy and _of_object(policy, change, object_id, attributes, known)
+            clock = policy and _of_object(case, policy, object_id, attributes)
         else:
             policy = select(family, change.attributes)
-            clock = policy and _of_journey(policy, change, known)
+            clock = policy and _of_journey(case, policy)
         if clock:
-            clocks.append(clock)
+            case.clocks.append(clock)
     except UnreadableDate as error:
-        verdicts.append(_verdict(policy, "unreadable date", error))
+        case.verdicts.append(_verdict(policy, "unreadable date", error))
     except CalendarBoundsError as error:
-        verdicts.append(_verdict(policy, "outside the calendar", error))
+        case.verdicts.append(_verdict(policy, "outside the calendar", error))
     except FAULTS as error:
-        verdicts.append(compiled.disable(policy or family[0], error))
+        case.verdicts.append(case.compiled.disable(policy or family[0], error))
 
 
 def _verdict(
@@ -131,7 +146,8 @@ def _verdict(
     return Verdict(policy.name, reason, str(error))
 
 
-def _of_journey(policy: CompiledPolicy, change: JourneyChange, known: Mapping[Key, RunningClock]) -> Clock | None:
+def _of_journey(case: _Case, policy: CompiledPolicy) -> Clock | None:
+    change = case.change
     milestones = change.milestones
     if policy.start is None:
         started, received = change.started_us, _first_received(change)
@@ -148,16 +164,11 @@ def _of_journey(policy: CompiledPolicy, change: JourneyChange, known: Mapping[Ke
         after = policy.after_start
         stop = min([item.reached_us for item in milestones.values() if item.name in after], default=None)
     cancelled = change.ended_us if change.state == "cancelled" else None
-    return _timed(policy, change, change.root_id, change.attributes, (started, received, stop, cancelled), known)
+    return _timed(case, policy, change.root_id, change.attributes, (started, received, stop, cancelled))
 
 
-def _of_object(
-    policy: CompiledPolicy,
-    change: JourneyChange,
-    object_id: int,
-    attributes: Mapping[str, Scalar],
-    known: Mapping[Key, RunningClock],
-) -> Clock | None:
+def _of_object(case: _Case, policy: CompiledPolicy, object_id: int, attributes: Mapping[str, Scalar]) -> Clock | None:
+    change = case.change
     state = change.states[object_id]
     if policy.start is None:
         if not state.events:
@@ -170,9 +181,7 @@ def _of_object(
         started, received = begun
     ended = _first_told(state, policy.end_events if policy.end is not None else policy.higher_events)
     stop = None if ended is None else ended[0]
-    return _timed(
-        policy, change, object_id, attributes, (started, received, stop, _cancelled(policy, change, state)), known
-    )
+    return _timed(case, policy, object_id, attributes, (started, received, stop, _cancelled(policy, change, state)))
 
 
 def _first_told(state: ObjectState, types: Iterable[str]) -> tuple[int, int] | None:
@@ -197,18 +206,21 @@ def _cancelled(policy: CompiledPolicy, change: JourneyChange, state: ObjectState
 
 
 def _timed(
+    case: _Case,
     policy: CompiledPolicy,
-    change: JourneyChange,
     subject_id: int,
     attributes: Mapping[str, Scalar],
     times: tuple[int, int, int | None, int | None],
-    known: Mapping[Key, RunningClock],
 ) -> Clock | None:
     """The clock, once it is known when it started, was received, reached its end and was cancelled."""
+    change = case.change
     started, received, stop, cancelled = times
-    before = known.get((policy.name, subject_id, OCCURRENCE))
-    if before is not None and (before.started_us != started or before.policy_version != policy.version):
+    before = case.known.get((policy.name, subject_id, OCCURRENCE))
+    if before is not None and (
+        before.started_us != started or before.policy_version != policy.version or before.pause is not None
+    ):
         before = None
+    due: int | None
     if policy.kind == "by":
         value = attributes.get(policy.date)
         if value is None or value == "":
@@ -227,7 +239,12 @@ def _timed(
         stop, how = change.progress_us if change.ended_us is None else change.ended_us, "completed"
     if stop is not None and stop < started:
         stop = started
-    return Clock(policy, subject_id, started, received, due, warn, stop, how)
+    pause = None
+    if case.troubles is not None and policy.may_pause and due is not None:
+        halts = case.troubles.halts(policy, subject_id)
+        if halts:
+            due, warn, pause = moved(policy, (started, stop), due, warn, halts)
+    return Clock(policy, subject_id, started, received, due, warn, stop, how, pause)
 
 
 def _passed_over(policy: CompiledPolicy, change: JourneyChange) -> bool:

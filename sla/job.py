@@ -169,7 +169,7 @@ def _sorted_out(journey_id: int, data: bytes, compiled: Compiled, judged_us: int
         due.running.append(clock)
         if clock.breached:
             continue
-        if clock.due_us <= judged_us:
+        if clock.due_by(judged_us):
             due.overdue.append(clock)
         elif not clock.warned and clock.warn_us is not None and clock.warn_us <= judged_us:
             due.warned.append(clock)

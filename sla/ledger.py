@@ -64,6 +64,7 @@ def enter(
 
 
 def key_of(change: JourneyChange, clock: RunningClock) -> Key:
+    assert clock.due_us is not None  # what stands still breaches nothing
     started, due = from_us(clock.started_us), from_us(clock.due_us)
     return (change.model, change.root_id, clock.policy, clock.subject_id, clock.occurrence, started, due)
 
@@ -124,7 +125,7 @@ def _values(book: Book, policy: CompiledPolicy, change: JourneyChange, clock: Ru
         "journey_id": change.journey_id,
         "policy_version": clock.policy_version,
         "severity": policy.spec.severity,
-        "late_known": clock.due_us <= clock.started_received_us,
+        "late_known": clock.due_by(clock.started_received_us),
         "judged_at": book.judged_at,
         "opened_at": book.now,
         "ended_at": None,
@@ -203,17 +204,16 @@ def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: i
         journey_id=change.journey_id,
         owner=spec.owner,
         runbook=spec.runbook,
-        notify=_notifies(opening, policy, book.now),
+        notify=_notifies(opening, policy, book.now - values["due_at"]),
     )
 
 
-def _notifies(opening: Opening, policy: CompiledPolicy, now: datetime) -> bool:
+def _notifies(opening: Opening, policy: CompiledPolicy, age: timedelta) -> bool:
     """A breach that was known too late to prevent is told only while it is young."""
     if opening.notify is not None:
         return opening.notify and policy.spec.notify
-    clock = opening.clock
-    young = now - from_us(clock.due_us) < timedelta(microseconds=policy.spec.notify_within.us)
-    return policy.spec.notify and (young or clock.due_us > clock.started_received_us)
+    young = age < timedelta(microseconds=policy.spec.notify_within.us)
+    return policy.spec.notify and (young or not opening.clock.due_by(opening.clock.started_received_us))
 
 
 # --- ending -----------------------------------------------------------------------------------------------------------

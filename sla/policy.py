@@ -15,6 +15,7 @@ from milepost.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsErr
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog, Milestone, Model
 from milepost.clock import from_us, to_us
+from milepost.exceptions import Interval, Rules
 from milepost.journeystate import Scalar
 
 FAULTS: Final = (ArithmeticError, LookupError, TypeError, ValueError)
@@ -25,6 +26,9 @@ _CACHED_DATES: Final = 10_000
 _CACHED_CATALOGS: Final = 8
 _FLOOR_US: Final = to_us(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC))
 _CEILING_US: Final = to_us(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC))
+
+_PAUSES: Final[Mapping[str, str]] = {"between": "root", "dwell": "root", "by": "never"}
+"""What lets clocks of a kind stand still, unless the policy says. A promised date doesn't move."""
 
 Family = tuple[str, str | None, str | None, str | None, str | None]
 
@@ -70,6 +74,8 @@ class CompiledPolicy:
     warn_us: int | None = field(init=False)
     all_hours: bool = field(init=False)
     reads_attributes: bool = field(init=False)
+    may_pause: bool = field(init=False)
+    subject_pauses: bool = field(init=False)
     _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,10 +90,24 @@ class CompiledPolicy:
         object.__setattr__(self, "warn_us", None if share is None else int(within * share))
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
         object.__setattr__(self, "reads_attributes", bool(self.wanted) or self.spec.kind == "by")
+        pause = self.spec.pause or _PAUSES[self.spec.kind]
+        object.__setattr__(self, "may_pause", pause != "never")
+        object.__setattr__(self, "subject_pauses", pause != "root")
 
     def applies(self, attributes: Mapping[str, Scalar]) -> bool:
         """Whether every attribute asked for has one of the values asked for, without regard to case."""
         return all(plain(attributes.get(name)) in values for name, values in self.wanted)
+
+    def pauses(self, exception: Interval) -> bool:
+        """Whether a clock of this policy stands still while this exception is open."""
+        told = self.spec.pause
+        if isinstance(told, list):
+            return exception.type in told or f"{exception.type}:{exception.last.code}" in told
+        return exception.kind == "held"
+
+    def run(self, since_us: int, until_us: int) -> int:
+        """The business time from one time to a later one."""
+        return self.calendar.between_us(bounded(since_us), bounded(until_us))
 
     def after(self, at_us: int, length_us: int) -> int:
         """When `length_us` of business time has run since `at_us`. Raises CalendarBoundsError."""
@@ -177,6 +197,7 @@ class Compiled:
 
     def __init__(self, catalog: Catalog) -> None:
         self.version = catalog.version
+        self.rules: Rules = catalog.exceptions
         self.policies: dict[str, CompiledPolicy] = {}
         self.disabled: dict[str, str] = {}
         self.families: dict[str, list[list[CompiledPolicy]]] = {}

@@ -161,6 +161,6 @@ def _row(journey_id: int, clock: RunningClock, state: str) -> tuple[Any, ...]:
         clock.policy_version,
         state,
         wire_time(clock.started_us),
-        wire_time(clock.due_us),
+        None if clock.due_us is None else wire_time(clock.due_us),
         None if clock.stopped_us is None else wire_time(clock.stopped_us),
     )

@@ -69,6 +69,8 @@ def next_us(running: Iterable[RunningClock]) -> int | None:
         if clock.breached:
             continue
         at = clock.due_us
+        if at is None:
+            continue
         if not clock.warned and clock.warn_us is not None and clock.warn_us < at:
             at = clock.warn_us
         if least is None or at < least:
@@ -90,7 +92,7 @@ def key_of(clock: RunningClock) -> Key:
 
 def open_state(clock: RunningClock) -> str:
     """The state of the row of a clock whose breach is open."""
-    return "late_known" if clock.due_us <= clock.started_received_us else "breached"
+    return "late_known" if clock.due_by(clock.started_received_us) else "breached"
 
 
 def settle(
@@ -131,6 +133,7 @@ def _clock(clock: Clock, state: str) -> RunningClock:
         clock.warn_us,
         stopped_us=clock.stopped_us,
         state=state,
+        pause=clock.pause,
     )
 
 
@@ -138,9 +141,14 @@ def _same(clock: Clock, former: RunningClock) -> bool:
     return clock.started_us == former.started_us and clock.due_us == former.due_us
 
 
+def _goes_on(clock: Clock, former: RunningClock) -> bool:
+    """Whether a clock runs just as it did. A new version of the policy may warn otherwise, and a pause too."""
+    return _same(clock, former) and (not former.warned or former.breached or clock.warn_us == former.warn_us)
+
+
 def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: int) -> None:
     """The clock runs."""
-    if former is not None and former.stopped_us is None and _same(clock, former):
+    if former is not None and former.stopped_us is None and _goes_on(clock, former):
         _keep_running(result, clock, former)
         return
     new = _clock(clock, "running")
@@ -153,7 +161,7 @@ def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: 
         return
     new.warned = former.warned and clock.warn_us is not None and clock.warn_us <= now_us
     if former.breached:
-        if clock.due_us <= now_us:
+        if new.due_by(now_us):
             new.breached = True
             result.openings.append(Opening(result.change, new, notify=False))
         _retract(result, former)
@@ -163,7 +171,7 @@ def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: 
 def _reopen(result: Transition, new: RunningClock, former: RunningClock, now_us: int) -> None:
     """What had stopped runs again. If it had stopped late it is late still, and a person hears of it again."""
     if former.state in _PAST:
-        if new.started_us == former.started_us and new.due_us == former.due_us <= now_us:
+        if new.started_us == former.started_us and new.due_us == former.due_us and new.due_by(now_us):
             new.warned = new.breached = True
             result.openings.append(Opening(result.change, new))
             result.rows.append((new, open_state(new)))
@@ -173,9 +181,10 @@ def _reopen(result: Transition, new: RunningClock, former: RunningClock, now_us:
 
 
 def _keep_running(result: Transition, clock: Clock, former: RunningClock) -> None:
-    if former.policy_version != clock.policy.version:
+    if former.policy_version != clock.policy.version or former.pause != clock.pause:
         former.policy_version = clock.policy.version
         former.warn_us = clock.warn_us
+        former.pause = clock.pause
         result.moved = True
     if former.started_received_us != clock.started_received_us:
         former.started_received_us = clock.started_received_us
@@ -257,7 +266,7 @@ def _judged_by_other(former: RunningClock, compiled: Compiled) -> bool:
 def hush(moved: Transition, known: Mapping[Key, RunningClock], now_us: int) -> None:
     """Let nobody be told of what a rebuild brings to light: breaches that it finds are opened here and now."""
     for clock in moved.running:
-        if known.get(key_of(clock)) is not clock and not clock.breached and clock.due_us <= now_us:
+        if known.get(key_of(clock)) is not clock and not clock.breached and clock.due_by(now_us):
             clock.warned = clock.breached = True
             moved.openings.append(Opening(moved.change, clock))
             moved.rows = [row for row in moved.rows if row[0] is not clock]
@@ -281,7 +290,11 @@ def take_over(found: Iterable[Transition], now_us: int) -> None:
     for heir in moved:
         members = [member.object_id for member in heir.change.members]
         for clock in heir.running:
-            if clock.breached or clock.due_us > now_us or all((clock.policy, one) not in absorbed for one in members):
+            if (
+                clock.breached
+                or not clock.due_by(now_us)
+                or all((clock.policy, one) not in absorbed for one in members)
+            ):
                 continue
             clock.breached = True
             heir.openings.append(Opening(heir.change, clock, notify=False))

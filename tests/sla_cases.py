@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,16 @@ import yaml
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
-from milepost.journeystate import AttributeGroup, Evidence, JourneyChange, Member, ObjectState, Reached, Scalar
+from milepost.journeystate import (
+    AttributeGroup,
+    Evidence,
+    JourneyChange,
+    Member,
+    ObjectState,
+    Reached,
+    Scalar,
+    Trouble,
+)
 
 MODEL = {
     "roots": ["order", "channel_order"],
@@ -35,6 +44,11 @@ SHIPS = {
     "milestones": [{"name": name, "events": [f"shipment.{name}"]} for name in ("dispatched", "delivered")],
     "complete_when": [{"reached": ["delivered"]}],
 }
+EXCEPTIONS = {
+    "order.held": {"kind": "held", "resolved_by": ["order.released"]},
+    "shipment.held": {"kind": "held", "resolved_by": ["shipment.released"]},
+    "shipment.exception": {"resolved_by": ["shipment.cleared"]},
+}
 CALENDARS = {
     "business": {
         "zone": "Europe/Berlin",
@@ -55,6 +69,7 @@ def catalog(*policies: Mapping[str, Any], **files: Any) -> Catalog:
         "journeys.yaml": yaml.safe_dump(
             {
                 "models": {"order": MODEL, "shipment": SHIPS},
+                "exceptions": EXCEPTIONS,
                 "dimensions": ["channel", "warehouse", "carrier", "partner"],
             }
         ),
@@ -128,3 +143,25 @@ def state_of(events: Mapping[str, int], attributes: Mapping[str, Scalar] | None 
         first_received_us=first,
         last_received_us=last,
     )
+
+
+def trouble(when: int, outcome: str = "ok", code: str | None = None, received: int | None = None) -> Trouble:
+    """An event that opens an exception."""
+    return Trouble(when, "erp", f"t{when}", 1, when if received is None else received, outcome, code, None)
+
+
+def went_well(state: ObjectState, kind: str, times: Iterable[int]) -> None:
+    """Events of a type at these times, besides what the state holds."""
+    told = sorted(times)
+    if told:
+        state.reached[kind] = Evidence(len(told), told[0], "erp", f"e-{kind}", 1, told[0], told[-1])
+        state.repeats = {**(state.repeats or {}), kind: told}
+
+
+def held(
+    holds: Iterable[int], releases: Iterable[int] = (), *, kind: str = "order", code: str | None = None
+) -> ObjectState:
+    """The state of an object that was held and released at these times."""
+    state = ObjectState(trouble={f"{kind}.held": [trouble(when, code=code) for when in sorted(holds)]})
+    went_well(state, f"{kind}.released", releases)
+    return state

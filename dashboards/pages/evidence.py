@@ -39,7 +39,7 @@ def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member
     if subject is not None and subject.depth > 0:
         about = [words.title(subject.type), " ", subject.key]
     share = _elapsed(clock, clock.stopped_at or now)
-    due = ago(clock.due_at, "left" if running else "time") if clock.due_at else "paused"
+    due = ago(clock.due_at, "left" if running else "time") if clock.due_at else _paused(clock)
     return html.Div(
         [
             html.Div(
@@ -61,9 +61,17 @@ def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member
     )  # fmt: skip
 
 
+def _paused(clock: ClockRow) -> Any:
+    if clock.paused_at is None:
+        return "paused"
+    return html.Span(["paused since ", ago(clock.paused_at, "time"), f" by {clock.paused_by}"])
+
+
 def _elapsed(clock: ClockRow, until: datetime) -> int:
     """Whole percent of the time that a clock has used up."""
-    if clock.due_at is None or clock.due_at <= clock.started_at:
+    if clock.due_at is None:
+        return 0
+    if clock.due_at <= clock.started_at:
         return 100
     return round(min(1.0, max(0.0, (until - clock.started_at) / (clock.due_at - clock.started_at))) * 100)
 

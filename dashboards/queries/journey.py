@@ -117,7 +117,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ClockRow:
-    """A clock of a journey: state running while nothing was noted about it yet, else as in derived.clocks."""
+    """A clock of a journey: state running while nothing was noted about it yet, else as in derived.clocks.
+
+    One that stands still is paused: since when, and the type and source of the event that holds it.
+    """
 
     policy: str
     subject_id: int
@@ -125,6 +128,8 @@ class ClockRow:
     started_at: datetime
     due_at: datetime | None
     stopped_at: datetime | None
+    paused_at: datetime | None = None
+    paused_by: str = ""
 
 
 _OTHERS: Final = {"kind": journeys.c.model.label("kind"), "epoch": sa.func.coalesce(objects.c.epoch, 0).label("epoch")}
@@ -283,8 +288,14 @@ def clock_list(connection: sa.Connection, journey_id: int) -> list[ClockRow]:
 
 
 def _running(clock: RunningClock) -> ClockRow:
+    started = from_us(clock.started_us)
+    if clock.due_us is None:
+        since = clock.pause.since_us if clock.pause is not None else None
+        by = f"{clock.pause.type} ({clock.pause.source})" if clock.pause is not None else ""
+        paused_at = None if since is None else from_us(since)
+        return ClockRow(clock.policy, clock.subject_id, "paused", started, None, None, paused_at, by)
     state = "breached" if clock.breached else "warned" if clock.warned else "running"
-    return ClockRow(clock.policy, clock.subject_id, state, from_us(clock.started_us), from_us(clock.due_us), None)
+    return ClockRow(clock.policy, clock.subject_id, state, started, from_us(clock.due_us), None)
 
 
 def attributes(connection: sa.Connection, journey: Head, found: Sequence[Member]) -> dict[str, Scalar]:

@@ -326,6 +326,57 @@ def test_a_met_clock_that_opens_again_is_no_row(engine: sa.Engine) -> None:
     assert world.flags()[0] == T + 3.2 * HOUR
 
 
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_held_order_pauses_and_goes_on(world: World) -> None:
+    world.tell("order.received", T)
+    world.check(T + 3.5 * HOUR)
+    assert world.states() == {"confirmed": "warned"}
+    world.tell("order.held", T + 3.5 * HOUR)
+    assert (world.flags(), world.states()) == ((None, False, False), {})
+    assert world.check(T + 5 * HOUR) == 0
+    world.tell("order.released", T + 5 * HOUR)
+    assert world.flags() == (T + 3.2 * HOUR, False, False)  # it was at risk before
+    assert world.check(T + 5 * HOUR) == 1
+    assert world.states() == {"confirmed": "warned"}
+    assert world.check(T + 5.5 * HOUR) == 1
+    assert world.rows(breaches, "due_at", "end") == [(T + 5.5 * HOUR, None)]
+    ((evidence,),) = world.rows(breaches, "evidence")
+    assert "due Fri 20 Mar 2026 15:30 after 1:30:00 of standing still (order.held)" in evidence["why"]
+
+
+def test_a_hold_known_late_takes_the_breach_back(world: World) -> None:
+    world.tell("order.received", T)
+    world.check(T + 4 * HOUR)
+    world.tell("order.held", T + 2 * HOUR, T + 5 * HOUR)
+    assert (world.ends(), world.signals()) == ([("confirmed", "retracted")], ["raise", "retracted"])
+    assert (world.flags(), world.states()) == ((None, False, False), {})
+    # it had been released before: the clock is due later, and past due all the same
+    world.tell("order.released", T + 2.5 * HOUR, T + 6 * HOUR)
+    assert world.check(T + 6 * HOUR) == 1
+    assert world.rows(breaches, "due_at", "end") == [(T + 4 * HOUR, "retracted"), (T + 4.5 * HOUR, None)]
+    assert world.signals() == ["raise", "retracted", "raise"]
+
+
+def test_a_hold_after_the_due_time_takes_nothing_back(world: World) -> None:
+    world.tell("order.received", T)
+    world.check(T + 4 * HOUR)
+    world.tell("order.held", T + 4.5 * HOUR)
+    assert (world.ends(), world.flags()) == ([("confirmed", None)], (None, False, True))
+
+
+def test_what_is_held_ends_as_everything_else(world: World) -> None:
+    world.tell("order.received", T)
+    world.tell("order.held", T + HOUR)
+    world.tell("order.confirmed", T + 30 * HOUR)
+    assert world.states() == {"confirmed": "met"}
+    ((due,),) = world.rows(clocks, "due_at")
+    assert due is not None
+    assert due > T + 30 * HOUR
+    assert world.ends() == []
+
+
 # --- late attributes and late starts ----------------------------------------------------------------------------------
 
 

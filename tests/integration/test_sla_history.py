@@ -20,7 +20,7 @@ from sla.job import check_due_once
 from sla.policy import Compiled
 from sla.store import Clocks
 from tests.integration.test_sla_check import numbered, write_journeys
-from tests.sla_cases import NAMES, at, catalog
+from tests.sla_cases import NAMES, at, catalog, held
 
 T = at("2026-03-19 06:00")
 STEPS = 40
@@ -54,6 +54,7 @@ class Story:
     channel_known: int = STEPS
     cancelled: tuple[int, int] | None = None  # step, time
     absorbed: range = range(0)
+    holds: list[tuple[int, bool, int]] = field(default_factory=list)  # step, held or released, time
 
     def at(self, step: int) -> JourneyChange | None:
         """The journey as it is known at a step; None while nothing is."""
@@ -74,7 +75,11 @@ class Story:
             state, ended = "cancelled", self.cancelled[1]
         if step in self.absorbed:
             state = "absorbed"
-        return numbered(self.number, steps=times, received=received, attributes=attributes, state=state, ended=ended)
+        change = numbered(self.number, steps=times, received=received, attributes=attributes, state=state, ended=ended)
+        known_holds = [(on, when) for known, on, when in self.holds if known <= step]
+        root = held([when for on, when in known_holds if on], [when for on, when in known_holds if not on])
+        change.states = {self.number: root}
+        return change
 
 
 def story(number: int, chance: random.Random) -> Story:
@@ -102,6 +107,11 @@ def story(number: int, chance: random.Random) -> Story:
     if chance.random() < 0.1:
         first = chance.randrange(STEPS)
         made.absorbed = range(first, first + chance.randrange(1, 8))
+    if chance.random() < 0.4:
+        for on in (True, False, True, False)[: chance.randrange(1, 5)]:
+            when = to_us(T) + chance.randrange(90 * HOUR_US)
+            known = (when - to_us(T)) // (3 * HOUR_US) + 1 + chance.choice((0, 0, 3, 9))
+            made.holds.append((known, on, when))
     return made
 
 
@@ -133,6 +143,7 @@ def test_what_is_recorded_is_what_the_evidence_says(engine: sa.Engine, seed: int
         for clock in evaluate(compiled, change).clocks
     }
     assert {clock.state for clock in expected.values()} >= {"running", "met", "missed", "stopped"}
+    assert any(clock.pause for clock in expected.values())
     check_running(engine, expected, to_us(judged))
     check_rows(engine, expected, to_us(judged))
     check_breaches(engine, expected, to_us(judged))
@@ -140,6 +151,10 @@ def test_what_is_recorded_is_what_the_evidence_says(engine: sa.Engine, seed: int
 
 
 Expected = Mapping[tuple[int, str], Clock]
+
+
+def past(clock: Clock, at_us: int) -> bool:
+    return clock.due_us is not None and clock.due_us <= at_us
 
 
 def check_running(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
@@ -153,11 +168,11 @@ def check_running(engine: sa.Engine, expected: Expected, judged_us: int) -> None
             expected[key].due_us,
             expected[key].warn_us,
         )
-        assert clock.breached == (clock.due_us <= judged_us)
+        assert clock.breached == past(expected[key], judged_us)
     for row in rows:
         mine = decode_clocks(row.clocks)
         assert row.breached == any(clock.breached for clock in mine)
-        assert (row.next_at is None) == all(clock.breached for clock in mine)
+        assert (row.next_at is None) == all(clock.breached or clock.due_us is None for clock in mine)
 
 
 def check_rows(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
@@ -171,7 +186,7 @@ def check_rows(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
             assert state in ("met", "retracted")
         elif clock.state != "running":
             assert state == clock.state
-        elif clock.due_us <= judged_us:
+        elif past(clock, judged_us):
             assert state in ("breached", "late_known")
         else:
             assert state in ("warned", "running")
@@ -184,7 +199,7 @@ def check_breaches(engine: sa.Engine, expected: Expected, judged_us: int) -> Non
         rows = connection.execute(sa.select(breaches)).all()
     open_now = {(row.root_id, row.policy) for row in rows if row.ended_at is None}
     late = {(row.root_id, row.policy) for row in rows if row.end in ("late", "cancelled", "completed")}
-    assert open_now == {k for k, c in expected.items() if c.state == "running" and c.due_us <= judged_us}
+    assert open_now == {k for k, c in expected.items() if c.state == "running" and past(c, judged_us)}
     assert late == {k for k, c in expected.items() if c.state in ("missed", "late_known")}
     assert {row.end for row in rows} >= {None, "late", "retracted", "cancelled", "withdrawn"}
     for row in rows:

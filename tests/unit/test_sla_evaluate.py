@@ -1,5 +1,6 @@
 """The clocks of a journey, case by case."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ def clocks(policy: dict[str, Any], change: JourneyChange) -> list[Clock]:
 def clock(policy: dict[str, Any], change: JourneyChange) -> Clock:
     (found,) = clocks(policy, change)
     return found
+
+
+def due(found: Clock) -> datetime:
+    assert found.due_us is not None
+    return from_us(found.due_us)
 
 
 def told(found: Clock) -> tuple[str, float | None]:
@@ -53,7 +59,7 @@ def test_it_stops_at_its_end(hours: int, state: str) -> None:
 
 def test_business_time_goes_over_the_weekend() -> None:
     found = clock({**BETWEEN, "calendar": "business", "within": "10h"}, journey({"received": T}))
-    assert from_us(found.due_us) == at("2026-03-23 09:00")
+    assert due(found) == at("2026-03-23 09:00")
     assert found.warn_us is not None
     assert from_us(found.warn_us) == at("2026-03-20 17:00")
 
@@ -88,7 +94,8 @@ def test_a_higher_milestone_that_came_first_stops_it_at_its_start() -> None:
 def test_by_runs_from_the_journeys_start_to_the_end_of_the_day() -> None:
     found = clock({**BY, "warn_at": 0.5}, journey({"confirmed": T}, attributes={"promised_date": "2026-03-24"}))
     assert (found.started_us, found.started_received_us) == (T, T)
-    assert from_us(found.due_us) == at("2026-03-24 23:59:59.999999")
+    assert due(found) == at("2026-03-24 23:59:59.999999")
+    assert found.due_us is not None
     assert found.warn_us == T + (found.due_us - T) // 2
 
 
@@ -203,7 +210,7 @@ def test_per_object_dwell_and_date() -> None:
     assert told(clock(dwell, journey({}, objects={5: ("shipment", done)}))) == ("missed", 5)
     state = state_of({"shipment.dispatched": T}, {"promised_date": "2026-03-20"})
     found = clock({**BY, "per": "shipment"}, journey({}, objects={5: ("shipment", state)}))
-    assert (found.started_us, from_us(found.due_us)) == (T, at("2026-03-20 23:59:59.999999"))
+    assert (found.started_us, due(found)) == (T, at("2026-03-20 23:59:59.999999"))
 
 
 # --- faults, and what is known already --------------------------------------------------------------------------------

@@ -1,0 +1,103 @@
+"""What lets a clock stand still: holds of the journey's objects, and how far they move its due time. Pure.
+
+A function of the set of events: several holds, holds that overlap, and one that began before the clock did count once
+for the business time that they share with the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from milepost.exceptions import Interval, Rules, intervals
+from milepost.journeystate import JourneyChange, Pause
+from sla.policy import CompiledPolicy
+
+
+class Halt(NamedTuple):
+    """A stretch in which a clock stands still, and what holds it; `end_us` is None while it is held."""
+
+    begin_us: int
+    end_us: int | None
+    by: Interval
+
+
+class Troubles:
+    """The exceptions of a journey's objects, each object's worked out once and only when it is asked for."""
+
+    __slots__ = ("_change", "_known", "_rules")
+
+    def __init__(self, change: JourneyChange, rules: Rules) -> None:
+        self._change = change
+        self._rules = rules
+        self._known: dict[int, list[Interval]] = {}
+
+    def of(self, object_id: int) -> list[Interval]:
+        if object_id not in self._known:
+            state = self._change.states.get(object_id)
+            self._known[object_id] = intervals(state, self._rules) if state is not None and state.trouble else []
+        return self._known[object_id]
+
+    def halts(self, policy: CompiledPolicy, subject_id: int, own: Interval | None = None) -> list[Halt]:
+        """What pauses a clock of this policy: sorted, disjoint. Its `own` exception never does."""
+        root = self._change.root_id
+        ids = (root,) if subject_id == root or not policy.subject_pauses else (root, subject_id)
+        return _united(item for one in ids for item in self.of(one) if item != own and policy.pauses(item))
+
+
+def _united(found: Iterable[Interval]) -> list[Halt]:
+    """Of several that hold at once the one that holds longest is the one to blame."""
+    halts: list[Halt] = []
+    for item in sorted(found, key=lambda item: (item.first.at_us, item.type)):
+        begin, end = item.first.at_us, item.resolved_us
+        last = halts[-1] if halts else None
+        if last is None or (last.end_us is not None and last.end_us < begin):
+            halts.append(Halt(begin, end, item))
+        elif last.end_us is not None and (end is None or end > last.end_us):
+            halts[-1] = Halt(last.begin_us, end, item)
+    return halts
+
+
+def moved(
+    policy: CompiledPolicy, times: tuple[int, int | None], due_us: int, warn_us: int | None, halts: Sequence[Halt]
+) -> tuple[int | None, int | None, Pause | None]:
+    """Due and warn time of a clock that stands still meanwhile, both None while it does; `times`: start and stop.
+
+    What holds on when the clock stops ends there: the clock is over, whatever becomes of the hold. Raises
+    CalendarBoundsError.
+    """
+    started, stopped = times
+    counted = list(_within(halts, started, stopped))
+    due, still, last = _move(policy, due_us, counted)
+    if due is None:
+        assert last is not None
+        return None, None, Pause(last.begin_us, last.by.type, last.by.first.source, last.by.first.id, still)
+    if not still or last is None:
+        return due, warn_us, None
+    warn = None if warn_us is None else _move(policy, warn_us, counted)[0]
+    return due, warn, Pause(None, last.by.type, last.by.first.source, last.by.first.id, still)
+
+
+def _within(halts: Iterable[Halt], started: int, stopped: int | None) -> Iterator[Halt]:
+    for begin, end, by in halts:
+        if stopped is not None:
+            if begin >= stopped:
+                return
+            end = stopped if end is None else min(end, stopped)
+        if end is None or end > started:
+            yield Halt(max(begin, started), end, by)
+
+
+def _move(policy: CompiledPolicy, at_us: int, halts: Iterable[Halt]) -> tuple[int | None, int, Halt | None]:
+    """A time that is put off by every halt before it; None when one goes on. How long it stood still, and the last."""
+    still, last = 0, None
+    for halt in halts:
+        if halt.begin_us >= at_us:
+            break
+        last = halt
+        if halt.end_us is None:
+            return None, still, last
+        lost = policy.run(halt.begin_us, halt.end_us)
+        at_us = policy.after(at_us, lost) if lost else at_us
+        still += lost
+    return at_us, still, last
