@@ -28,7 +28,7 @@ def counts(
     The hours that were counted are taken from there; what fell due since then, or in short spans, from the clocks.
     """
     through: datetime | None = connection.scalar(sa.select(sa.func.max(clock_hours.c.hour)))
-    counted = min(at, through + EVERY) if through is not None else datetime.min.replace(tzinfo=UTC)
+    counted = min(_floor(at), through + EVERY) if through is not None else datetime.min.replace(tzinfo=UTC)
     ordered = sorted(spans, key=lambda span: (span.since, span.until))
     older = [_older(span, counted, at) for span in ordered]
     newer = [_newer(span, counted, at) for span in ordered]
