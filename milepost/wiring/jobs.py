@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from alerting import pipeline, resend, send, silences, stages
 from alerting.acklink import Links
+from alerting.desk import calendars_of
 from alerting.notifiers.alertmanager import EVERY
 from milepost.clock import utc_now
 from milepost.db import frozen, timescale
@@ -35,6 +36,7 @@ REMINDERS: Final = 30.0
 ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
+FLOWS: Final = 10.0
 OBJECTIVES: Final = 60.0
 FROZEN: Final = 10.0
 FITTING: Final = 3600.0
@@ -64,7 +66,7 @@ def jobs_of(resources: Resources) -> list[Job]:
     """All jobs; the modules that they need are loaded here."""
     reading = [*_polling(resources), _folders(resources)]
     known = LastKnown()
-    slowly = [_objectives(resources, known), _reconciling(resources, known)]
+    slowly = [_flows(resources, known), _objectives(resources, known), _reconciling(resources, known)]
     return [*_watching(resources, known), *_learning(resources), *slowly, *reading, *_keeping(resources)]
 
 
@@ -92,7 +94,10 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
 
     def alert() -> bool:
         catalog, url = resources.catalog(), resources.settings.public_url
-        return pipeline.step(engine, catalog.routing, stages=stages.of(catalog), now=clock(), public_url=url)
+        hours = calendars_of(catalog)
+        return pipeline.step(
+            engine, catalog.routing, stages=stages.of(catalog), calendars=hours, now=clock(), public_url=url
+        )
 
     def remind() -> None:
         _in_transaction(engine, partial(silences.remind, now=clock()))
@@ -111,6 +116,18 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         Job("Alertmanager", EVERY.total_seconds(), resend_firing, first=SOON),
         Job("frozen", FROZEN, partial(frozen.end, engine)),
     ]
+
+
+def _flows(resources: Resources, known: LastKnown) -> Job:
+    from sla.flow.job import judge_once, learn_once
+
+    def look() -> None:
+        catalog, now = resources.catalog(), resources.clock()
+        learn_once(resources.engine, catalog, now=now)
+        if known.through is not None:
+            judge_once(resources.engine, catalog, now=now, applied_through=known.through)
+
+    return Job("flows", FLOWS, look, first=FLOWS)
 
 
 def _objectives(resources: Resources, known: LastKnown) -> Job:
