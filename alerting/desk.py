@@ -41,6 +41,10 @@ class Desk:
         """The channels that these names of channels and rotations stand for now."""
         return oncall.expand(self.routing, names, self.people)
 
+    def on_call(self, names: Iterable[str]) -> dict[str, str]:
+        """The rotations among these names, with who is on call."""
+        return {name: self.people[name] for name in names if name in self.people}
+
     def knows(self, channel: str) -> bool:
         """Whether a channel, addressed to a person or not, is still in the catalog."""
         return channel_of(self.routing, channel) is not None

@@ -11,7 +11,7 @@ so that a changed escalation counts from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,8 +20,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerting import lifecycle
 from alerting.desk import Desk
-from alerting.route import title
+from alerting.limit import OVER, Event, Told
+from alerting.route import Way, title
 from milepost.catalog.oncall import Escalation
 from milepost.catalog.routing import Route
 
@@ -87,6 +89,18 @@ def begin(state: State, desk: Desk, taken: Iterable[int], waiting: Mapping[int, 
     return State([*state.climbs, *climbs], [*state.calls, *new])
 
 
+def advance(
+    stored: Mapping[str, Any] | None, desk: Desk, way: Way, *, of: lifecycle.State, quiet: bool
+) -> tuple[State, list[Rung]]:
+    """The state of an alert that is in lifecycle state `of` and takes `way` now, and what is to be told by now."""
+    if of == "resolved":
+        return State(), []
+    before = read(stored) if of == "firing" else acknowledged(read(stored))
+    state = silenced(before, desk, now=quiet)
+    state, rungs = (state, []) if quiet else due(state, desk)
+    return begin(state, desk, way.taken if of == "firing" else (), way.waiting), rungs
+
+
 def acknowledged(state: State) -> State:
     """Somebody looks after it. Whoever is to hear in their own hours still does."""
     return State(calls=state.calls)
@@ -111,11 +125,35 @@ def due(state: State, desk: Desk) -> tuple[State, list[Rung]]:
 
 def look_at(state: State, desk: Desk, *, can_be_silenced: bool) -> datetime | None:
     """When the next rung is due, or the alert is to be looked at; None for never."""
-    times = [call.at for call in state.calls]
-    times += [at for climb in state.climbs if (at := _at(climb, desk)) is not None]
+    due_at = [*(call.at for call in state.calls), *(_at(climb, desk) for climb in state.climbs)]
+    # what is due and was not told has to wait: the alert is silenced
+    times = [at if at > desk.now else desk.now + LOOK for at in due_at if at is not None]
     if state.climbs and (can_be_silenced or any(climb.since is None for climb in state.climbs)):
         times.append(desk.now + LOOK)
     return min(times, default=None)
+
+
+def events(rungs: Sequence[Rung], desk: Desk, told: Mapping[str, Told], muted: Collection[str]) -> dict[str, Event]:
+    """What each channel of these rungs hears: an opening, or once more. A late call tells nobody twice."""
+    found: dict[str, Event] = {}
+    for rung in rungs:
+        for channel in desk.reach(rung.names):
+            last = told.get(channel)
+            if channel in muted or (last is not None and rung.number == 0 and last.event != OVER):
+                continue
+            found[channel] = "opened" if last is None else "reopened" if last.event == OVER else "escalated"
+    return found
+
+
+def again(louder: Mapping[str, Event], verdict: Mapping[str, Event]) -> dict[str, Event]:
+    """Where a channel would only hear of news, that it hears again because nobody acknowledges."""
+    return {channel: event for channel, event in louder.items() if verdict.get(channel) == "updated"}
+
+
+def note(rung: Rung, desk: Desk) -> dict[str, Any]:
+    """What the alert's history says of it."""
+    about = {"route": rung.route, "channels": desk.reach(rung.names), "on_call": desk.on_call(rung.names)}
+    return {**about, "step": rung.number, "after_seconds": int(rung.after.total_seconds())}
 
 
 # --- the rungs of a climb ---------------------------------------------------------------------------------------------

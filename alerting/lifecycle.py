@@ -13,7 +13,7 @@ from alerting.signal import Act, Signal
 from milepost.catalog.schema import Severity
 
 State = Literal["firing", "acknowledged", "resolved"]
-What = Literal["opened", "reopened", "updated", "acknowledged", "retracted", "resolved"]
+What = Literal["opened", "reopened", "updated", "routed", "escalated", "acknowledged", "retracted", "resolved"]
 
 RANK: Final[Mapping[str, int]] = {"info": 0, "warning": 1, "critical": 2}
 

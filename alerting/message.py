@@ -93,6 +93,12 @@ def compose(
     )
 
 
+def headed(message: Message, event: Event, totals: Totals) -> Message:
+    """The message with the headline of another event."""
+    line = text.headline(event, message.alert.severity, message.alert.title, totals)
+    return msgspec.structs.replace(message, headline=line)
+
+
 def view(alert: Alert) -> AlertView:
     """What receivers see of an alert."""
     fields = {name: getattr(alert, name) for name in AlertView.__struct_fields__ if name != "id"}

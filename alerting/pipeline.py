@@ -2,8 +2,8 @@
 
 The stages, each a pure function or one module: group (which alert, and what a batch of signals does to it), lifecycle
 (its next state), then what keeps things from being told (record only, threshold, inhibit, silence, and no route), route
-(whose business it is), limit (what is said now), message (the words), outbox. Escalation belongs into limit, and sets
-the alert's next time to speak.
+(whose business it is), limit (what is said now), escalate (who else hears, as nobody acknowledges), message (the
+words), outbox.
 
 A stage that keeps things from being told is a `hiding.Stage`, and stands in the `stages` of `step` (in production:
 alerting.stages.of(catalog), in their order there). It is asked about candidates: what was raised in this step, and what
@@ -22,7 +22,22 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerting import commands, group, hidden, hiding, lifecycle, limit, message, outbox, route, store
+from alerting import (
+    commands,
+    escalate,
+    group,
+    hidden,
+    hiding,
+    lifecycle,
+    limit,
+    message,
+    outbox,
+    overrides,
+    route,
+    store,
+)
+from alerting.desk import Desk
+from alerting.escalate import Rung
 from alerting.explain import Totals
 from alerting.group import Batch
 from alerting.hiding import Candidate, Place, Stage
@@ -31,6 +46,7 @@ from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
 from alerting.stages import RECORD_ONLY, unrouted
 from alerting.store import MILEPOST, Change
+from milepost.calendar import Calendar
 from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Severity
 from milepost.db.engine import transaction_lock
@@ -60,20 +76,30 @@ class Case:
     quiet_until: datetime | None = None
 
 
-def step(engine: sa.Engine, routing: Routing, *, stages: Sequence[Stage] = (), now: datetime, public_url: str) -> bool:
+def step(
+    engine: sa.Engine,
+    routing: Routing,
+    *,
+    stages: Sequence[Stage] = (),
+    calendars: Mapping[str, Calendar] | None = None,
+    now: datetime,
+    public_url: str,
+) -> bool:
     """Take waiting signals, what comes out of hiding, and updates that are due. Did it find work? Another process at
     it: no.
 
-    `stages` keep things from being told, in their order. `public_url` is where people reach Milepost, for the links.
+    `stages` keep things from being told, in their order. `calendars`: those that `routing` names, by name.
+    `public_url` is where people reach Milepost, for the links.
     """
     with engine.begin() as connection:
         if not transaction_lock(connection, LOCK):
             return False
+        desk = overrides.desk(connection, routing, calendars or {}, now)
         taken = commands.take(connection, SIGNALS)
         cases = _cases(connection, taken, now) if taken else []
-        cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(routing)], now)
+        cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(desk)], now)
         cases = _hushed(connection, [*cases, *_due(connection, cases, now)], stages, now)
-        _finish(connection, cases, Speaker(routing, public_url, now))
+        _finish(connection, cases, Speaker(desk, public_url, any(stage.quiet for stage in stages)))
         if taken:
             commands.handled(connection, taken, now=now)
         return bool(cases) or taken is not None
@@ -184,19 +210,28 @@ def _hushed(connection: sa.Connection, cases: Sequence[Case], stages: Sequence[S
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """What is needed to put an alert into words and on its way."""
+    """What is needed to put an alert into words and on its way. `hushed`: some alerts may be quiet for a while."""
 
-    routing: Routing
+    desk: Desk
     public_url: str
-    now: datetime
+    hushed: bool = False
+
+    @property
+    def now(self) -> datetime:
+        return self.desk.now
 
     @property
     def interval(self) -> timedelta:
-        return timedelta(microseconds=self.routing.group_interval.us)
+        return timedelta(microseconds=self.desk.routing.group_interval.us)
 
-    @property
-    def channels(self) -> set[str]:
-        return {channel.name for channel in self.routing.channels}
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An alert once it has spoken, what it says, and what there is to remember of who hears it."""
+
+    alert: Alert
+    outgoing: Sequence[Outgoing] = ()
+    notes: Sequence[Change] = ()
 
 
 def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker) -> None:
@@ -207,12 +242,14 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     totals, heard = store.totals(connection, ids), outbox.heard(connection, ids)
     done = [_advance(case, totals[case.alert.alert_id], speaker.now) for case in cases]
     spoken: list[Alert] = []
+    changes: list[Change] = []
     for case in done:
-        alert, outgoing = _speak(connection, case, totals[case.alert.alert_id], heard[case.alert.alert_id], speaker)
-        outbox.put(connection, outgoing, speaker.now)
-        spoken.append(alert)
+        said = _speak(connection, case, totals[case.alert.alert_id], heard[case.alert.alert_id], speaker)
+        outbox.put(connection, said.outgoing, speaker.now)
+        spoken.append(said.alert)
+        changes += [*_changes(case, speaker.now), *said.notes]
     store.save(connection, spoken)
-    store.add_changes(connection, [change for case in done for change in _changes(case, speaker.now)])
+    store.add_changes(connection, changes)
 
 
 def _advance(case: Case, totals: Totals, now: datetime) -> Case:
@@ -224,19 +261,22 @@ def _advance(case: Case, totals: Totals, now: datetime) -> Case:
     return replace(case, alert=lifecycle.count(alert, totals, now), happened=happened)
 
 
-def _speak(
-    connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker
-) -> tuple[Alert, list[Outgoing]]:
-    alert = case.alert
-    if case.quiet_until is not None and alert.state != "resolved":
-        waits = alert.next_update_at is not None or (case.news and alert.state == "firing")
-        later = min(case.quiet_until, speaker.now + speaker.interval)  # it may be ended before its time
-        return replace(alert, next_update_at=later if waits else None), []
-    routed = route.channels_for_any(speaker.routing, [one.labels for one in case.loud])
+def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker) -> Spoken:
+    desk, way = speaker.desk, route.way_of_all(speaker.desk, [one.labels for one in case.loud])
+    quiet = case.quiet_until is not None and case.alert.state != "resolved"
+    state, rungs = escalate.advance(case.alert.escalation, desk, way, of=case.alert.state, quiet=quiet)
+    alert = replace(
+        case.alert,
+        escalation=escalate.write(state),
+        escalate_at=escalate.look_at(state, desk, can_be_silenced=speaker.hushed),
+    )
+    if quiet:
+        return Spoken(_hush(case, alert, speaker))
+    told = {channel: last for channel, last in heard.told.items() if desk.knows(channel)}
     verdict = limit.speak(
         alert.state,
-        {channel: told for channel, told in heard.told.items() if channel in speaker.channels},
-        routed=[channel for channel in routed if channel not in heard.muted],
+        told,
+        routed=[channel for channel in route.channels(desk, way.taken) if channel not in heard.muted],
         worth_telling=case.news,
         worse=_worse(case),
         acknowledged="acknowledged" in case.happened,
@@ -245,12 +285,24 @@ def _speak(
         now=speaker.now,
     )
     alert = replace(alert, next_update_at=verdict.next_update_at, told_severity=_told(case))
-    if not verdict.events:
-        return alert, []
+    louder = escalate.events(rungs, desk, told, heard.muted)
+    events: dict[str, limit.Event] = {**louder, **verdict.events, **escalate.again(louder, verdict.events)}
+    if not events:
+        return Spoken(alert)
     items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
-    return alert, [
-        _outgoing(channel, event, alert, totals, items, speaker) for channel, event in verdict.events.items()
+    outgoing = [
+        _outgoing(channel, event, alert, totals, items, speaker, escalated=channel in louder)
+        for channel, event in events.items()
     ]
+    return Spoken(alert, outgoing, _notes(alert, way, rungs, events, speaker))
+
+
+def _hush(case: Case, alert: Alert, speaker: Speaker) -> Alert:
+    """Nothing is told now: news wait until it may be."""
+    assert case.quiet_until is not None
+    waits = alert.next_update_at is not None or (case.news and alert.state == "firing")
+    later = min(case.quiet_until, speaker.now + speaker.interval)  # it may be ended before its time
+    return replace(alert, next_update_at=later if waits else None)
 
 
 def _worse(case: Case) -> bool:
@@ -269,13 +321,22 @@ def _told(case: Case) -> Severity | None:
 
 
 def _outgoing(
-    channel: str, event: limit.Event, alert: Alert, totals: Totals, items: list[message.ItemView], speaker: Speaker
+    channel: str,
+    event: limit.Event,
+    alert: Alert,
+    totals: Totals,
+    items: list[message.ItemView],
+    speaker: Speaker,
+    *,
+    escalated: bool,
 ) -> Outgoing:
     """The message for one channel. Its id tells installations apart too: the alert's opening time is part of it."""
     place = (alert.opened_at.isoformat(), alert.alert_id, channel)
     thread = message.message_id(*place, "opened")
     own = thread if event == "opened" else message.message_id(*place, event, speaker.now.isoformat())
     body = message.compose(event, alert, totals, items, public_url=speaker.public_url, thread=thread, at=speaker.now)
+    if escalated:  # also where it is the first that the channel hears
+        body = message.headed(body, "escalated", totals)
     return Outgoing(channel, own, body)
 
 
@@ -287,6 +348,21 @@ def _changes(case: Case, now: datetime) -> list[Change]:
     detail = _detail(case)
     changes = [Change(case.alert.alert_id, now, what, actor, detail) for what in case.happened]
     return [*_retracted(case, now), *changes]
+
+
+def _notes(
+    alert: Alert, way: route.Way, rungs: Sequence[Rung], events: Mapping[str, limit.Event], speaker: Speaker
+) -> list[Change]:
+    """Which way it took, and whom that reached."""
+    desk = speaker.desk
+    new = [name for name in route.channels(desk, way.taken) if events.get(name) in ("opened", "reopened")]
+    found: list[tuple[What, dict[str, Any]]] = []
+    if new:
+        names = [name for index in way.taken for name in desk.routing.routes[index].channels]
+        routes = [route.title(desk.routing, index) for index in way.taken]
+        found.append(("routed", {"routes": routes, "channels": new, "on_call": desk.on_call(names)}))
+    found += [("escalated", escalate.note(rung, desk)) for rung in rungs]
+    return [Change(alert.alert_id, speaker.now, what, MILEPOST, detail) for what, detail in found]
 
 
 def _detail(case: Case) -> Mapping[str, Any]:

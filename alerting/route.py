@@ -71,7 +71,7 @@ def matches(route: Route, labels: Labels) -> bool:
 
 def title(routing: Routing, index: int) -> str:
     """A route's name for people: its own, or its place."""
-    return routing.routes[index].name or f"route {index + 1}"
+    return routing.routes[index].name or str(index + 1)
 
 
 def channels_for(routing: Routing, labels: Labels) -> list[str]:

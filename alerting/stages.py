@@ -9,12 +9,13 @@ from typing import Final
 import sqlalchemy as sa
 
 from alerting import route, silence, silences, store
+from alerting.desk import Desk
 from alerting.hiding import Candidate, Kept, Place, Stage
-from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Catalog
 
 NOT_TOLD: Final = "recorded, never told: its rule says notify: false, or it was no news any more when it was known"
 RECORDED: Final = "recorded, never told: the route that takes it has no channels"
+WAITS: Final = "its route is taken at other hours: it is told when they begin"
 NO_ROUTE: Final = "no route matches it"
 LOOK_AGAIN: Final = timedelta(hours=1)
 """What no route matched is routed again so often: routes change, and some go by the clock."""
@@ -49,26 +50,24 @@ RECORD_ONLY: Final = Stage("record_only", _silent)
 """Comes first: what is never told needs no other reason."""
 
 
-def unrouted(routing: Routing) -> Stage:
-    """Comes last: what no route takes anywhere is remembered as such. A route without channels is meant to."""
+def unrouted(desk: Desk) -> Stage:
+    """Comes last: what no route takes anywhere now is remembered as such, and told when its route's hours begin."""
 
-    def keep(_: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:
-        found = {one.place: _nowhere(routing, one.labels, now) for one in candidates}
+    def keep(_: sa.Connection, candidates: Sequence[Candidate], __: datetime) -> Mapping[Place, Kept]:
+        found = {one.place: _nowhere(desk, one.labels) for one in candidates}
         return {place: why for place, why in found.items() if why is not None}
 
     return Stage("record_only", keep)
 
 
-def _nowhere(routing: Routing, labels: Mapping[str, str], now: datetime) -> Kept | None:
-    """Why something goes nowhere; None when a route takes it somewhere, be it at another hour."""
-    last = None
-    for index, one in enumerate(routing.routes):
-        if route.matches(one, labels):
-            if one.channels:
-                return None
-            last = index
-            if not one.goes_on:
-                break
-    if last is not None:
-        return Kept(f"route {routing.routes[last].name or last + 1}", RECORDED)
-    return Kept("routes", NO_ROUTE, look_at=now + LOOK_AGAIN if routing.routes else None)
+def _nowhere(desk: Desk, labels: Mapping[str, str]) -> Kept | None:
+    """Why something goes nowhere now; None when a route takes it somewhere."""
+    way = route.way(desk, labels)
+    if route.channels(desk, way.taken):
+        return None
+    if way.waiting:
+        index = min(way.waiting, key=way.waiting.__getitem__)
+        return Kept(f"route {route.title(desk.routing, index)}", WAITS, until=way.waiting[index])
+    if way.taken:
+        return Kept(f"route {route.title(desk.routing, way.taken[-1])}", RECORDED)
+    return Kept("routes", NO_ROUTE, look_at=desk.now + LOOK_AGAIN if desk.routing.routes else None)

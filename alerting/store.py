@@ -70,8 +70,9 @@ def is_open(connection: sa.Connection, key: str) -> bool:
 
 
 def due(connection: sa.Connection, now: datetime) -> list[Alert]:
-    """Alerts whose next update may go out."""
-    query = sa.select(alerts).where(alerts.c.next_update_at <= now).order_by(alerts.c.next_update_at)
+    """Alerts whose next update may go out, or whose escalation is to be looked at."""
+    is_due = sa.or_(alerts.c.next_update_at <= now, alerts.c.escalate_at <= now)
+    query = sa.select(alerts).where(is_due).order_by(alerts.c.alert_id)
     return [Alert(**row) for row in connection.execute(query).mappings()]
 
 

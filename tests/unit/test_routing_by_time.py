@@ -86,7 +86,7 @@ routes:
 """
     assert ways(desk(text, FRIDAY_NIGHT)) == (["pager"], {})
     more = text.replace("channels: [chat]}", "channels: [chat], goes_on: true}")
-    assert ways(desk(more, FRIDAY_NIGHT)) == (["pager"], {"route 1": MONDAY_MORNING})
+    assert ways(desk(more, FRIDAY_NIGHT)) == (["pager"], {"1": MONDAY_MORNING})
 
 
 def test_hours_change_over_a_holiday_and_the_clocks() -> None:
