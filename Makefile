@@ -11,7 +11,7 @@ FUZZ_EXAMPLES ?= 500
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean faults
+.PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean faults year
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: setup ## Send hostile requests made from openapi.json, FUZZ_EXAMPLES an op
 
 faults: setup ## Every fault under load: how many events were lost and doubled (MINUTES=0.1)
 	$(BIN)/python -m tests.integration.faults --minutes $(or $(MINUTES),0.1)
+
+year: setup ## A simulated year through the whole chain: its breaches are an oracle's (DAYS=365)
+	$(BIN)/python -m tests.integration.year --days $(or $(DAYS),365)
 
 lint: setup ## Style, types, imports and schema, without the tests
 	$(BIN)/ruff check .

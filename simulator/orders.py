@@ -128,9 +128,9 @@ def _taken(order: Order, at: float, script: Script, rng: Random, journal: Journa
     """When Odoo takes the order; while it refuses the channel it says so, and again at each try."""
     if not script.refuses(order.channel, at):
         return at
-    taken = script.taken(at)
+    taken, over = script.taken(at), script.refused_until(at)
     for attempt in range(3):
-        if at >= script.refusing.ends:
+        if at >= over:
             break
         journal.say(
             at, ODOO, "order.confirmed", order.front, order.of_partner,
@@ -148,7 +148,7 @@ def _confirmed(order: Order, taken: float, script: Script, rng: Random) -> float
         length = rng.uniform(4.1, 7) * HOUR
     if order.batch is not None:
         return max(taken, min(taken + length, order.batch - _ALLOCATION.draw(rng)))
-    return script.calm(rng, taken, order.received + CONFIRM, taken + length)
+    return script.at_desk(script.calm(rng, taken, order.received + CONFIRM, taken + length))
 
 
 def fulfil(

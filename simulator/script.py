@@ -62,6 +62,14 @@ class Script:
         """When Odoo takes an order that it refused at `at`."""
         return self.refusing.after(at, 90)
 
+    def refused_until(self, at: float) -> float:
+        """When that is over which makes Odoo refuse what it gets at `at`."""
+        return self.refusing.ends if at in self.refusing else at
+
+    def at_desk(self, at: float) -> float:
+        """When the order desk does what it would do at `at`."""
+        return at
+
     def arrives(self, source: str, at: float) -> float:
         """When an event arrives that would at `at`."""
         return self.dark.after(at, MINUTE) if source == GLS.source and at in self.dark else at
