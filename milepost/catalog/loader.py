@@ -29,6 +29,7 @@ from milepost.catalog import (
     reconciliation,
     routing,
     schema,
+    window,
 )
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog, Duration, Model
@@ -42,6 +43,7 @@ FILES: Final = (
     "sources.yaml",
     "partners.yaml",
     reconciliation.FILE,
+    window.FILE,
 )
 MAPPINGS: Final = "mappings/"
 """The folder of mappings; each file is one, and its name is the mapping's."""
@@ -131,6 +133,7 @@ def _load(texts: Texts) -> Catalog:
         anomaly=_convert("slas.yaml", "anomaly", slas.get("anomaly", {}), schema.AnomalySpec),
         policy_versions={},
         edi=_convert("partners.yaml", "edi", partners.get("edi", {}), edi.Edi),
+        windows=_named(window.FILE, "windows", docs[window.FILE].get("windows", {}), window.Window),
         reconciliations=_reconciliations(docs[reconciliation.FILE].get("reconciliations", {}), texts, models),
         privacy=_convert("sources.yaml", "privacy", docs["sources.yaml"].get("privacy", {}), privacy.Privacy),
         mappings={_mapping_name(name): mapping.convert(name, docs[name]) for name in names[len(FILES) :]},
@@ -232,6 +235,7 @@ def check(catalog: Catalog) -> None:
     oncall.check(catalog.routing, catalog.calendars)
     edi.check(catalog.edi, "partners.yaml")
     reconciliation.check(catalog.reconciliations, catalog.models)
+    window.check(catalog.windows)
     privacy.check(catalog.privacy, "sources.yaml")
     for name, source in catalog.sources.items():
         privacy.check(source.privacy, f"sources.yaml: {name}")

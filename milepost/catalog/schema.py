@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from milepost.catalog.policy import Policy
     from milepost.catalog.reconciliation import Reconciliation
     from milepost.catalog.routing import Routing
+    from milepost.catalog.window import Window
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
@@ -251,3 +252,5 @@ class Catalog(Struct, frozen=True):
     """By event type. Any other event that failed or was rejected opens one too, until one of its own type goes well."""
     flows: list[FlowPolicy] = []
     """The policies that judge a flow and no journey."""
+    windows: dict[str, Window] = {}
+    """Maintenance windows: times in which what matches is kept from being told."""

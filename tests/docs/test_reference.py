@@ -32,6 +32,7 @@ from milepost.catalog import (
     reconciliation,
     routing,
     schema,
+    window,
 )
 from milepost.cli import app as cli
 from milepost.clock import utc_now
@@ -70,6 +71,9 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "EPCIS": epcis.EpcisSpec,
         "Hook": schema.HookSpec,
         "Folder": folder.FolderSpec,
+        "Window": window.Window,
+        "Every": window.Every,
+        "Once": window.Once,
         "Reconciliation": reconciliation.Reconciliation,
         "Side": reconciliation.Side,
         "Tolerance": reconciliation.Tolerance,
