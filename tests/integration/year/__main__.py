@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from simulator.season import Season, season
 from sla.backtest.history import Window
 from sla.backtest.report import Report
 from sla.backtest.run import backtest
+from tests.conftest import FAST
 from tests.integration.year import compare
 from tests.integration.year.oracle import Breach, Key, Rules, breaches
 from tests.integration.year.play import World, cases, play, texts, upto
@@ -43,10 +45,8 @@ def main() -> int:
     ):
         schema.run_migrations(server.url())
         engine = make_engine(server.url(), application_name="year")
-        try:
-            result = run(engine, options, end)
-        finally:
-            engine.dispose()
+        stack.callback(engine.dispose)
+        result = run(engine, options, end)
     sys.stdout.write(json.dumps(result) + "\n")
     return 0 if result["equal"] and not result["due_while_closed"] else 1
 
