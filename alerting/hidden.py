@@ -45,6 +45,14 @@ def waiting(connection: sa.Connection, alert_ids: Collection[int], stage: StageN
     return _candidates(connection, _TABLE.alert_id.in_(alert_ids), _TABLE.stage == stage) if alert_ids else []
 
 
+def of_feeds(connection: sa.Connection, sources: Collection[str], alert_ids: Collection[int]) -> list[Candidate]:
+    """What inhibition keeps for the sake of these sources, or of what these alerts explain."""
+    if not sources and not alert_ids:
+        return []
+    by = sa.or_(_TABLE.by_name.in_(sorted(sources)), _TABLE.by_id.in_(sorted(alert_ids)))
+    return _candidates(connection, _TABLE.stage == "inhibit", by)
+
+
 def still_hidden(connection: sa.Connection, places: Collection[Place]) -> set[Place]:
     """Which of these items are kept from people."""
     return {(row.alert_id, row.item) for row in _open_rows(connection, places)}
@@ -98,8 +106,9 @@ def hide(
     kept: Mapping[Place, tuple[StageName, Kept]],
     severities: Mapping[Place, str],
     now: datetime,
-) -> None:
-    """Write what is kept from now on, or still. `severities`: as each was raised."""
+) -> list[Kept]:
+    """Write what is kept from now on, or still; returns what is kept anew, or by another. `severities`: as each was
+    raised."""
     rows = {place: _row(place, stage, why, severities[place], now) for place, (stage, why) in kept.items()}
     stay, move = [], []
     for held in _open_rows(connection, rows):
@@ -114,6 +123,7 @@ def hide(
         connection.execute(sa.update(alert_hidden).where(_TABLE.hidden_id == sa.bindparam("held")), stay)
     if rows:
         connection.execute(sa.insert(alert_hidden), list(rows.values()))
+    return [kept[place][1] for place in rows]
 
 
 def release(connection: sa.Connection, places: Collection[Place], now: datetime) -> None:

@@ -54,6 +54,8 @@ class Kept:
     by_id: int | None = None
     until: datetime | None = None
     look_at: datetime | None = None
+    explained: bool = False
+    """By the alert `by_id`, which tells it."""
 
 
 Keep = Callable[[sa.Connection, Sequence[Candidate], datetime], Mapping[Place, Kept]]

@@ -28,6 +28,8 @@ from alerting import (
     group,
     hidden,
     hiding,
+    inhibit,
+    inhibit_store,
     lifecycle,
     limit,
     message,
@@ -41,6 +43,7 @@ from alerting.escalate import Rung
 from alerting.explain import Totals
 from alerting.group import Batch
 from alerting.hiding import Candidate, Place, Stage
+from alerting.inhibit import Explained
 from alerting.lifecycle import RANK, Alert, What
 from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
@@ -153,6 +156,7 @@ def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage
     before anything is said."""
     raised = {one.place: one for case in cases for one in _raised(case, now)}
     again = [*hidden.due(connection, now), *hidden.waiting(connection, {place[0] for place in raised}, "threshold")]
+    again += hidden.of_feeds(connection, *inhibit.turned((case.alert.alert_id, case.batch) for case in cases))
     over = {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.ended}
     before = {one.place for one in again} | hidden.still_hidden(connection, raised.keys() | over)
     candidates = {one.place: one for one in again if one.place not in over} | raised
@@ -161,8 +165,9 @@ def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage
     hidden.cleared(connection, before & over, now)
     hidden.release(connection, before & {one.place for one in verdict.loud}, now)
     kept = {place: why for place, why in verdict.kept.items() if place in new}
-    hidden.hide(connection, kept, {place: candidates[place].signal.severity for place in kept}, now)
-    return _with_loud(connection, cases, verdict.loud, new, before)
+    anew = hidden.hide(connection, kept, {place: candidates[place].signal.severity for place in kept}, now)
+    explaining = {why.by_id for why in anew if why.explained and why.by_id is not None}
+    return _with_loud(connection, cases, verdict.loud, new, before, explaining)
 
 
 def _raised(case: Case, now: datetime) -> Iterable[Candidate]:
@@ -177,19 +182,25 @@ def _raised(case: Case, now: datetime) -> Iterable[Candidate]:
 
 
 def _with_loud(
-    connection: sa.Connection, cases: list[Case], loud: Sequence[Candidate], new: set[Place], before: set[Place]
+    connection: sa.Connection,
+    cases: list[Case],
+    loud: Sequence[Candidate],
+    new: set[Place],
+    before: set[Place],
+    explaining: set[int],
 ) -> list[Case]:
+    """`explaining`: the alerts that explain more than before, which is news of them."""
     by_alert: defaultdict[int, list[Candidate]] = defaultdict(list)
     for one in loud:
         by_alert[one.alert_id].append(one)
     known = {case.alert.alert_id for case in cases}
-    out = [Case(alert, alert) for alert in store.get_all(connection, by_alert.keys() - known)]
-    return [
-        replace(
-            case, loud=by_alert[case.alert.alert_id], news=_is_news(case, by_alert[case.alert.alert_id], new, before)
-        )
-        for case in [*cases, *out]
-    ]
+    out = [Case(alert, alert) for alert in store.get_all(connection, (by_alert.keys() | explaining) - known)]
+    found = []
+    for case in [*cases, *out]:
+        its = by_alert[case.alert.alert_id]
+        news = _is_news(case, its, new, before) or case.alert.alert_id in explaining
+        found.append(replace(case, loud=its, news=news))
+    return found
 
 
 def _is_news(case: Case, loud: Sequence[Candidate], new: set[Place], before: set[Place]) -> bool:
@@ -240,7 +251,10 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     if not ids:
         return
     totals, heard = store.totals(connection, ids), outbox.heard(connection, ids)
-    done = [_advance(case, totals[case.alert.alert_id], speaker.now) for case in cases]
+    explained = inhibit_store.explained(connection, ids)
+    done = [
+        _advance(case, totals[case.alert.alert_id], explained.get(case.alert.alert_id), speaker.now) for case in cases
+    ]
     spoken: list[Alert] = []
     changes: list[Change] = []
     for case in done:
@@ -252,13 +266,17 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     store.add_changes(connection, changes)
 
 
-def _advance(case: Case, totals: Totals, now: datetime) -> Case:
+def _advance(case: Case, totals: Totals, explained: Explained | None, now: datetime) -> Case:
     alert, happened = case.alert, case.happened
     if case.batch is not None:
         before = case.before.state if case.before else None
         state, happened = lifecycle.follow(before, added=case.batch.added, items_open=totals.items_open)
         alert = lifecycle.enter(alert, state, case.batch.severity, now)
-    return replace(case, alert=lifecycle.count(alert, totals, now), happened=happened)
+    alert = lifecycle.count(alert, totals, now)
+    if explained is not None:
+        words = inhibit.words(explained, over=alert.state == "resolved")
+        alert = replace(alert, summary=f"{alert.summary} {words}")
+    return replace(case, alert=alert, happened=happened)
 
 
 def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, speaker: Speaker) -> Spoken:

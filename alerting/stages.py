@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from alerting import route, silence, silences, store
+from alerting import inhibit_store, route, silence, silences, store
 from alerting.desk import Desk
 from alerting.hiding import Candidate, Kept, Place, Stage
 from milepost.catalog.schema import Catalog
@@ -21,9 +21,9 @@ LOOK_AGAIN: Final = timedelta(hours=1)
 """What no route matched is routed again so often: routes change, and some go by the clock."""
 
 
-def of(_: Catalog) -> list[Stage]:
+def of(catalog: Catalog) -> list[Stage]:
     """The stages of a catalog, in their order: threshold, inhibit, silence."""
-    return [SILENCE]
+    return [inhibit_store.stage(catalog), SILENCE]
 
 
 def _silenced(connection: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:

@@ -955,6 +955,8 @@ alert_hidden = table(
     Index("alert_hidden_alert_id_idx", "alert_id", "hidden_id"),
     Index("alert_hidden_stage_by_name_hidden_id_idx", "stage", "by_name", "hidden_id"),
     Index("alert_hidden_silenced_idx", "by_id", postgresql_where=text("ended_at is null and stage = 'silence'")),
+    Index("alert_hidden_explained_idx", "by_id", postgresql_where=text("ended_at is null and stage = 'inhibit'")),
+    Index("alert_hidden_inhibited_idx", "by_name", postgresql_where=text("ended_at is null and stage = 'inhibit'")),
     Index(
         "alert_hidden_look_at_idx",
         "look_at",

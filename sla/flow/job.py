@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from alerting import commands
 from alerting.commands import Signal
+from alerting.inhibit import FLOW
 from milepost.calendar import Calendar, calendar_of
 from milepost.catalog import flow
 from milepost.catalog.flow import FlowPolicy, Rate, Silence
@@ -179,7 +180,7 @@ class _Step:
 
 def item(breach_id: int) -> str:
     """The alert's item of a flow's breach."""
-    return f"flow:{breach_id}"
+    return f"{FLOW}{breach_id}"
 
 
 def _kind(policy: FlowPolicy) -> str:

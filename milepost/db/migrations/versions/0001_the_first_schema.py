@@ -765,6 +765,22 @@ def upgrade() -> None:
         "alert_hidden_alert_id_idx", "alert_hidden", ["alert_id", "hidden_id"], unique=False, schema="record"
     )
     op.create_index(
+        "alert_hidden_explained_idx",
+        "alert_hidden",
+        ["by_id"],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null and stage = 'inhibit'"),
+    )
+    op.create_index(
+        "alert_hidden_inhibited_idx",
+        "alert_hidden",
+        ["by_name"],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("ended_at is null and stage = 'inhibit'"),
+    )
+    op.create_index(
         "alert_hidden_look_at_idx",
         "alert_hidden",
         ["look_at"],
