@@ -39,10 +39,9 @@ NEVER_CLOSED = {"calendars": {"business": {"zone": "Europe/Berlin"}, "warehouse"
 def main() -> int:
     options = _options()
     end = datetime.fromisoformat(options.end).replace(tzinfo=UTC)
-    with (
-        tempfile.TemporaryDirectory(prefix="milepost-year-") as folder,
-        EmbeddedPostgres(Path(folder) / "db") as server,
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="milepost-year-")))
+        server = stack.enter_context(EmbeddedPostgres(folder / "postgres", settings=FAST))
         schema.run_migrations(server.url())
         engine = make_engine(server.url(), application_name="year")
         stack.callback(engine.dispose)
