@@ -152,6 +152,13 @@ class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
     region: str | None = None
 
 
+class After(Struct, frozen=True, forbid_unknown_fields=True):
+    """Tell people only once so many items of one alert came within so long."""
+
+    items: Annotated[int, Meta(ge=2, le=1000)]
+    within: Duration = Duration("15m")
+
+
 class HookSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """How a source's webhooks are told from anybody's, and which mapping makes events of them.
 
