@@ -11,24 +11,27 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-Trouble = Literal["", "hang", "drip", "rate limited", "server error", "client error", "redirect", "gone", "hang up"]
+Trouble = Literal[
+    "", "hang", "drip", "rate limited", "server error", "client error", "redirect", "gone", "hang up", "answer lost",
+    "malformed",
+]  # fmt: skip
+"""`answer lost`: it was taken, and then the connection broke. `malformed`: something else answered, with success."""
 RETRY_AFTER = 7
 
 _HTTP: Mapping[str, tuple[int, dict[str, str]]] = {
-    "": (204, {}),
-    "drip": (200, {}),
     "rate limited": (429, {"Retry-After": str(RETRY_AFTER)}),
     "server error": (503, {}),
     "client error": (400, {}),
     "redirect": (307, {"Location": "/elsewhere"}),
     "gone": (410, {}),
+    "malformed": (200, {"Content-Type": "text/html"}),
 }
 _SMTP: Mapping[str, str] = {
     "rate limited": "450 slow down",
@@ -51,11 +54,20 @@ class Request:
         return json.loads(self.body)
 
 
+Answer = Callable[[Request], tuple[int, Mapping[str, str], bytes]]
+"""What a provider says to a request that it takes, or refuses for what it asks."""
+
+
+def _done(_: Request) -> tuple[int, Mapping[str, str], bytes]:
+    return 204, {}, b""
+
+
 @dataclass
 class Receiver:
     """A server's state. `trouble` is what it does next; `wait_for` waits for requests."""
 
     port: int = 0
+    answer: Answer = _done
     trouble: Trouble = ""
     troubles: list[Trouble] = field(default_factory=list)
     """Used up first, one a request."""
@@ -94,19 +106,23 @@ class _Http(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         trouble = self.receiver.next_trouble()
-        self.receiver.note(request, accepted=not trouble)
+        taken = trouble in ("", "answer lost")
+        answer = self.receiver.answer(request) if taken else (*_HTTP.get(trouble, (0, {})), b"done")
+        self.receiver.note(request, accepted=taken)
         if trouble == "hang":
             self.receiver.closing.wait(30)
         elif trouble == "drip":
             self._drip()
-        elif trouble != "hang up":
-            status, headers = _HTTP[trouble]
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": "4"}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(b"done")
+        elif trouble not in ("hang up", "answer lost"):
+            self._say(*answer)
+
+    def _say(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
 
     def _drip(self) -> None:
         with contextlib.suppress(OSError):
@@ -143,6 +159,9 @@ class _Smtp(socketserver.StreamRequestHandler):
             elif verb == "DATA":
                 self._say("354 go on")
                 self._mail()
+                if trouble == "answer lost":
+                    return None
+                self._say("250 ok")
             elif verb == "QUIT":
                 return self._say("221 bye")
             elif verb == "EHLO":
@@ -181,7 +200,6 @@ class _Smtp(socketserver.StreamRequestHandler):
         mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
         assert isinstance(mail, EmailMessage)
         self.receiver.note(mail, accepted=True)
-        self._say("250 ok")
 
     def _say(self, line: str) -> None:
         self.wfile.write(f"{line}\r\n".encode())
@@ -200,9 +218,9 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def http_receiver(certificate: Path | None = None) -> Iterator[Receiver]:
+def http_receiver(certificate: Path | None = None, answer: Answer = _done) -> Iterator[Receiver]:
     """An HTTP server, with TLS where it has a certificate; it takes every POST unless told otherwise."""
-    receiver = Receiver()
+    receiver = Receiver(answer=answer)
     server = _HttpServer(("127.0.0.1", 0), type("Handler", (_Http,), {"receiver": receiver}))
     if certificate:
         _wrap(server, certificate)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from alerting.notifiers import NOTHING, Delivery, Taken, email_body
+from alerting.notifiers.apprise_child import Order, Outcome
 from alerting.notifiers.facts import cut
 from alerting.notifiers.http import AGAIN, secret
 from milepost.catalog.routing import Channel
@@ -28,25 +28,26 @@ from milepost.settings import Alerting
 CHILD: Final = "alerting.notifiers.apprise_child"
 STARTING: Final = 10.0
 """Seconds that the library may take to load, beside the receiver's own time."""
+_KINDS: Final = {"info": "info", "warning": "warning", "critical": "failure"}
 _STATUS: Final = re.compile(r"error[=: ]+(\d{3})\b")
 
 
-class Order(Struct, frozen=True):
-    """What the process is to do. `timeout` in seconds, for each step of the exchange."""
-
-    url: str
-    title: str
-    body: str
-    kind: str
-    timeout: float
-    allow_private: bool
-
-
-class Outcome(Struct, frozen=True):
-    """What came of it: sent, failed, refused (the address is none), private, missing (the library); `said` its log."""
-
-    what: str
-    said: str = ""
+def in_child(order: Order) -> Outcome:
+    """Have a process of its own do it. Raises Unavailable when it takes too long, or ends without a word."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", CHILD],
+            input=msgspec.json.encode(order),
+            capture_output=True,
+            timeout=STARTING + order.timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"Apprise did not finish within {STARTING + order.timeout:g} s") from error
+    try:
+        return msgspec.json.decode(done.stdout, type=Outcome)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"Apprise ended with {done.returncode} and no outcome") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Apprise:
     url: str
     timeout: float
     allow_private: bool
+    run: Callable[[Order], Outcome] = in_child
 
     @staticmethod
     def make(channel: Channel, settings: Alerting, environ: Mapping[str, str]) -> Apprise:
@@ -72,7 +74,7 @@ class Apprise:
         kind = "success" if alert.state == "resolved" else _KINDS[alert.severity]
         body = email_body.text(delivery).partition("\n")[2].strip()
         order = Order(self.url, delivery.message.headline, body, kind, self.timeout, self.allow_private)
-        outcome = _run(order)
+        outcome = self.run(order)
         if outcome.what != "sent":
             raise self._judged(outcome)
         return NOTHING
@@ -90,24 +92,3 @@ class Apprise:
         status = _STATUS.search(outcome.said)
         lasting = status is not None and 300 <= int(status[1]) < 500 and int(status[1]) not in AGAIN
         return Permanent(said) if lasting else Transient(said or "Apprise could not send it")
-
-
-_KINDS: Final = {"info": "info", "warning": "warning", "critical": "failure"}
-
-
-def _run(order: Order) -> Outcome:
-    """Raises Unavailable when it takes too long, or ends without a word."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", CHILD],
-            input=msgspec.json.encode(order),
-            capture_output=True,
-            timeout=STARTING + order.timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"Apprise did not finish within {STARTING + order.timeout:g} s") from error
-    try:
-        return msgspec.json.decode(done.stdout, type=Outcome)
-    except msgspec.DecodeError as error:
-        raise Unavailable(f"Apprise ended with {done.returncode} and no outcome") from error

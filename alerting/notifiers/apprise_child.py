@@ -11,9 +11,27 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from alerting.notifiers.address import is_public
-from alerting.notifiers.apprise import Order, Outcome
+
+
+class Order(Struct, frozen=True):
+    """What the process is to do. `timeout` in seconds, for each step of the exchange."""
+
+    url: str
+    title: str
+    body: str
+    kind: str
+    timeout: float
+    allow_private: bool
+
+
+class Outcome(Struct, frozen=True):
+    """What came of it: sent, failed, refused (the address is none), private, missing (the library); `said` its log."""
+
+    what: str
+    said: str = ""
 
 
 def main() -> None:
@@ -23,13 +41,13 @@ def main() -> None:
     else:
         refused: list[str] = []
         if not order.allow_private:
-            _guard(refused)
-        outcome = _send(order)
+            guard(refused)
+        outcome = send(order)
         outcome = Outcome("private", refused[0]) if refused else outcome
     sys.stdout.buffer.write(msgspec.json.encode(outcome))
 
 
-def _send(order: Order) -> Outcome:
+def send(order: Order) -> Outcome:
     import apprise
 
     asset = apprise.AppriseAsset(http_redirects=False, secure_logging=True, app_id="Milepost", app_desc="Milepost")
@@ -54,7 +72,7 @@ def _text(log: Any) -> str:
     return log.getvalue().strip() if isinstance(log, io.StringIO) else ""
 
 
-def _guard(refused: list[str]) -> None:
+def guard(refused: list[str]) -> None:
     """Let this process look up public addresses only: every service of the library connects by this look-up."""
     look_up = socket.getaddrinfo
 
