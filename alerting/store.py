@@ -64,6 +64,12 @@ def by_key(connection: sa.Connection, keys: Collection[str], *, resolved_after: 
     return {row["key"]: Alert(**row) for row in connection.execute(query).mappings()}
 
 
+def open_or_ended(connection: sa.Connection, since: datetime) -> list[Alert]:
+    """The alerts that are open, and those that were resolved after `since`."""
+    query = sa.select(alerts).where(sa.or_(alerts.c.state != "resolved", alerts.c.resolved_at > since))
+    return [Alert(**row) for row in connection.execute(query.order_by(alerts.c.alert_id)).mappings()]
+
+
 def is_open(connection: sa.Connection, key: str) -> bool:
     """Whether an alert of this key is not resolved."""
     return bool(connection.scalar(sa.select(sa.exists().where(alerts.c.key == key, alerts.c.state != "resolved"))))
