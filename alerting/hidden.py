@@ -53,9 +53,9 @@ def of_feeds(connection: sa.Connection, sources: Collection[str], alert_ids: Col
     return _candidates(connection, _TABLE.stage == "inhibit", by)
 
 
-def still_hidden(connection: sa.Connection, places: Collection[Place]) -> set[Place]:
-    """Which of these items are kept from people."""
-    return {(row.alert_id, row.item) for row in _open_rows(connection, places)}
+def still_hidden(connection: sa.Connection, places: Collection[Place]) -> dict[Place, StageName]:
+    """Which of these items are kept from people, and by which stage."""
+    return {(row.alert_id, row.item): row.stage for row in _open_rows(connection, places)}
 
 
 def _open_rows(connection: sa.Connection, places: Collection[Place]) -> Sequence[sa.Row[Any]]:
@@ -81,7 +81,7 @@ def _candidates(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) 
     its, alert = alert_items.c, alerts.c
     query = (
         sa.select(
-            *(_TABLE.alert_id, _TABLE.item, _TABLE.severity),
+            *(_TABLE.alert_id, _TABLE.item, _TABLE.severity, _TABLE.stage),
             *(its.at, its.raised_at, its.summary, its.labels, its.amount, its.currency, its.journey_id),
             *(alert.key, alert.kind, alert.rule, alert.group, alert.owner, alert.runbook),
         )
@@ -95,7 +95,8 @@ def _candidates(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) 
 def _candidate(row: sa.RowMapping) -> Candidate:
     own = {name: row[name] for name in Signal.__slots__ if name in row}
     signal = Signal(action="raise", **own)
-    return Candidate(row["alert_id"], row["key"], signal, route.labels_of(signal, row["group"]), row["raised_at"])
+    labels = route.labels_of(signal, row["group"])
+    return Candidate(row["alert_id"], row["key"], signal, labels, row["raised_at"], held=row["stage"])
 
 
 # --- written by the pipeline ------------------------------------------------------------------------------------------

@@ -26,8 +26,9 @@ Place = tuple[int, str]
 class Candidate:
     """Something that is wrong, and that people would be told of now.
 
-    `labels` are what routes and silences match on. `raised_at`: when Milepost was told of it. Of what was hidden so far
-    the signal is put together from the record: title and the rule's labels are not in it.
+    `labels` are what routes and silences match on. `raised_at`: when Milepost was told of it. `held`: the stage that
+    kept it so far, None for what was not hidden. The signal of what was hidden and is not raised anew is put together
+    from the record: its title is not in it.
     """
 
     alert_id: int
@@ -35,6 +36,7 @@ class Candidate:
     signal: Signal
     labels: Mapping[str, str]
     raised_at: datetime
+    held: StageName | None = None
 
     @property
     def place(self) -> Place:

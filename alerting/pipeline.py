@@ -158,7 +158,9 @@ def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage
     again = [*hidden.due(connection, now), *hidden.waiting(connection, {place[0] for place in raised}, "threshold")]
     again += hidden.of_feeds(connection, *inhibit.turned((case.alert.alert_id, case.batch) for case in cases))
     over = {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.ended}
-    before = {one.place for one in again} | hidden.still_hidden(connection, raised.keys() | over)
+    held = hidden.still_hidden(connection, raised.keys() | over)
+    before = {one.place for one in again} | held.keys()
+    raised = {place: replace(one, held=held.get(place)) for place, one in raised.items()}
     candidates = {one.place: one for one in again if one.place not in over} | raised
     verdict = hiding.judge(connection, stages, list(candidates.values()), now)
     new = before | {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.fresh}

@@ -8,10 +8,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from alerting import inhibit_store, route, silence, silences, store
+from alerting import inhibit_store, route, silence, silences, store, threshold, windows
 from alerting.desk import Desk
 from alerting.hiding import Candidate, Kept, Place, Stage
+from alerting.silence import Cover
 from milepost.catalog.schema import Catalog
+from milepost.catalog.window import Window
 
 NOT_TOLD: Final = "recorded, never told: its rule says notify: false, or it was no news any more when it was known"
 RECORDED: Final = "recorded, never told: the route that takes it has no channels"
@@ -23,23 +25,26 @@ LOOK_AGAIN: Final = timedelta(hours=1)
 
 def of(catalog: Catalog) -> list[Stage]:
     """The stages of a catalog, in their order: threshold, inhibit, silence."""
-    return [inhibit_store.stage(catalog), SILENCE]
+    rules = {one.name: one.after for one in catalog.flows if one.after is not None}
+    return [threshold.stage(rules), inhibit_store.stage(catalog), silenced(catalog.windows)]
 
 
-def _silenced(connection: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:
-    return silence.keep(silences.covers(connection, now), candidates)
+def silenced(open_at_times: Mapping[str, Window]) -> Stage:
+    """What people silence, and what maintenance windows keep."""
 
+    def covers(connection: sa.Connection, now: datetime) -> list[Cover]:
+        return [*silences.covers(connection, now), *windows.covers(open_at_times, now)]
 
-def _quiet(connection: sa.Connection, alert_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
-    covers = silences.covers(connection, now)
-    if not covers:
-        return {}
-    found = store.open_labels(connection, alert_ids)
-    ends = {alert_id: silence.quiet_until(covers, labels) for alert_id, labels in found.items()}
-    return {alert_id: until for alert_id, until in ends.items() if until is not None}
+    def keep(connection: sa.Connection, candidates: Sequence[Candidate], now: datetime) -> Mapping[Place, Kept]:
+        return silence.keep(covers(connection, now), candidates)
 
+    def quiet(connection: sa.Connection, alert_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
+        covering = covers(connection, now)
+        found = store.open_labels(connection, alert_ids) if covering else {}
+        ends = {alert_id: silence.quiet_until(covering, labels) for alert_id, labels in found.items()}
+        return {alert_id: until for alert_id, until in ends.items() if until is not None}
 
-SILENCE: Final = Stage("silence", _silenced, _quiet)
+    return Stage("silence", keep, quiet)
 
 
 def _silent(_: sa.Connection, candidates: Sequence[Candidate], __: datetime) -> Mapping[Place, Kept]:

@@ -64,7 +64,7 @@ class OpeningHours:
         closed = _start_of_year(year, self.zone)
         for opening, closing in self._shifts(year):
             opens = max(first_at(opening, self.zone), closed)
-            closes = _last_before(closing, self.zone)
+            closes = last_before(closing, self.zone)
             if opens < closes:
                 found.append((opens, closes))
                 closed = closes
@@ -224,7 +224,7 @@ class Calendar:
         """
         if not FIRST_YEAR <= day.year <= LAST_YEAR:
             raise CalendarBoundsError(f"{day.isoformat()} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
-        return _EPOCH + timedelta(microseconds=_last_before(_midnight(day) + _DAY, self.zone))
+        return _EPOCH + timedelta(microseconds=last_before(_midnight(day) + _DAY, self.zone))
 
 
 def build_calendar(
@@ -273,7 +273,7 @@ def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
 
 def _start_of_year(year: int, zone: ZoneInfo) -> int:
     """When a local year starts, in microseconds since 1970 UTC."""
-    return _last_before(_midnight(date(year, 1, 1)), zone)
+    return last_before(_midnight(date(year, 1, 1)), zone)
 
 
 def _checked_zone(zone: str) -> ZoneInfo:
@@ -351,7 +351,7 @@ def first_at(wall: datetime, zone: ZoneInfo) -> int:
     return first if first <= second else _gap_end(wall, zone, second, first)
 
 
-def _last_before(wall: datetime, zone: ZoneInfo) -> int:
+def last_before(wall: datetime, zone: ZoneInfo) -> int:
     """The end of the last instant whose local wall time is before `wall` (naive), in microseconds since 1970 UTC."""
     first, second = _both(wall, zone)
     if first > second:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from milepost.catalog.schema import Catalog, Duration, Ident, Severity
+from milepost.catalog.schema import After, Catalog, Duration, Ident, Severity
 from milepost.errors import CatalogError
 
 FILE: Final = "slas.yaml"
@@ -35,6 +35,7 @@ class Flow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_fi
     severity: Severity = "warning"
     notify_within: Duration = Duration("24h")
     notify: bool = True
+    after: After | None = None
     owner: str | None = None
     runbook: str | None = None
 

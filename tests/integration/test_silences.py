@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from alerting import commands, hidden, pipeline, send, silences
+from alerting import commands, hidden, pipeline, send, silences, threshold
 from alerting.hiding import Stage
 from alerting.silence_preview import preview
 from alerting.silences import Wanted
-from alerting.stages import SILENCE
+from alerting.stages import silenced
 from milepost.catalog.matcher import read
 from milepost.catalog.routing import Channel, Route, Routing
+from milepost.catalog.schema import After, Duration
+from milepost.catalog.window import Every, Window
 from milepost.db.tables import alert_hidden, audit, notifications
 from milepost.db.tables import silences as table
 from milepost.errors import Conflict, NotFound, Permanent
@@ -25,6 +27,9 @@ from tests.integration.test_alerting_pipeline import Alerting as Base
 from tests.receivers import Receiver, http_receiver
 
 HOUR = timedelta(hours=1)
+RULES = {"seldom": After(3, Duration("15m"))}
+FRIDAY = Window(match={"warehouse": ["east"]}, every=Every("10:30", "12:00", weekday="fri"), title="Stock-taking")
+WINDOWS = {"stock-taking": FRIDAY}
 SETTINGS = Settings(notify_timeout=5.0, allow_private_receivers=True)
 
 
@@ -35,7 +40,7 @@ class Alerting(Base):
 
     def __init__(self, engine: sa.Engine) -> None:
         super().__init__(engine)
-        self.stages = [SILENCE]
+        self.stages = [threshold.stage(RULES), silenced(WINDOWS)]
 
     def step(self) -> bool:
         return pipeline.step(self.engine, self.routing, stages=self.stages, now=self.now, public_url=URL)
@@ -161,6 +166,46 @@ def test_recorded_and_never_told_stands_with_its_reason(alerting: Alerting) -> N
     alerting.run(after=2 * HOUR)
     assert [end for *_, end in alerting.hid()] == [None, None, "told"]
     assert alerting.events() == ["opened"]
+
+
+def seldom(number: int, **fields: Any) -> Any:
+    return breach(number, rule="seldom", **fields)
+
+
+def test_only_after_three_in_fifteen_minutes_all_are_told(alerting: Alerting) -> None:
+    alerting.run(seldom(1), seldom(7, notify=False))
+    alerting.run(seldom(2), after=16 * MINUTE)
+    alerting.run(seldom(3), after=MINUTE)
+    assert alerting.events() == []
+    assert alerting.rows(alert_hidden)[-1]["reason"] == "told only after 3 within 15m; 2 so far"
+    alerting.run(over(3, rule="seldom"), seldom(4), after=MINUTE)
+    assert (alerting.events(), alerting.open_hidden()) == (["opened"], ["breach:7"])
+    alerting.run(seldom(5), after=2 * HOUR)
+    assert (alerting.events(), alerting.open_hidden()) == (["opened", "updated"], ["breach:7"])
+    alerting.deliver()
+    alerting.run(*[over(number, rule="seldom") for number in (1, 2, 4, 5, 7)], after=MINUTE)
+    alerting.run(seldom(6), after=MINUTE)
+    assert alerting.events() == ["opened", "updated", "resolved"]
+    assert alerting.open_hidden() == ["breach:6"]
+
+
+def test_a_threshold_that_was_reached_under_a_silence_counts_when_it_is_over(alerting: Alerting) -> None:
+    alerting.silence("warehouse=north")
+    alerting.run(seldom(1), seldom(2), seldom(3))
+    assert {stage for _, stage, _, end in alerting.hid() if end is None} == {"silence"}
+    alerting.run(after=HOUR)
+    assert (alerting.events(), alerting.open_hidden()) == (["opened"], [])
+
+
+def test_a_maintenance_window_keeps_what_it_is_about_until_it_closes(alerting: Alerting) -> None:
+    east = {"group": {"warehouse": "east"}, "labels": {"warehouse": "east"}}
+    alerting.run(breach(1, **east), breach(2), after=HOUR)
+    assert alerting.events() == ["opened"]
+    assert alerting.hid() == [("breach:1", "silence", "window stock-taking", None)]
+    alerting.run(after=59 * MINUTE)
+    assert alerting.events() == ["opened"]
+    alerting.run(after=MINUTE)
+    assert alerting.events() == ["opened", "opened"]
 
 
 def test_what_cannot_be_a_silence_is_refused(alerting: Alerting) -> None:
