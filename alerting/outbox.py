@@ -27,8 +27,11 @@ from alerting.limit import Told
 from alerting.message import Message
 from alerting.notifiers import NOTHING, Pace, Taken
 from milepost.db.tables import alerts, channel_pace, notifications
+from milepost.decisions import audit
 
 WAITING: Final = ("pending", "sending")
+_LATEST: Final = 200
+"""So many messages are looked at for whether any leave."""
 UNOPENED: Final = "the opening of this alert was not delivered"
 
 
@@ -170,6 +173,23 @@ def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
     where they are checked again on what a concurrent sender made of the row.
     """
     row, head = notifications.alias("row"), notifications.alias("head")
+    heads = (
+        sa.select(head.c.notification_id)
+        .ext(distinct_on(head.c.channel))
+        .where(*_may_go(head, now))
+        .order_by(head.c.channel, head.c.next_attempt_at, head.c.notification_id)
+    )
+    return (
+        sa.select(row.c.notification_id)
+        .where(row.c.notification_id.in_(heads), row.c.state.in_(WAITING), row.c.next_attempt_at <= now)
+        .order_by(row.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _may_go(head: sa.FromClause, now: datetime) -> list[sa.ColumnElement[bool]]:
+    """It is due, the first of its alert on its channel, and the channel is free."""
     earlier, busy = notifications.alias("earlier"), notifications.alias("busy")
     is_first = ~sa.exists().where(
         earlier.c.alert_id == head.c.alert_id,
@@ -181,19 +201,21 @@ def _claimable(now: datetime, limit: int) -> sa.Select[Any]:
         busy.c.channel == head.c.channel, busy.c.state == "sending", busy.c.next_attempt_at > now
     )
     is_held = sa.exists().where(channel_pace.c.channel == head.c.channel, channel_pace.c.free_at > now)
-    heads = (
-        sa.select(head.c.notification_id)
-        .ext(distinct_on(head.c.channel))
-        .where(head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free, ~is_held)
-        .order_by(head.c.channel, head.c.next_attempt_at, head.c.notification_id)
-    )
-    return (
-        sa.select(row.c.notification_id)
-        .where(row.c.notification_id.in_(heads), row.c.state.in_(WAITING), row.c.next_attempt_at <= now)
-        .order_by(row.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    return [head.c.state.in_(WAITING), head.c.next_attempt_at <= now, is_first, is_free, ~is_held]
+
+
+def stuck_since(connection: sa.Connection, now: datetime, patience: timedelta) -> datetime | None:
+    """Since when a message is due that nobody takes; None while messages leave, or none has been due for so long.
+
+    One that waits for an earlier one, or for a receiver that asked for it, is not due.
+    """
+    table, head = notifications.c, notifications.alias("head")
+    oldest = connection.scalar(sa.select(sa.func.min(head.c.next_attempt_at)).where(*_may_go(head, now)))
+    if oldest is None or oldest > now - patience:
+        return None
+    latest = sa.select(table.sent_at).order_by(table.notification_id.desc()).limit(_LATEST).subquery()
+    leaves = connection.scalar(sa.select(sa.func.max(latest.c.sent_at)))
+    return oldest if leaves is None or leaves < now - patience else None
 
 
 def _claimed(row: sa.RowMapping) -> Claimed:
@@ -290,7 +312,7 @@ def park_channel(connection: sa.Connection, channel: str, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A message that was given up. `over`: the alert that it opens is resolved, so that it isn't sent any more."""
+    """A message that was given up."""
 
     notification_id: int
     alert_id: int
@@ -299,17 +321,13 @@ class Parked:
     created_at: datetime
     attempts: int
     error: str | None
-    over: bool
 
 
 def parked(connection: sa.Connection, *, limit: int, channel: str | None = None) -> list[Parked]:
     """What was given up, the latest first."""
     table = notifications.c
-    over = sa.and_(table.event == "opened", alerts.c.state == "resolved")
-    names = ("notification_id", "alert_id", "channel", "event", "created_at", "attempts", "error")
     query = (
-        sa.select(*(table[name] for name in names), sa.func.coalesce(over, sa.false()).label("over"))
-        .join(alerts, alerts.c.alert_id == table.alert_id, isouter=True)
+        sa.select(*(table[name] for name in Parked.__slots__))
         .where(table.state == "parked", sa.true() if channel is None else table.channel == channel)
         .order_by(table.notification_id.desc())
         .limit(limit)
@@ -317,15 +335,28 @@ def parked(connection: sa.Connection, *, limit: int, channel: str | None = None)
     return [Parked(**row) for row in connection.execute(query).mappings()]
 
 
-def requeue(connection: sa.Connection, notification_ids: Collection[int], now: datetime) -> int:
-    """Send parked messages after all, with a fresh budget of attempts; how many were parked."""
+def requeue(
+    connection: sa.Connection, numbers: Collection[int] | None, channel: str | None, *, actor: str, now: datetime
+) -> int:
+    """Send parked messages after all, with a fresh budget: these, or all of a channel. How many that were.
+
+    Openings of alerts that are over stay parked: nobody would be told of the end.
+    """
     table = notifications.c
+    mine = table.channel == channel if numbers is None else table.notification_id.in_(numbers)
+    over = sa.exists().where(alerts.c.alert_id == table.alert_id, alerts.c.state == "resolved", table.event == "opened")
     query = (
         sa.update(notifications)
-        .where(table.state == "parked", table.notification_id.in_(notification_ids))
+        .where(table.state == "parked", mine, ~over)
         .values(state="pending", attempts=0, next_attempt_at=now, created_at=now, error=None)
+        .returning(table.notification_id)
     )
-    return connection.execute(query).rowcount
+    done = sorted(connection.scalars(query))
+    if done:
+        target = f"channel {channel}" if channel else f"{len(done)} notifications"
+        detail = {"notifications": done}
+        audit.record(connection, actor=actor, action="notification.retried", target=target, now=now, detail=detail)
+    return len(done)
 
 
 def _record(connection: sa.Connection, claimed: Claimed, *, fenced: bool = True, **values: Any) -> bool:

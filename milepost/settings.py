@@ -100,6 +100,7 @@ class Alerting(Struct, frozen=True):
     """How notifications leave. Channels that need no secret stand in the catalog's routes.yaml.
 
     `acknowledge_link_days`: for so long the link in a notification acknowledges its alert; 0 for no such links.
+    `heartbeat_url`: where a sign of life goes each minute; empty for nowhere.
     """
 
     smtp_url: str = ""
@@ -107,6 +108,7 @@ class Alerting(Struct, frozen=True):
     notify_timeout: Seconds = 15.0
     allow_private_receivers: bool = False
     acknowledge_link_days: Annotated[int, Meta(ge=0)] = 7
+    heartbeat_url: str = ""
 
 
 class Paths(Struct, frozen=True):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from alerting import pipeline, resend, send, silences, stages
+from alerting import digests, heartbeat, pipeline, resend, send, silences, stages
 from alerting.acklink import Links
 from alerting.desk import calendars_of
+from alerting.heartbeat import Signs
 from alerting.notifiers.alertmanager import EVERY
 from milepost.clock import utc_now
 from milepost.db import frozen, timescale
@@ -36,6 +37,7 @@ REMINDERS: Final = 30.0
 ANOMALIES: Final = 300.0
 RECONCILIATION: Final = 60.0
 """How often is looked whether one is due; each says itself how often it runs."""
+DIGESTS: Final = 10.0
 FLOWS: Final = 10.0
 OBJECTIVES: Final = 60.0
 FROZEN: Final = 10.0
@@ -65,19 +67,12 @@ class Job:
 def jobs_of(resources: Resources) -> list[Job]:
     """All jobs; the modules that they need are loaded here."""
     reading = [*_polling(resources), _folders(resources)]
-    known = LastKnown()
+    known = Signs()
     slowly = [_flows(resources, known), _objectives(resources, known), _reconciling(resources, known)]
     return [*_watching(resources, known), *_learning(resources), *slowly, *reading, *_keeping(resources)]
 
 
-@dataclass(slots=True)
-class LastKnown:
-    """Up to when everything is known, as the job that asks for it twice a second last saw it."""
-
-    through: datetime | None = None
-
-
-def _watching(resources: Resources, last: LastKnown) -> list[Job]:
+def _watching(resources: Resources, last: Signs) -> list[Job]:
     from sla.job import check_due_once
 
     engine, clock, options = resources.engine, resources.clock, resources.settings.alerting
@@ -91,19 +86,28 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
             collectors.tell(connection, known, now)
         last.through = known.through
         check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
+        last.judged = clock()
 
     def alert() -> bool:
         catalog, url = resources.catalog(), resources.settings.public_url
         hours = calendars_of(catalog)
-        return pipeline.step(
+        found = pipeline.step(
             engine, catalog.routing, stages=stages.of(catalog), calendars=hours, now=clock(), public_url=url
         )
+        last.alerted = clock()
+        return found
+
+    def tell_by_the_day() -> None:
+        catalog, url = resources.catalog(), resources.settings.public_url
+        digests.step(engine, catalog.routing, calendars_of(catalog), now=clock(), public_url=url)
 
     def remind() -> None:
         _in_transaction(engine, partial(silences.remind, now=clock()))
 
     def deliver() -> bool:
-        return send.step(engine, resources.catalog().routing, options, clock=clock, links=links)
+        found = send.step(engine, resources.catalog().routing, options, clock=clock, links=links)
+        last.delivered = clock()
+        return found
 
     def resend_firing() -> None:
         resend.step(engine, resources.catalog().routing, options, clock=clock)
@@ -112,13 +116,23 @@ def _watching(resources: Resources, last: LastKnown) -> list[Job]:
         Job("sla", TICK, check_due),
         Job("alerting", ALERTING, partial(_until_idle, alert)),
         Job("silences", REMINDERS, remind),
+        Job("digests", DIGESTS, tell_by_the_day, first=SOON),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
         Job("Alertmanager", EVERY.total_seconds(), resend_firing, first=SOON),
         Job("frozen", FROZEN, partial(frozen.end, engine)),
+        *_beating(resources, last),
     ]
 
 
-def _flows(resources: Resources, known: LastKnown) -> Job:
+def _beating(resources: Resources, signs: Signs) -> list[Job]:
+    url = resources.settings.alerting.heartbeat_url
+    if not url:
+        return []
+    heart = heartbeat.Heartbeat(resources.engine, url, signs, resources.clock)
+    return [Job("heartbeat", heartbeat.EVERY, heart.beat, first=SOON)]
+
+
+def _flows(resources: Resources, known: Signs) -> Job:
     from sla.flow.job import judge_once, learn_once
 
     def look() -> None:
@@ -130,7 +144,7 @@ def _flows(resources: Resources, known: LastKnown) -> Job:
     return Job("flows", FLOWS, look, first=FLOWS)
 
 
-def _objectives(resources: Resources, known: LastKnown) -> Job:
+def _objectives(resources: Resources, known: Signs) -> Job:
     from sla.objective.job import judge_once
 
     def judge() -> None:
@@ -140,7 +154,7 @@ def _objectives(resources: Resources, known: LastKnown) -> Job:
     return Job("objectives", OBJECTIVES, judge, first=SOON)
 
 
-def _reconciling(resources: Resources, known: LastKnown) -> Job:
+def _reconciling(resources: Resources, known: Signs) -> Job:
     from sla.reconciliation.job import run_due
 
     def reconcile() -> None:
