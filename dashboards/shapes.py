@@ -146,6 +146,14 @@ def source(row: Source) -> dict[str, Any]:
         **{name: getattr(row, name) for name in (*names, *counts)},
         "rate_per_minute": round(row.rate, 2),
         "lag_seconds": {"mean": row.lag_mean, "max": row.lag_max},
+        "usual_gap_seconds": row.feed.usual_gap.total_seconds() if row.feed.usual_gap is not None else None,
+        "silent_since": row.feed.silent_since,
+        "silences": [
+            {"policy": one.policy, "due_at": one.since, "match": one.labels, "alert": one.alert_id}
+            for one in row.feed.silences
+        ],
+        "policies": [{"name": one.policy, "within": one.within} for one in row.feed.promises],
+        "holds_back": row.feed.held,
     }
 
 

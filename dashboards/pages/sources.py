@@ -23,12 +23,15 @@ from dashboards.components.parts import (
 )
 from dashboards.context import Context
 from dashboards.pages.shortfall import Gaps
+from dashboards.queries import feeds
 from dashboards.queries import sources as queries
 from dashboards.view import View
+from milepost.catalog import flow
 
 _NOTE: Final = (
     "The curve is the last hour; rate and lag are of the last ten minutes."
     " Lag is from when it happened to when it was received."
+    " Quiet: for longer than usual at this hour; silent: by a policy."
     " Clock ahead: events that claim a time over five minutes in the future; they count as of their reception."
 )
 QUIET: Final = timedelta(minutes=15)
@@ -76,7 +79,7 @@ def _head() -> html.Div:
 
 
 def _row(source: queries.Source, now: datetime) -> html.Div:
-    text, tone = _freshness(source.last_occurred_at, now)
+    text, tone = _freshness(source, now)
     below = (source.source if source.title else "", source.owner or "")
     return html.Div(
         [
@@ -87,7 +90,7 @@ def _row(source: queries.Source, now: datetime) -> html.Div:
                 ],
                 className="mp-source-name",
             ),
-            _cell("Latest event", [badge(text, tone), ago(source.last_occurred_at)], "mp-two"),
+            _cell("Latest event", [badge(text, tone), ago(source.last_occurred_at), *_promised(source)], "mp-two"),
             _cell("Events a minute", [_spark(source, now, tone), html.B(f"{source.rate:,.1f}")], "mp-source-rate"),
             _cell("Lag", _lag(source), "mp-two"),
             _cell("Events", words.count(source.events)),
@@ -104,12 +107,34 @@ def _cell(name: str, value: Any, className: str = "") -> html.Div:
     return html.Div([html.Span(name, className="mp-cell-name"), html.Div(value)], className=className)
 
 
-def _freshness(latest: datetime | None, now: datetime) -> tuple[str, Tone]:
-    """By when its latest event happened: history that comes in now does not bring a silent source to life."""
+def _freshness(source: queries.Source, now: datetime) -> tuple[str, Tone]:
+    """By what policies say and what is usual; else by when its latest event happened: history that comes in now does
+    not bring a silent source to life."""
+    feed, latest = source.feed, source.last_occurred_at
+    if feed.silences:
+        return "Silent", "bad"
     if latest is None:
         return "Never", "muted"
+    if feed.usual_gap is not None and feed.heard_at is not None:
+        return ("Quiet", "warn") if now - feed.heard_at > max(QUIET, feed.usual_gap) else ("Live", "ok")
     quiet = now - latest
     return ("Live", "ok") if quiet < QUIET else ("Quiet", "warn") if quiet < SILENT else ("Silent", "bad")
+
+
+def _promised(source: queries.Source) -> list[Any]:
+    """What is usual and promised of it, its silences, and what it holds back."""
+    feed = source.feed
+    usual = f"usually quiet {words.span(feed.usual_gap, coarse=True)} at most" if feed.usual_gap is not None else ""
+    said = [f"{one.policy}: every {one.within}" for one in feed.promises if one.within != flow.AUTO]
+    told = [_silence(one) for one in feed.silences]
+    held = f"holds back {words.count(feed.held)} stuck" if feed.held else ""
+    return [*told, *(html.Span(text, className="mp-dim mp-small") for text in (held, usual, *said) if text)]
+
+
+def _silence(one: feeds.Silent) -> Any:
+    part = ", ".join(one.labels.values())
+    text = f"{one.policy}{f' ({part})' if part else ''}"
+    return html.Span(text) if one.alert_id is None else link(text, f"/alerts/{one.alert_id}", className="mp-small")
 
 
 def _spark(source: queries.Source, now: datetime, tone: Tone) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from dashboards.queries.feeds import Feed, feeds, promises
 from dashboards.queries.quarantine import counts
 from milepost.catalog.schema import Catalog
 from milepost.db.tables import pollers, source_minutes, source_stats
@@ -43,6 +44,7 @@ class Source:
     lag_mean: float | None = None
     lag_max: float | None = None
     minutes: list[tuple[datetime, int]] = field(default_factory=list)
+    feed: Feed = field(default_factory=Feed)
 
     @property
     def refused(self) -> int:
@@ -68,6 +70,10 @@ def source_list(connection: sa.Connection, catalog: Catalog, now: datetime) -> l
     for name, kept in counts(connection).items():
         one = found.setdefault(name, Source(name))
         one.quarantined, one.unkept = kept.open, kept.unkept
+    known = feeds(connection, now)
+    for name, one in found.items():
+        one.feed = known[name]
+        one.feed.promises = promises(catalog, name)
     return sorted(found.values(), key=lambda one: one.source)
 
 
