@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from milepost.catalog.schema import Catalog, Milestone
 from milepost.clock import from_us
+from milepost.exceptions import Interval, Rules, intervals
 from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
+from sla.evaluate import occurrence_of
 from sla.policy import CompiledPolicy
 
 UNKNOWN: Final = "unknown"
@@ -23,9 +25,33 @@ def why(
     names: Mapping[int, str] = NO_NAMES,
 ) -> str:
     """One line for people. `names` has the keys of objects, for clocks that run per object."""
-    subject = names.get(clock.subject_id)
-    who = f"{policy.per} {subject} " if policy.per is not None and subject is not None else ""
-    return f"{who}{_missing(policy, catalog, clock)}: {_promise(policy, catalog, clock, change)}"
+    if policy.kind == "exception":
+        missing = _unresolved(policy, clock, exception(clock, change, catalog.exceptions))
+    else:
+        missing = _missing(policy, catalog, clock)
+    return f"{_who(policy, clock, change, names)}{missing}: {_promise(policy, catalog, clock, change)}"
+
+
+def _who(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange, names: Mapping[int, str]) -> str:
+    """The object, unless it is the journey's root."""
+    if policy.per is None and (policy.kind != "exception" or clock.subject_id == change.root_id):
+        return ""
+    kind, key = policy.per or change.types.get(clock.subject_id), names.get(clock.subject_id)
+    return "" if kind is None or key is None else f"{kind} {key} "
+
+
+def _unresolved(policy: CompiledPolicy, clock: RunningClock, found: Interval | None) -> str:
+    last = found.last if found is not None else None
+    told = ": ".join(filter(None, (last.code, last.reason))) if last is not None else ""
+    name = f"{found.type if found is not None else 'exception'}{f' ({told})' if told else ''}"
+    return f"{name} not resolved" if clock.stopped_us is None else f"{name} over only {_at(policy, clock.stopped_us)}"
+
+
+def exception(clock: RunningClock, change: JourneyChange, rules: Rules) -> Interval | None:
+    """The exception that a clock runs on; None when its object's state isn't loaded, or objects were merged since."""
+    state = change.states.get(clock.subject_id)
+    found = intervals(state, rules) if state is not None else []
+    return next((item for item in found if occurrence_of(item) == clock.occurrence), None)
 
 
 def _missing(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock) -> str:
@@ -47,7 +73,8 @@ def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, chan
         return f"{policy.date.replace('_', ' ')} is {value}, {due}{grace} ({zone})"
     within = policy.spec.within.text if policy.spec.within is not None else ""
     length = within if policy.all_hours else f"{within} of business time, calendar {policy.calendar.name}"
-    return f"{_title(policy, catalog, policy.start)} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+    began = "opened" if policy.kind == "exception" else _title(policy, catalog, policy.start)
+    return f"{began} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
 
 
 def _stood_still(clock: RunningClock) -> str:
@@ -84,7 +111,11 @@ def evidence(
     names: Mapping[int, str] = NO_NAMES,
 ) -> dict[str, Any]:
     """What record.breaches keeps as evidence: {why, calendar, zone, events: [{source, id, says}]}."""
-    told = (_start_event(policy, clock, change), _date_event(policy, clock, change))
+    told = (
+        _start_event(policy, clock, change),
+        _date_event(policy, clock, change),
+        _opening_event(policy, clock, change, catalog.exceptions),
+    )
     return {
         "why": why(policy, catalog, clock, change, names),
         "calendar": policy.calendar.name,
@@ -99,8 +130,36 @@ def _start_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyCha
     return _milestone_event(policy.start, policy.start_events, policy, clock, change)
 
 
-def stop_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> dict[str, str] | None:
+def _opening_event(
+    policy: CompiledPolicy, clock: RunningClock, change: JourneyChange, rules: Rules
+) -> dict[str, str] | None:
+    """The event that opened an exception, with its code and reason."""
+    found = exception(clock, change, rules) if policy.kind == "exception" else None
+    if found is None:
+        return None
+    first = found.first
+    more = {name: value for name, value in (("code", first.code), ("reason", first.reason)) if value is not None}
+    return {"source": first.source, "id": first.id, "says": found.type, **more}
+
+
+def _resolving_event(clock: RunningClock, change: JourneyChange, rules: Rules) -> dict[str, str] | None:
+    """Of events that resolve something only the first of each type is known by its name."""
+    found = exception(clock, change, rules)
+    state = change.states.get(clock.subject_id)
+    if found is None or found.resolved_by is None or state is None:
+        return None
+    told = state.reached.get(found.resolved_by)
+    if told is None or told.first_us != found.resolved_us:
+        return None
+    return {"source": told.first_source, "id": told.first_id, "says": found.resolved_by}
+
+
+def stop_event(
+    policy: CompiledPolicy, clock: RunningClock, change: JourneyChange, rules: Rules
+) -> dict[str, str] | None:
     """The event that stopped a clock; None when none did (cancelled, withdrawn)."""
+    if policy.kind == "exception":
+        return _resolving_event(clock, change, rules)
     if policy.end is not None:
         return _milestone_event(policy.end, policy.end_events, policy, clock, change)
     if policy.per is not None:
@@ -161,7 +220,8 @@ def group(policy: CompiledPolicy, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _attributes(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> Mapping[str, Scalar]:
-    state = change.states.get(clock.subject_id) if policy.per is not None else None
+    of_object = policy.per is not None or policy.kind == "exception"
+    state = change.states.get(clock.subject_id) if of_object else None
     return change.attributes if state is None else {**change.attributes, **state.values()}
 
 

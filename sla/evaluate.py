@@ -6,6 +6,7 @@ It runs for every journey that changes, so a deadline that was computed before i
 - dwell: from milestone `start` until any milestone of higher rank is reached; at the earliest of them. One that was
   reached before the start stops the clock at its start.
 - by: from `start`, or else the start of the journey, to the date that an attribute tells.
+- exception: from the opening of an exception of any member to its resolution; one clock for each.
 - `per`: one clock for each member object of that type, on the events about that object alone.
 
 While the journey's root is held (or what else the policy says pauses it), a clock stands still: it has no due time, and
@@ -13,20 +14,22 @@ afterwards the due time moves on by the business time that it stood still.
 
 No clock stops before it started. A stop at the due time itself is in time. A cancelled journey stops its clocks when it
 was cancelled, a cancelled object its own. A completed journey stops a clock whose milestone was passed over: one of
-higher rank is reached, so nobody will report it any more.
+higher rank is reached, so nobody will report it any more; and those of exceptions that were open when it was completed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
+from zlib import crc32
 
 from msgspec import Struct
 
 from milepost.calendar import CalendarBoundsError
+from milepost.exceptions import Interval
 from milepost.journeystate import JourneyChange, ObjectState, Pause, RunningClock, Scalar
 from sla.pause import Troubles, moved
-from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, select
+from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, of_exception, select
 
 Key = tuple[str, int, int]
 """A clock's identity within its journey: policy, subject object, occurrence."""
@@ -35,7 +38,7 @@ State = Literal["running", "met", "missed", "late_known", "stopped"]
 
 _NOTHING: Final[Mapping[Key, RunningClock]] = {}
 OCCURRENCE: Final = 0
-"""Policies of these kinds happen once in a journey; a milestone that opens again lets the same clock run again."""
+"""Of a policy that happens once in a journey; a milestone that opens again lets the same clock run again."""
 
 
 class Clock(Struct, gc=False):
@@ -53,10 +56,11 @@ class Clock(Struct, gc=False):
     stopped_us: int | None
     how: How
     pause: Pause | None = None
+    occurrence: int = OCCURRENCE
 
     @property
     def key(self) -> Key:
-        return (self.policy.name, self.subject_id, OCCURRENCE)
+        return (self.policy.name, self.subject_id, self.occurrence)
 
     @property
     def late(self) -> bool:
@@ -112,15 +116,32 @@ def evaluate(compiled: Compiled, change: JourneyChange, known: Mapping[Key, Runn
         for object_id, kind in change.types.items():
             if kind == family[0].per and object_id in change.states:
                 _judge(case, family, object_id)
+    if case.troubles is not None and change.model in compiled.exceptions:
+        _judge_exceptions(case, case.troubles)
     return Evaluation(case.clocks, case.verdicts)
 
 
-def _judge(case: _Case, family: Sequence[CompiledPolicy], object_id: int | None) -> None:
-    """The clock of a family on the journey, or on one of its objects."""
+def _judge_exceptions(case: _Case, troubles: Troubles) -> None:
+    for family in case.compiled.exceptions[case.change.model]:
+        for object_id in case.change.states:
+            if family and family[0].per in (None, case.change.types.get(object_id)):
+                for exception in troubles.of(object_id):
+                    _judge(case, family, object_id, exception)
+
+
+def _judge(
+    case: _Case, family: Sequence[CompiledPolicy], object_id: int | None, exception: Interval | None = None
+) -> None:
+    """The clock of a family on the journey, on one of its objects, or on an exception of one."""
     change = case.change
     policy: CompiledPolicy | None = family[0]
+    attributes: Mapping[str, Scalar]
     try:
-        if object_id is not None:
+        if exception is not None and object_id is not None:
+            attributes = {**change.attributes, **change.states[object_id].values(), **of_exception(exception)}
+            policy = select(family, attributes)
+            clock = policy and _of_exception(case, policy, object_id, attributes, exception)
+        elif object_id is not None:
             attributes = change.attributes
             if family[0].reads_attributes:  # if the first doesn't, it is the one that runs
                 attributes = {**attributes, **change.states[object_id].values()}
@@ -184,6 +205,25 @@ def _of_object(case: _Case, policy: CompiledPolicy, object_id: int, attributes: 
     return _timed(case, policy, object_id, attributes, (started, received, stop, _cancelled(policy, change, state)))
 
 
+def _of_exception(
+    case: _Case, policy: CompiledPolicy, object_id: int, attributes: Mapping[str, Scalar], exception: Interval
+) -> Clock | None:
+    change, first = case.change, exception.first
+    ends = [change.ended_us] if change.state == "cancelled" and change.ended_us is not None else []
+    stop = exception.resolved_us
+    if stop is not None and exception.resolved_by == f"{exception.type.partition('.')[0]}.cancelled":
+        ends.append(stop)
+        stop = None
+    times = (first.at_us, first.received_us, stop, min(ends, default=None))
+    return _timed(case, policy, object_id, attributes, times, exception)
+
+
+def occurrence_of(exception: Interval) -> int:
+    """A number that stays the same whatever else comes to be known: it is made of the event that opened it."""
+    first = exception.first
+    return crc32(f"{exception.type}\x1f{first.source}\x1f{first.id}".encode()) & 0x7FFFFFFF
+
+
 def _first_told(state: ObjectState, types: Iterable[str]) -> tuple[int, int] | None:
     """When an event of one of these types happened first, and was received."""
     first: tuple[int, int] | None = None
@@ -211,11 +251,13 @@ def _timed(
     subject_id: int,
     attributes: Mapping[str, Scalar],
     times: tuple[int, int, int | None, int | None],
+    exception: Interval | None = None,
 ) -> Clock | None:
     """The clock, once it is known when it started, was received, reached its end and was cancelled."""
     change = case.change
     started, received, stop, cancelled = times
-    before = case.known.get((policy.name, subject_id, OCCURRENCE))
+    occurrence = OCCURRENCE if exception is None else occurrence_of(exception)
+    before = case.known.get((policy.name, subject_id, occurrence))
     if before is not None and (
         before.started_us != started or before.policy_version != policy.version or before.pause is not None
     ):
@@ -235,19 +277,22 @@ def _timed(
     how: How = "running" if stop is None else "reached"
     if cancelled is not None and (stop is None or cancelled < stop):
         stop, how = cancelled, "cancelled"
-    elif stop is None and change.state == "completed" and _passed_over(policy, change):
+    elif stop is None and change.state == "completed" and _passed_over(policy, change, started):
         stop, how = change.progress_us if change.ended_us is None else change.ended_us, "completed"
     if stop is not None and stop < started:
         stop = started
     pause = None
     if case.troubles is not None and policy.may_pause and due is not None:
-        halts = case.troubles.halts(policy, subject_id)
+        halts = case.troubles.halts(policy, subject_id, exception)
         if halts:
             due, warn, pause = moved(policy, (started, stop), due, warn, halts)
-    return Clock(policy, subject_id, started, received, due, warn, stop, how, pause)
+    return Clock(policy, subject_id, started, received, due, warn, stop, how, pause, occurrence)
 
 
-def _passed_over(policy: CompiledPolicy, change: JourneyChange) -> bool:
+def _passed_over(policy: CompiledPolicy, change: JourneyChange, started: int) -> bool:
+    """Whether nobody will report the end of a clock, now that the journey is complete."""
+    if policy.kind == "exception":
+        return change.ended_us is not None and started <= change.ended_us
     return not policy.after_end.isdisjoint(change.milestones)
 
 

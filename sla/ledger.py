@@ -16,16 +16,19 @@ import msgspec
 import sqlalchemy as sa
 
 from alerting.commands import Signal
+from alerting.inhibit import AWAITS
 from milepost.catalog.schema import Catalog
 from milepost.clock import from_us
 from milepost.db.tables import breaches
+from milepost.inbox import tellers
 from milepost.journeystate import JourneyChange, RunningClock
-from sla import breach
+from sla import awaited, breach
 from sla.policy import Compiled, CompiledPolicy
 from sla.transition import Closing, Opening
 
 Key = tuple[str, int, str, int, int, datetime, datetime]
 Names = Mapping[int, str]
+Tellers = Mapping[tuple[str, str], tellers.Teller]
 
 _KEY: Final = ("model", "root_id", "policy", "subject_id", "occurrence", "started_at", "due_at")
 _READ: Final = tuple(
@@ -112,7 +115,8 @@ def _open(
             ids[key] = row["breach_id"]
     _update(connection, [{**values, "b_id": ids[_key_of_row(values)], **_REOPENED} for _, values in again])
     ids |= _insert(connection, [values for _, values in new])
-    return [_raise(book, opening, values, ids[_key_of_row(values)]) for opening, values in new + again]
+    told_by = tellers.known(connection) if new or again else {}
+    return [_raise(book, opening, values, ids[_key_of_row(values)], told_by) for opening, values in new + again]
 
 
 _REOPENED: Final[Mapping[str, None]] = {"ended_at": None, "end": None, "stopped_at": None}
@@ -183,7 +187,13 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
-def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: int) -> Signal:
+def _labels(book: Book, policy: CompiledPolicy, dimensions: Mapping[str, str], told_by: Tellers) -> Mapping[str, str]:
+    """The dimensions, and which source is to tell what is missing, where that is known."""
+    source = awaited.source(policy, book.catalog, told_by, dimensions)
+    return {**dimensions, AWAITS: source} if source is not None else dimensions
+
+
+def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: int, told_by: Tellers) -> Signal:
     change, clock = opening.change, opening.clock
     policy = book.compiled.policies[clock.policy]
     spec = policy.spec
@@ -198,7 +208,7 @@ def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: i
         summary=f"{change.key} {why}",
         title=spec.title or spec.name,
         severity=spec.severity,
-        labels=values["dimensions"],
+        labels=_labels(book, policy, values["dimensions"], told_by),
         amount=change.amount,
         currency=change.currency,
         journey_id=change.journey_id,
@@ -277,7 +287,8 @@ def _end_evidence(book: Book, closing: Closing) -> dict[str, Any]:
     """Why it ended in words, and the event that ended it."""
     policy = book.policy(closing.clock)
     proven = closing.stopped_us is not None and closing.end in ("late", "retracted")
-    event = breach.stop_event(policy, closing.clock, closing.change) if policy is not None and proven else None
+    rules = book.compiled.rules
+    event = breach.stop_event(policy, closing.clock, closing.change, rules) if policy is not None and proven else None
     return {"why": _ENDS[closing.end], "events": [event] if event is not None else []}
 
 

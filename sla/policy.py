@@ -6,7 +6,7 @@ journey: the first that matches, ordered by the number of attributes that it ask
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
@@ -27,7 +27,7 @@ _CACHED_CATALOGS: Final = 8
 _FLOOR_US: Final = to_us(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC))
 _CEILING_US: Final = to_us(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC))
 
-_PAUSES: Final[Mapping[str, str]] = {"between": "root", "dwell": "root", "by": "never"}
+_PAUSES: Final[Mapping[str, str]] = {"between": "root", "dwell": "root", "by": "never", "exception": "never"}
 """What lets clocks of a kind stand still, unless the policy says. A promised date doesn't move."""
 
 Family = tuple[str, str | None, str | None, str | None, str | None]
@@ -193,7 +193,10 @@ def bounded(at_us: int) -> int:
 
 
 class Compiled:
-    """The policies of one catalog version, by model and family. `disabled` says what is wrong with the faulty ones."""
+    """The policies of one catalog version, by model and family, those of kind exception apart.
+
+    `disabled` says what is wrong with the faulty ones.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self.version = catalog.version
@@ -201,6 +204,7 @@ class Compiled:
         self.policies: dict[str, CompiledPolicy] = {}
         self.disabled: dict[str, str] = {}
         self.families: dict[str, list[list[CompiledPolicy]]] = {}
+        self.exceptions: dict[str, list[list[CompiledPolicy]]] = {}
         families: dict[Family, list[CompiledPolicy]] = {}
         calendars: dict[str, Calendar] = {}
         for policy in catalog.policies:
@@ -212,13 +216,14 @@ class Compiled:
             self.policies[policy.name] = compiled
             families.setdefault(_family(policy), []).append(compiled)
         for (model, *_), members in families.items():
-            self.families.setdefault(model, []).append(sorted(members, key=_specificity))
+            target = self.exceptions if members[0].kind == "exception" else self.families
+            target.setdefault(model, []).append(sorted(members, key=_specificity))
 
     def disable(self, policy: CompiledPolicy, error: Exception) -> Verdict:
         """Take a policy out of service for this process."""
         self.disabled[policy.name] = f"{type(error).__name__}: {error}"
         self.policies.pop(policy.name, None)
-        for families in self.families.values():
+        for families in (*self.families.values(), *self.exceptions.values()):
             for members in families:
                 if policy in members:
                     members.remove(policy)
@@ -263,7 +268,10 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
         spec=policy,
         version=catalog.policy_versions[policy.name],
         calendar=calendars[policy.calendar],
-        wanted=tuple((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
+        wanted=(
+            *((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
+            *_wanted(policy),
+        ),
         after_start=frozenset(item.name for item in _after(model, start_rank)),
         after_end=frozenset(item.name for item in _after(model, end_rank)),
         start_events=_events(model.milestones[start_rank : start_rank + 1]) if policy.start else (),
@@ -271,6 +279,23 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
         higher_events=_events(_after(model, start_rank)),
         cancel_event=f"{policy.per}.cancelled",
     )
+
+
+def _wanted(policy: Policy) -> Iterator[tuple[str, frozenset[str]]]:
+    """What an exception must be, told as attributes that it has beside its object's (`of_exception`)."""
+    told = policy.exception
+    for name, values in (("exception kind", told.kind), ("exception type", told.type), ("exception code", told.code)):
+        if values:
+            yield name, frozenset(map(plain, values))
+
+
+def of_exception(exception: Interval) -> dict[str, Scalar]:
+    """What policies of kind exception match; no attribute of an event has such names."""
+    return {
+        "exception kind": exception.kind,
+        "exception type": exception.type,
+        "exception code": exception.last.code,
+    }
 
 
 def _rank(model: Model, milestone: str | None) -> int:

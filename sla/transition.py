@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock
-from sla.evaluate import OCCURRENCE, Clock, Key
+from sla.evaluate import Clock, Key
 from sla.policy import Compiled
 
 End = Literal["late", "retracted", "cancelled", "completed", "absorbed", "withdrawn"]
@@ -125,7 +125,7 @@ def _clock(clock: Clock, state: str) -> RunningClock:
     return RunningClock(
         clock.policy.name,
         clock.subject_id,
-        OCCURRENCE,
+        clock.occurrence,
         clock.policy.version,
         clock.started_us,
         clock.started_received_us,

@@ -9,10 +9,18 @@ from msgspec import Meta, Struct
 
 from milepost.catalog import objective as objectives
 from milepost.catalog.objective import Objective
-from milepost.catalog.schema import Catalog, Duration, Ident, Model, Severity, TypeName
+from milepost.catalog.schema import After, Catalog, Duration, Ident, Model, Severity, TypeName
 from milepost.errors import CatalogError
 
 FILE: Final = "slas.yaml"
+
+
+class ExceptionMatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which exceptions: each list that is given must have the exception's value, as its last event tells it."""
+
+    kind: list[Literal["business", "technical", "held"]] = []
+    type: list[str] = []
+    code: list[str] = []
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,13 +30,14 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     dwell: no milestone of higher rank within `within` of reaching `start`.
     by: milestone `end` no later than the date in attribute `date`, plus `grace`; runs from `start`, or from the
     journey's start.
+    exception: an exception of a member that `exception` describes is resolved `within` its opening.
     `per` runs one clock for each member object of a type, on that object's own events.
     `pause`: what lets its clocks stand still. root: the journey's root is held. subject: so is the clock's own object.
-    A list: exceptions of these types, "order.held", or with a code, "order.held:customer", of either. `by` has none.
+    A list: exceptions of these types, "order.held", or with a code, "order.held:customer", of either.
     """
 
     name: Ident
-    kind: Literal["between", "dwell", "by"]
+    kind: Literal["between", "dwell", "by", "exception"]
     model: Ident
     title: str = ""
     start: Ident | None = None
@@ -36,6 +45,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     within: Duration | None = None
     date: str | None = None
     grace: Duration = Duration("0s")
+    exception: ExceptionMatch = ExceptionMatch()
     per: TypeName | None = None
     match: dict[str, list[str]] = {}
     calendar: str = "always"
@@ -44,6 +54,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     warn_at: Annotated[float, Meta(gt=0, lt=1)] | None = 0.8
     notify_within: Duration = Duration("24h")
     notify: bool = True
+    after: After | None = None
     group_by: list[str] = []
     priority: int = 0
     objective: Objective = Objective()
@@ -55,6 +66,7 @@ _NEEDS: Final = {
     "between": ("start", "end", "within"),
     "dwell": ("start", "within"),
     "by": ("end", "date"),
+    "exception": ("within",),
 }
 
 
@@ -79,6 +91,10 @@ def _check(where: str, policy: Policy, model: Model, types: Collection[str]) -> 
     for name in _NEEDS[policy.kind]:
         if getattr(policy, name) is None:
             raise CatalogError(f"{where}: a policy of kind {policy.kind} needs {name}")
+    if policy.kind == "exception" and (policy.start, policy.end, policy.date) != (None, None, None):
+        raise CatalogError(f"{where}: a policy of kind exception has no start, end or date: it runs from the opening")
+    if policy.kind != "exception" and policy.exception != ExceptionMatch():
+        raise CatalogError(f"{where}: exception: only a policy of kind exception has it")
     names = {milestone.name for milestone in model.milestones}
     for field in ("start", "end"):
         value = getattr(policy, field)

@@ -54,6 +54,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Completion": schema.Completion,
         "Exception rule": schema.ExceptionRule,
         "Policy": policy.Policy,
+        "Exception match": policy.ExceptionMatch,
         "Objective": objective.Objective,
         "Anomaly": schema.AnomalySpec,
         "Calendar": schema.CalendarSpec,

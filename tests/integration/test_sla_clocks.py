@@ -60,14 +60,14 @@ class World:
         """An event at `when`, received at `received` or else at once, and applied."""
         self.numbers += 1
         self.now = max(self.now, received or when)
-        attributes = told.pop("attributes", {})
-        wire = {
+        more = {name: told.pop(name) for name in ("attributes", "outcome", "code", "reason") if name in told}
+        wire: dict[str, Any] = {
             "specversion": "1.0",
             "id": id or f"e{self.numbers}",
             "source": "erp",
             "type": kind,
             "time": when.isoformat(),
-            "data": {"keys": {"order": "S1", **told}, "attributes": attributes},
+            "data": {"keys": {"order": "S1", **told}, **more},
         }
         self.chain.send(wire, received_us=to_us(received or when))
         self.chain.settle()
@@ -375,6 +375,50 @@ def test_what_is_held_ends_as_everything_else(world: World) -> None:
     assert due is not None
     assert due > T + 30 * HOUR
     assert world.ends() == []
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------------
+
+RESOLVED = {"name": "resolved", "kind": "exception", "within": "2h", "warn_at": None, "group_by": ["carrier"]}
+
+
+def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
+    world = World(engine, RESOLVED)
+    world.tell("order.received", T)
+    failed: dict[str, Any] = {"outcome": "failed", "code": "E7", "reason": "no such street", "shipment": "P1"}
+    world.tell("shipment.booked", T, id="f1", attributes={"carrier": "dhl"}, **failed)
+    assert world.flags() == (T + 2 * HOUR, False, False)
+    assert world.check(T + 2 * HOUR) == 1
+    ((evidence, dimensions),) = world.rows(breaches, "evidence", "dimensions")
+    assert evidence["why"] == (
+        "shipment P1 shipment.booked (E7: no such street) not resolved:"
+        " opened Fri 20 Mar 2026 09:00, due Fri 20 Mar 2026 11:00 (2h, UTC)"
+    )
+    assert evidence["events"] == [
+        {"source": "erp", "id": "f1", "says": "shipment.booked", "code": "E7", "reason": "no such street"}
+    ]
+    assert dimensions == {"carrier": "dhl"}
+    world.tell("shipment.booked", T + 3 * HOUR, id="ok", shipment="P1")
+    assert (world.ends(), world.states()) == ([("resolved", "late")], {"resolved": "missed"})
+    ((evidence,),) = world.rows(breaches, "evidence")
+    assert evidence["end"]["events"] == [{"source": "erp", "id": "ok", "says": "shipment.booked"}]
+    # it fails again: another exception, with a clock of its own
+    world.tell("shipment.booked", T + 5 * HOUR, id="f2", **failed)
+    assert world.flags() == (T + 7 * HOUR, False, False)
+    assert world.check(T + 7 * HOUR) == 1
+    assert world.ends() == [("resolved", "late"), ("resolved", None)]
+    assert world.signals() == ["raise", "late", "raise"]
+
+
+def test_a_resolution_known_late_takes_the_breach_back(engine: sa.Engine) -> None:
+    world = World(engine, RESOLVED)
+    world.tell("order.received", T)
+    world.tell("order.confirmed", T, outcome="rejected", code="C1")
+    world.check(T + 3 * HOUR)
+    world.tell("order.confirmed", T + HOUR, T + 4 * HOUR)
+    assert (world.ends(), world.states()) == ([("resolved", "retracted")], {"resolved": "retracted"})
+    rebuild(world)
+    assert (world.ends(), world.signals()) == ([("resolved", "retracted")], ["raise", "retracted"])
 
 
 # --- late attributes and late starts ----------------------------------------------------------------------------------
