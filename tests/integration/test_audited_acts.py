@@ -38,6 +38,8 @@ ACTS = {
     "odoo backfill": "odoo.backfilled",
     "alerts ack": "alert.acknowledged",
     "alerts resolve": "alert.resolved",
+    "alerts retry": "notification.retried",
+    "alerts test-route": "route.tested",
     "quarantine edit": "quarantine.edited",
     "quarantine replay": "quarantine.replayed",
     "quarantine discard": "quarantine.discarded",
@@ -60,7 +62,7 @@ LOOKS = {
     "mapping test", "edi show", "odoo check", "alerts list", "quarantine groups", "quarantine list", "quarantine show",
     "audit list", "audit verify", "contract schema", "journeys explain", "journeys hubs", "journeys decisions",
     "folders list", "folders files", "journeys reused", "exceptions list", "exceptions groups", "gaps",
-    "reconcile list", "reconcile run", "reconcile report",
+    "reconcile list", "reconcile run", "reconcile report", "alerts parked",
 }  # fmt: skip
 """Commands that look, or that do what Milepost does by itself."""
 HTTP_ACTS = {
