@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from milepost.db.tables import events, journeys, milestones
+from milepost.db.tables import events, journeys, milestones, tellers
 
 DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
 EVIDENCE: Final = 120
@@ -88,3 +88,18 @@ def judge(told: Sequence[Mapping[str, Any]]) -> Teller:
 
 def _most(counts: Counter[str]) -> str:
     return min(counts, key=lambda source: (-counts[source], source))
+
+
+def known(connection: sa.Connection) -> dict[tuple[str, str], Teller]:
+    """Who tells each milestone, by model and milestone, as it was learnt last (derived.tellers)."""
+    t = tellers.c
+    found: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+    for row in connection.execute(sa.select(t.model, t.milestone, t.dimension, t.value, t.source)):
+        found[row.model, row.milestone].append((row.dimension, row.value, row.source))
+    return {step: _of_rows(rows) for step, rows in found.items()}
+
+
+def _of_rows(rows: Sequence[tuple[str, str, str]]) -> Teller:
+    by = {value: source for dimension, value, source in rows if dimension}
+    dimension = next((dimension for dimension, _, _ in rows if dimension), None)
+    return Teller(dimension, by, next((source for dimension, _, source in rows if not dimension), None))
