@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
 
 from alerting.lifecycle import worst
 from alerting.signal import Signal
@@ -13,6 +15,12 @@ from milepost.catalog.schema import Severity
 
 ItemId = tuple[str, str, str]
 """(kind, rule, item)"""
+Rule = tuple[str, str]
+"""(kind, rule)"""
+LATELY: Final = timedelta(minutes=1)
+"""Groups that open within this time do so at once."""
+WIDENS: Final = timedelta(minutes=10)
+"""So long, and while it fires, an alert of several groups takes in each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class Batch:
     """Items raised in this batch that were not open before."""
     over: set[str] = field(default_factory=set)
     """Items whose end is worth telling."""
+    groups: set[str] = field(default_factory=set)
+    """Keys of the groups of items raised in this batch that the alert takes in, as it is one of several groups."""
 
 
 def key_of(kind: str, rule: str, group: Mapping[str, str]) -> str:
@@ -53,19 +63,63 @@ def identify(signal: Signal) -> ItemId:
     return signal.kind, signal.rule, signal.item
 
 
-def fold(signals: Iterable[Signal], open_items: MutableMapping[ItemId, str]) -> dict[str, Batch]:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The alerts of a rule as they stand, by their keys.
+
+    `own`: open ones with a group of their own; `lately`: so many of these opened just now. `taken`: the groups in the
+    open alert of several groups, None without one; while it `widens`, it takes in any other.
+    """
+
+    own: Collection[str] = ()
+    lately: int = 0
+    taken: Collection[str] | None = None
+    widens: bool = False
+
+
+NOTHING: Final = Standing()
+
+
+def together(signals: Iterable[Signal], standing: Mapping[Rule, Standing], at_once: int) -> set[str]:
+    """Which groups go into the one alert that their policy has for several: the keys that they would have themselves.
+
+    Of one policy at most `at_once` groups open alerts of their own within LATELY. Where there are more, one alert takes
+    them all in, and with them each further group for a while; a group that it took in stays there until it is over.
+    """
+    new: defaultdict[Rule, set[str]] = defaultdict(set)
+    for signal in signals:
+        if signal.kind == "sla" and signal.group and signal.action == "raise":
+            new[signal.kind, signal.rule].add(key_of(signal.kind, signal.rule, signal.group))
+    return {key for rule, keys in new.items() for key in _taken_in(keys, standing.get(rule, NOTHING), at_once)}
+
+
+def _taken_in(keys: Collection[str], standing: Standing, at_once: int) -> Collection[str]:
+    fresh = {key for key in keys if key not in standing.own}
+    joins = set() if standing.taken is None else {key for key in fresh if standing.widens or key in standing.taken}
+    return fresh if len(fresh - joins) + standing.lately > at_once else joins
+
+
+def fold(
+    signals: Iterable[Signal], open_items: MutableMapping[ItemId, str], together: Collection[str] = ()
+) -> dict[str, Batch]:
     """What the signals do, in their order, by alert key.
 
     `open_items` gives the key of the alert that holds each open item, and is carried on: an item stays with the alert
-    that it opened in, whatever its group says later. A clear of an item that isn't open does nothing.
+    that it opened in, whatever its group says later. A clear of an item that isn't open does nothing. New items of the
+    groups in `together` belong to the alert of all groups of their rule.
     """
     batches: dict[str, Batch] = {}
     for signal in signals:
         known = open_items.get(identify(signal))
         if signal.action == "clear" and known is None:
             continue
-        key = known or key_of(signal.kind, signal.rule, signal.group)
-        batch = batches.setdefault(key, Batch(key, signal, signal.severity))
+        own = key_of(signal.kind, signal.rule, signal.group)
+        joins = known is None and own in together
+        key = known or (key_of(signal.kind, signal.rule, {}) if joins else own)
+        seed = replace(signal, group={}) if joins else signal
+        batch = batches.setdefault(key, Batch(key, seed, signal.severity))
+        if joins:
+            batch.groups.add(own)
         if signal.action == "raise":
             _raise(batch, signal, fresh=known is None)
             open_items[identify(signal)] = key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -10,8 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from alerting import text
-from alerting.explain import Totals
+from alerting import lifecycle, text
+from alerting.explain import Change, Totals
 from alerting.lifecycle import Alert, State
 from alerting.limit import Event
 from milepost.catalog.schema import Severity
@@ -19,8 +20,21 @@ from milepost.catalog.schema import Severity
 ITEMS_SHOWN: Final = 20
 
 
+class Related(Struct, frozen=True):
+    """Another alert that opened about the same time; `shared`: labels and values that it has in common with this."""
+
+    id: int
+    title: str
+    shared: dict[str, str]
+    url: str
+
+
 class AlertView(Struct, frozen=True):
-    """An alert as receivers see it. `money`: {currency: amount}, `oldest_at`: since when the oldest item is wrong."""
+    """An alert as receivers see it. `money`: {currency: amount}, `oldest_at`: since when the oldest item is wrong.
+
+    `journeys` of kind `model` are in it, of so many `customers`; `journeys_url` lists exactly these. `cause`: what
+    explains the wave, in words. `before`: what changed before the trouble began, the latest first.
+    """
 
     id: int
     key: str
@@ -43,6 +57,13 @@ class AlertView(Struct, frozen=True):
     money: dict[str, Decimal]
     owner: str | None
     runbook: str | None
+    model: str = ""
+    journeys: int = 0
+    journeys_url: str | None = None
+    customers: int = 0
+    cause: str | None = None
+    before: list[Change] = []
+    related: list[Related] = []
 
 
 class ItemView(Struct, frozen=True):
@@ -78,14 +99,22 @@ _known: Final = msgspec.json.Decoder(Message)
 
 
 def compose(
-    event: Event, alert: Alert, totals: Totals, items: list[ItemView], *, public_url: str, thread: str, at: datetime
+    event: Event,
+    alert: Alert,
+    totals: Totals,
+    items: list[ItemView],
+    *,
+    public_url: str,
+    thread: str,
+    at: datetime,
+    related: Sequence[Related] = (),
 ) -> Message:
     """The message of an event. `items`: the oldest ones, ITEMS_SHOWN at most."""
     return Message(
         event=event,
         at=at,
         headline=text.headline(event, alert.severity, alert.title, totals),
-        alert=view(alert),
+        alert=view(alert, public_url=public_url, related=related),
         items=items,
         items_left_out=max(0, totals.items - len(items)),
         url=f"{public_url}/alerts/{alert.alert_id}",
@@ -99,10 +128,25 @@ def headed(message: Message, event: Event, totals: Totals) -> Message:
     return msgspec.structs.replace(message, headline=line)
 
 
-def view(alert: Alert) -> AlertView:
+def view(alert: Alert, *, public_url: str = "", related: Sequence[Related] = ()) -> AlertView:
     """What receivers see of an alert."""
-    fields = {name: getattr(alert, name) for name in AlertView.__struct_fields__ if name != "id"}
-    return msgspec.convert({"id": alert.alert_id, **fields}, AlertView)
+    fields = {name: getattr(alert, name) for name in AlertView.__struct_fields__ if hasattr(alert, name)}
+    known = lifecycle.known(alert)
+    found = {
+        "model": known.model,
+        "journeys": known.journeys,
+        "journeys_url": public_url + journeys_path(alert.alert_id) if known.journeys else None,
+        "customers": known.customers,
+        "cause": text.because(known.cause, known.model) if known.cause else None,
+        "before": msgspec.to_builtins(known.before),
+        "related": msgspec.to_builtins(list(related)),
+    }
+    return msgspec.convert({"id": alert.alert_id, **fields, **found}, AlertView)
+
+
+def journeys_path(alert_id: int) -> str:
+    """The page that lists the journeys of an alert's open items, or of all of them once none is."""
+    return f"/journeys?alert={alert_id}&kind=any&state=any"
 
 
 def message_id(*parts: object) -> str:

@@ -37,10 +37,11 @@ from alerting import (
     overrides,
     route,
     store,
+    wave,
 )
 from alerting.desk import Desk
 from alerting.escalate import Rung
-from alerting.explain import Totals
+from alerting.explain import Totals, outdated
 from alerting.group import Batch
 from alerting.hiding import Candidate, Place, Stage
 from alerting.inhibit import Explained
@@ -49,7 +50,9 @@ from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
 from alerting.stages import RECORD_ONLY, unrouted
 from alerting.store import MILEPOST, Change
+from alerting.wave import Match
 from milepost.calendar import Calendar
+from milepost.catalog.policy import Policy
 from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Severity
 from milepost.db.engine import transaction_lock
@@ -85,6 +88,7 @@ def step(
     *,
     stages: Sequence[Stage] = (),
     calendars: Mapping[str, Calendar] | None = None,
+    policies: Sequence[Policy] = (),
     now: datetime,
     public_url: str,
 ) -> bool:
@@ -92,17 +96,18 @@ def step(
     it: no.
 
     `stages` keep things from being told, in their order. `calendars`: those that `routing` names, by name.
-    `public_url` is where people reach Milepost, for the links.
+    `policies` are those of the catalog. `public_url` is where people reach Milepost, for the links.
     """
     with engine.begin() as connection:
         if not transaction_lock(connection, LOCK):
             return False
         desk = overrides.desk(connection, routing, calendars or {}, now)
         taken = commands.take(connection, SIGNALS)
-        cases = _cases(connection, taken, now) if taken else []
+        cases = _cases(connection, taken, routing.groups_at_once, now) if taken else []
         cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(desk)], now)
         cases = _hushed(connection, [*cases, *_due(connection, cases, now)], stages, now)
-        _finish(connection, cases, Speaker(desk, public_url, any(stage.quiet for stage in stages)))
+        hushed = any(stage.quiet for stage in stages)
+        _finish(connection, cases, Speaker(desk, public_url, wave.matches(policies), hushed))
         if taken:
             commands.handled(connection, taken, now=now)
         return bool(cases) or taken is not None
@@ -111,10 +116,10 @@ def step(
 # --- what happened ----------------------------------------------------------------------------------------------------
 
 
-def _cases(connection: sa.Connection, taken: commands.Taken, now: datetime) -> list[Case]:
+def _cases(connection: sa.Connection, taken: commands.Taken, at_once: int, now: datetime) -> list[Case]:
     if taken.act is not None:
         return _obey(connection, taken.act, now)
-    return _batches(connection, taken.signals, now)
+    return _batches(connection, taken.signals, at_once, now)
 
 
 def _due(connection: sa.Connection, cases: Iterable[Case], now: datetime) -> list[Case]:
@@ -134,15 +139,16 @@ def _obey(connection: sa.Connection, act: Act, now: datetime) -> list[Case]:
     return [Case(before, alert, act=act, happened=happened)] if happened else []
 
 
-def _batches(connection: sa.Connection, signals: Sequence[Signal], now: datetime) -> list[Case]:
+def _batches(connection: sa.Connection, signals: Sequence[Signal], at_once: int, now: datetime) -> list[Case]:
     held = store.open_items(connection, {group.identify(signal) for signal in signals})
-    batches = group.fold(signals, held)
+    fresh = [signal for signal in signals if group.identify(signal) not in held]
+    batches = group.fold(signals, held, group.together(fresh, store.standing(connection, fresh, now), at_once))
     stored = store.by_key(connection, batches.keys(), resolved_after=now - SETTLE)
-    fresh = [lifecycle.opened(key, batch.seed, now) for key, batch in batches.items() if key not in stored]
-    ids = store.add(connection, fresh)
+    new = [lifecycle.opened(key, batch.seed, now) for key, batch in batches.items() if key not in stored]
+    ids = store.add(connection, new)
     current = {
         **stored,
-        **{alert.key: replace(alert, alert_id=number) for alert, number in zip(fresh, ids, strict=True)},
+        **{alert.key: replace(alert, alert_id=number) for alert, number in zip(new, ids, strict=True)},
     }
     store.save_items(connection, {current[key].alert_id: batch for key, batch in batches.items()}, now)
     return [Case(stored.get(key), current[key], batch) for key, batch in batches.items()]
@@ -179,7 +185,7 @@ def _raised(case: Case, now: datetime) -> Iterable[Candidate]:
     alert = case.alert
     for item in case.batch.raised.values():
         if item.ended is None:
-            labels = route.labels_of(item.signal, alert.group)
+            labels = route.labels_of(item.signal, {**item.signal.group, **alert.group})
             yield Candidate(alert.alert_id, alert.key, item.signal, labels, raised_at=now)
 
 
@@ -227,6 +233,7 @@ class Speaker:
 
     desk: Desk
     public_url: str
+    matches: Mapping[str, Match]
     hushed: bool = False
 
     @property
@@ -255,7 +262,8 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     totals, heard = store.totals(connection, ids), outbox.heard(connection, ids)
     explained = inhibit_store.explained(connection, ids)
     done = [
-        _advance(case, totals[case.alert.alert_id], explained.get(case.alert.alert_id), speaker.now) for case in cases
+        _advance(connection, case, totals[case.alert.alert_id], explained.get(case.alert.alert_id), speaker)
+        for case in cases
     ]
     spoken: list[Alert] = []
     changes: list[Change] = []
@@ -268,12 +276,19 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     store.add_changes(connection, changes)
 
 
-def _advance(case: Case, totals: Totals, explained: Explained | None, now: datetime) -> Case:
-    alert, happened = case.alert, case.happened
+def _advance(
+    connection: sa.Connection, case: Case, totals: Totals, explained: Explained | None, speaker: Speaker
+) -> Case:
+    alert, happened, now = case.alert, case.happened, speaker.now
     if case.batch is not None:
         before = case.before.state if case.before else None
-        state, happened = lifecycle.follow(before, added=case.batch.added, items_open=totals.items_open)
-        alert = lifecycle.enter(alert, state, case.batch.severity, now)
+        wider = not case.batch.groups <= set(alert.folded or ())
+        state, happened = lifecycle.follow(before, added=case.batch.added, items_open=totals.items_open, wider=wider)
+        alert = lifecycle.enter(lifecycle.take_in(alert, case.batch.groups), state, case.batch.severity, now)
+    if case.batch is None or outdated(lifecycle.known(alert), totals, now - speaker.interval):
+        alert = lifecycle.know(
+            alert, wave.findings(connection, alert, totals, speaker.matches.get(alert.rule, {}), now)
+        )
     alert = lifecycle.count(alert, totals, now)
     if explained is not None:
         words = inhibit.words(explained, over=alert.state == "resolved")
@@ -309,9 +324,10 @@ def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, 
     events: dict[str, limit.Event] = {**louder, **verdict.events, **escalate.again(louder, verdict.events)}
     if not events:
         return Spoken(alert)
+    related = wave.related(connection, alert, speaker.public_url)
     items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
     outgoing = [
-        _outgoing(channel, event, alert, totals, items, speaker, escalated=channel in louder)
+        _outgoing(channel, event, alert, totals, items, related, speaker, escalated=channel in louder)
         for channel, event in events.items()
     ]
     return Spoken(alert, outgoing, _notes(alert, way, rungs, events, speaker))
@@ -346,6 +362,7 @@ def _outgoing(
     alert: Alert,
     totals: Totals,
     items: list[message.ItemView],
+    related: Sequence[message.Related],
     speaker: Speaker,
     *,
     escalated: bool,
@@ -354,7 +371,9 @@ def _outgoing(
     place = (alert.opened_at.isoformat(), alert.alert_id, channel)
     thread = message.message_id(*place, "opened")
     own = thread if event == "opened" else message.message_id(*place, event, speaker.now.isoformat())
-    body = message.compose(event, alert, totals, items, public_url=speaker.public_url, thread=thread, at=speaker.now)
+    body = message.compose(
+        event, alert, totals, items, public_url=speaker.public_url, thread=thread, at=speaker.now, related=related
+    )
     if escalated:  # also where it is the first that the channel hears
         body = message.headed(body, "escalated", totals)
     return Outgoing(channel, own, body)

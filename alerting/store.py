@@ -14,10 +14,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from alerting.explain import SHARE, Share, Totals
-from alerting.group import Batch, Item, ItemId
+from alerting.explain import Totals
+from alerting.group import LATELY, WIDENS, Batch, Item, ItemId, Rule, Standing
 from alerting.lifecycle import Alert, What
 from alerting.message import ITEMS_SHOWN, ItemView
+from alerting.signal import Signal
 from milepost.db.tables import alert_changes, alert_items, alerts
 
 MILEPOST: Final = "milepost"
@@ -73,6 +74,35 @@ def open_or_ended(connection: sa.Connection, since: datetime) -> list[Alert]:
 def is_open(connection: sa.Connection, key: str) -> bool:
     """Whether an alert of this key is not resolved."""
     return bool(connection.scalar(sa.select(sa.exists().where(alerts.c.key == key, alerts.c.state != "resolved"))))
+
+
+def standing(connection: sa.Connection, signals: Iterable[Signal], now: datetime) -> dict[Rule, Standing]:
+    """How the alerts of the signals' rules stand."""
+    rules = {(signal.kind, signal.rule) for signal in signals if signal.action == "raise" and signal.group}
+    if not rules:
+        return {}
+    its = alerts.c
+    recent = its.opened_at > now - LATELY
+    query = (
+        sa.select(its.kind, its.rule, its.key, its.state, its.opened_at, its.folded)
+        .where(sa.tuple_(its.kind, its.rule).in_(sorted(rules)))
+        .where(sa.or_(its.state != "resolved", recent))
+    )
+    rows: defaultdict[Rule, list[Any]] = defaultdict(list)
+    for row in connection.execute(query):
+        rows[row.kind, row.rule].append(row)
+    return {rule: _standing(of_rule, now) for rule, of_rule in rows.items()}
+
+
+def _standing(rows: Collection[Any], now: datetime) -> Standing:
+    own = [row for row in rows if row.folded is None]
+    several = next((row for row in rows if row.folded is not None and row.state != "resolved"), None)
+    return Standing(
+        own={row.key for row in own if row.state != "resolved"},
+        lately=sum(row.opened_at > now - LATELY for row in own),
+        taken=None if several is None else set(several.folded),
+        widens=several is not None and several.state == "firing" and several.opened_at > now - WIDENS,
+    )
 
 
 def due(connection: sa.Connection, now: datetime) -> list[Alert]:
@@ -234,7 +264,7 @@ def totals(connection: sa.Connection, alert_ids: Collection[int]) -> dict[int, T
         return {}
     counts = _counts(alert_ids)
     basis = _basis(counts)
-    money, shares, ended = (_by_alert(connection, query) for query in (_money(basis), _shares(basis), _ended(counts)))
+    money, ended = _by_alert(connection, _money(basis)), _by_alert(connection, _ended(counts))
     first = _by_alert(connection, _first(basis))
     return {
         row.alert_id: Totals(
@@ -243,7 +273,6 @@ def totals(connection: sa.Connection, alert_ids: Collection[int]) -> dict[int, T
             oldest_at=row.oldest_at,
             oldest=first[row.alert_id][0][0],
             money=dict(money[row.alert_id]),
-            shares=[Share(*share) for share in shares[row.alert_id]],
             ended=dict(ended[row.alert_id]),
         )
         for row in connection.execute(sa.select(counts))
@@ -275,7 +304,7 @@ def _counts(alert_ids: Collection[int]) -> sa.CTE:
 def _basis(counts: sa.CTE) -> sa.CTE:
     """The open items; all of them for an alert that has none."""
     return (
-        sa.select(alert_items, counts.c.items_open, counts.c.items_total)
+        sa.select(alert_items)
         .join(counts, counts.c.alert_id == alert_items.c.alert_id)
         .where(sa.or_(alert_items.c.cleared_at.is_(None), counts.c.items_open == 0))
         .cte("basis")
@@ -294,18 +323,6 @@ def _money(basis: sa.CTE) -> sa.Select[Any]:
     )
     return sa.select(once.c.alert_id, once.c.currency, sa.func.sum(once.c.amount)).group_by(
         once.c.alert_id, once.c.currency
-    )
-
-
-def _shares(basis: sa.CTE) -> sa.Select[Any]:
-    """(alert, label, value, items) of the values common enough to explain a wave."""
-    label = sa.func.jsonb_each_text(basis.c.labels).table_valued("key", "value").render_derived()
-    number = sa.func.max(sa.case((basis.c.items_open > 0, basis.c.items_open), else_=basis.c.items_total))
-    return (
-        sa.select(basis.c.alert_id, label.c.key, label.c.value, sa.func.count())
-        .join(label, sa.true())
-        .group_by(basis.c.alert_id, label.c.key, label.c.value)
-        .having(sa.func.count() >= SHARE * number)
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from alerting.explain import Share, Totals, explain
+from alerting.explain import Cause, Findings, Totals
 
 _NOUNS: Final = {
     "sla": ("breach", "breaches"),
@@ -47,13 +47,34 @@ def headline(event: str, severity: str, name: str, totals: Totals) -> str:
     return f"[{severity}] {_HEADS[event]}{name}{count}"
 
 
-def summary(kind: str, group: Mapping[str, str], totals: Totals, *, lasted: timedelta) -> str:
-    """What is known now: how many, the money, the oldest, what explains them; or how it all ended."""
+def summary(kind: str, totals: Totals, findings: Findings, *, lasted: timedelta, groups: int = 0) -> str:
+    """What is known now: how many, the money, the oldest, what explains them; or how it all ended.
+
+    `groups`: how many were folded into this alert.
+    """
     if totals.items_open:
-        parts = [f"{_count(kind, totals.items_open)} open.", *_money("At risk", totals), *_oldest(totals)]
+        parts = [f"{_count(kind, totals.items_open)} open{_spread(groups)}.", *_whose(findings)]
+        parts += [*_money("At risk", totals), *_oldest(totals)]
     else:
         parts = [_over(kind, totals, lasted), *_money("Was at risk", totals)]
-    return " ".join([*parts, *_explanation(explain(totals, group), totals.items)])
+    return " ".join([*parts, *([because(findings.cause, findings.model)] if findings.cause else [])])
+
+
+def because(cause: Cause, model: str) -> str:
+    """What explains the wave: "48 of 50 have warehouse north, as do 18 % of the 212 other open orders."."""
+    who = "All" if cause.having == cause.items else f"{cause.having:,} of {cause.items:,}"
+    return f"{who} have {named(cause.values)}, {_others(cause, model)}."
+
+
+def named(values: Mapping[str, str]) -> str:
+    """Labels with their values: "warehouse north and carrier dhl"."""
+    return " and ".join(f"{label} {value}" for label, value in values.items())
+
+
+def journeys(number: int, model: str) -> str:
+    """So many of a kind of journey: "1 order", "48 purchase orders"."""
+    noun = model.replace("_", " ") or "journey"
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
 def money(amounts: Mapping[str, Decimal]) -> str:
@@ -101,15 +122,28 @@ def _oldest(totals: Totals) -> Iterable[str]:
     return [f"Oldest since {when(totals.oldest_at)}{what}."]
 
 
+def _spread(groups: int) -> str:
+    return f" in {groups:,} groups" if groups else ""
+
+
+def _whose(findings: Findings) -> Iterable[str]:
+    """Of how many journeys and customers, where that says more than the number of items."""
+    if not findings.customers:
+        return []
+    customers = f"{findings.customers:,} customer{'' if findings.customers == 1 else 's'}"
+    return [f"{journeys(findings.journeys, findings.model).capitalize()} of {customers}."]
+
+
+def _others(cause: Cause, model: str) -> str:
+    others = f"the {journeys(cause.others, f'other open {model}')}"
+    if not cause.others_having:
+        return f"and none of {others}"
+    percent = 100 * cause.others_having / cause.others
+    return f"as do {f'{percent:.0f}' if percent >= 1 else 'under 1'} % of {others}"
+
+
 def _over(kind: str, totals: Totals, lasted: timedelta) -> str:
     lead = f"All {_count(kind, totals.items_total)} are over" if totals.items_total > 1 else "It is over"
     ends = sorted(totals.ended.items(), key=lambda pair: (-pair[1], pair[0]))
     how = [ending(why) if len(ends) == 1 else f"{number} {ending(why)}" for why, number in ends]
     return f"{lead} after {length(lasted)}: {', '.join(how)}."
-
-
-def _explanation(shares: Iterable[Share], items: int) -> Iterable[str]:
-    named = [f"{one.label} {one.value}" for one in shares if one.items == items]
-    mostly = [f"{one.items} of {items} have {one.label} {one.value}" for one in shares if one.items < items]
-    whole = [f"All have {' and '.join(named)}"] if named else []
-    return [f"{'; '.join([*whole, *mostly])}."] if whole or mostly else []

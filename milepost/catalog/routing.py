@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from milepost.catalog.oncall import Digest, Escalation, Person, Rotation, addressed, channel_of
 from milepost.catalog.schema import Duration, Ident
@@ -50,6 +50,7 @@ class Routing(Struct, frozen=True, forbid_unknown_fields=True):
     channels: list[Channel] = []
     routes: list[Route] = []
     group_interval: Duration = Duration("5m")
+    groups_at_once: Annotated[int, Meta(ge=1)] = 2
     people: dict[Ident, Person] = {}
     rotations: dict[Ident, Rotation] = {}
     digests: dict[Ident, Digest] = {}

@@ -883,6 +883,8 @@ alerts = table(
     optional("told_severity", Text),  # the highest that was told since it last fired; null: nobody was told
     optional("escalation", JSONB),  # what is told and when, while nobody acknowledges
     optional("escalate_at", TIME),  # when it is looked at next
+    required("findings", JSONB, server_default=text("'{}'")),  # explain.Findings: what explains it, what changed before
+    optional("folded", JSONB),  # keys of the groups that it took in; null: it has a group of its own
     Index(
         "alerts_key_open_idx",
         "key",

@@ -90,9 +90,14 @@ def _watching(resources: Resources, last: Signs) -> list[Job]:
 
     def alert() -> bool:
         catalog, url = resources.catalog(), resources.settings.public_url
-        hours = calendars_of(catalog)
         found = pipeline.step(
-            engine, catalog.routing, stages=stages.of(catalog), calendars=hours, now=clock(), public_url=url
+            engine,
+            catalog.routing,
+            stages=stages.of(catalog),
+            calendars=calendars_of(catalog),
+            policies=catalog.policies,
+            now=clock(),
+            public_url=url,
         )
         last.alerted = clock()
         return found

@@ -1,4 +1,4 @@
-"""The pure stages of alerting: group, lifecycle, route, limit, explain, text, retry."""
+"""The pure stages of alerting: group, lifecycle, route, limit, text, retry."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from alerting import explain, group, lifecycle, limit, retry, route, text
-from alerting.explain import Share, Totals
+from alerting import group, lifecycle, limit, retry, route, text
+from alerting.explain import Cause, Findings, Totals
+from alerting.group import Standing
 from alerting.limit import Told
 from alerting.signal import Act, Signal
 from milepost.catalog.routing import Channel, Route, Routing
@@ -70,6 +71,50 @@ def test_the_batch_has_the_worst_severity() -> None:
     assert batch.severity == "critical"
 
 
+GROUPS = [{"carrier": f"c{number}"} for number in range(40)]
+RULE = ("sla", "ack")
+
+
+def keys(*numbers: int) -> set[str]:
+    return {group.key_of(*RULE, GROUPS[number]) for number in numbers}
+
+
+def wave_of(*numbers: int) -> list[Signal]:
+    return [signal(f"breach:{number}", group=GROUPS[number]) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("standing", "new", "expected"),
+    [
+        (None, (1, 2), ()),
+        (None, (1, 2, 3), (1, 2, 3)),
+        (Standing(own=keys(1, 2), lately=2), (1, 2), ()),
+        (Standing(own=keys(1, 2), lately=2), (1, 2, 3, 4), (3, 4)),
+        (Standing(own=keys(1, 2), lately=0), (1, 2, 3, 4), ()),
+        (Standing(taken=keys(1, 2, 3), widens=True), (3, 4), (3, 4)),
+        (Standing(taken=keys(1, 2, 3)), (3, 4), (3,)),
+        (Standing(taken=keys(1, 2, 3)), (3, 4, 5, 6), (3, 4, 5, 6)),
+    ],
+)
+def test_groups_that_open_at_once(standing: Standing | None, new: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    known = {} if standing is None else {RULE: standing}
+    assert group.together(wave_of(*new), known, at_once=2) == keys(*expected)
+
+
+def test_groups_taken_together_make_one_batch_that_knows_them() -> None:
+    held: dict[group.ItemId, str] = {}
+    (batch,) = group.fold(wave_of(1, 2, 3), held, keys(1, 2, 3)).values()
+    assert (batch.key, batch.seed.group, batch.groups) == (group.key_of(*RULE, {}), {}, keys(1, 2, 3))
+    assert set(held.values()) == {batch.key}
+    (again,) = group.fold([signal("breach:1", "clear", group=GROUPS[1])], held).values()
+    assert (again.key, again.groups) == (batch.key, set())
+
+
+def test_only_groups_of_policies_are_taken_together() -> None:
+    other = [replace(one, kind="platform") for one in wave_of(*range(9))]
+    assert group.together([*other, *[signal(f"breach:{n}", group={}) for n in range(9)]], {}, at_once=2) == set()
+
+
 # --- lifecycle --------------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +132,13 @@ def test_the_batch_has_the_worst_severity() -> None:
 )
 def test_follow(state: lifecycle.State | None, added: int, items_open: int, expected: object) -> None:
     assert lifecycle.follow(state, added=added, items_open=items_open) == expected
+
+
+def test_an_acknowledged_alert_that_takes_in_further_groups_fires_again() -> None:
+    assert lifecycle.follow("acknowledged", added=1, items_open=4, wider=True) == ("firing", ("reopened",))
+    known = replace(lifecycle.opened("k", signal(), NOW), state="acknowledged", acknowledged_by="anna")
+    again = lifecycle.enter(lifecycle.take_in(known, {"b", "a"}), "firing", "warning", NOW)
+    assert (again.acknowledged_by, again.folded) == (None, ["a", "b"])
 
 
 def test_acknowledging_twice_keeps_the_first() -> None:
@@ -228,15 +280,7 @@ def test_silent_trouble_schedules_nothing() -> None:
     assert speak(told=OPENED_LONG_AGO) == limit.Verdict({}, None)
 
 
-# --- explain and text -------------------------------------------------------------------------------------------------
-
-
-def test_the_value_that_most_items_share_explains_the_wave() -> None:
-    shares = [Share("warehouse", "north", 190), Share("carrier", "dhl", 165), Share("channel", "shop", 200)]
-    totals = Totals(200, 200, shares=shares)
-    assert explain.explain(totals, {"channel": "shop"}) == shares[:2]
-    assert explain.explain(Totals(2, 2, shares=[Share("warehouse", "north", 2)]), {}) == []
-    assert explain.explain(Totals(200, 200, shares=[Share("warehouse", "north", 100)]), {}) == []
+# --- text -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_summary_says_how_many_how_much_since_when_and_why() -> None:
@@ -246,23 +290,26 @@ def test_the_summary_says_how_many_how_much_since_when_and_why() -> None:
         oldest_at=NOW,
         oldest="S00024 is not released after 2 h.",
         money={"USD": Decimal(800), "EUR": Decimal("12300.5")},
-        shares=[Share("warehouse", "north", 200), Share("carrier", "dhl", 190)],
     )
-    assert text.summary("sla", {}, totals, lasted=MINUTE) == (
-        "200 breaches open. At risk: 12,300.50 EUR, 800.00 USD. "
+    cause = Cause({"warehouse": "north"}, 190, 200, 36, 200)
+    findings = Findings(model="order", journeys=200, customers=31, cause=cause)
+    assert text.summary("sla", totals, findings, lasted=MINUTE) == (
+        "200 breaches open. 200 orders of 31 customers. At risk: 12,300.50 EUR, 800.00 USD. "
         "Oldest since 20 Nov 2026 10:00 UTC: S00024 is not released after 2 h. "
-        "All have warehouse north; 190 of 200 have carrier dhl."
+        "190 of 200 have warehouse north, as do 18 % of the 200 other open orders."
     )
 
 
 def test_the_end_says_how_it_ended() -> None:
     totals = Totals(0, 200, ended={"late": 185, "retracted": 15}, money={"EUR": Decimal(10)})
-    assert text.summary("sla", {}, totals, lasted=125 * MINUTE) == (
+    assert text.summary("sla", totals, Findings(), lasted=125 * MINUTE) == (
         "All 200 breaches are over after 2 h 5 min: 185 done late, 15 taken back by late evidence. "
         "Was at risk: 10.00 EUR."
     )
     single = Totals(0, 1, ended={"retracted": 1})
-    assert text.summary("sla", {}, single, lasted=MINUTE) == "It is over after 1 min: taken back by late evidence."
+    assert (
+        text.summary("sla", single, Findings(), lasted=MINUTE) == "It is over after 1 min: taken back by late evidence."
+    )
 
 
 @pytest.mark.parametrize(

@@ -857,6 +857,8 @@ def upgrade() -> None:
         sa.Column("told_severity", sa.Text(), nullable=True),
         sa.Column("escalation", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("escalate_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("findings", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("folded", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("alerts_pkey")),
         schema="record",
     )

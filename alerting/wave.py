@@ -1,0 +1,187 @@
+"""Reads what explains an alert, and whom it concerns: its items held against the other open journeys of their kind.
+
+What is read is bounded: the alert's own items, and the LOOKED_AT open journeys of the kind that started last, which the
+index on their start tells with their dimensions. Values without a column of their own are in the states of objects:
+then only SAMPLE journeys are looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from alerting import before, lifecycle
+from alerting.explain import SHARE, Findings, Tally, Totals, Wave
+from alerting.lifecycle import Alert
+from alerting.message import Related
+from milepost.catalog.policy import Policy
+from milepost.db.tables import alert_items, alerts, journeys, object_states
+from milepost.journeystate import decode_object
+
+LOOKED_AT: Final = 20_000
+SAMPLE: Final = 1_000
+VALUES: Final = 8
+"""So many values are held against each other at most."""
+TOGETHER: Final = timedelta(minutes=15)
+"""Alerts that opened within this time of each other may be of one wave."""
+NEIGHBOURS: Final = 200
+UNKNOWN: Final = "unknown"
+_COLUMNS: Final = ("channel", "warehouse", "carrier", "partner")
+
+Match = Mapping[str, Collection[str]]
+Value = tuple[str, str]
+_i, _j = alert_items.c, journeys.c
+
+
+def matches(policies: Iterable[Policy]) -> dict[str, Match]:
+    """By policy what it is limited to: that explains none of its breaches."""
+    return {policy.name: policy.match for policy in policies}
+
+
+def findings(connection: sa.Connection, alert: Alert, totals: Totals, match: Match, now: datetime) -> Findings:
+    """What is known of an alert. `match`: what its rule is limited to."""
+    items = _items(alert, totals)
+    model, number, customers = _whom(connection, items)
+    if not number:
+        return Findings(at=now, items=totals.items, before=before.changes(connection, alert, totals.oldest_at))
+    wave = _wave(connection, alert, items, totals.items, model, match)
+    cause = wave.cause(alert.group)
+    return Findings(
+        at=now,
+        items=totals.items,
+        model=model,
+        journeys=number,
+        customers=customers,
+        cause=cause,
+        values=wave.group_values(alert.group) | (cause.values if cause else {}),
+        before=before.changes(connection, alert, totals.oldest_at),
+    )
+
+
+def _items(alert: Alert, totals: Totals) -> sa.CTE:
+    """The open items; all of them once none is."""
+    wanted = [_i.alert_id == alert.alert_id]
+    if totals.items_open:
+        wanted.append(_i.cleared_at.is_(None))
+    return sa.select(_i.journey_id, _i.labels).where(*wanted).cte("items")
+
+
+def _whom(connection: sa.Connection, items: sa.CTE) -> tuple[str, int, int]:
+    """The kind of most of the journeys, how many of it there are, and of how many customers."""
+    number = sa.func.count(sa.distinct(_j.journey_id))
+    partner = sa.func.coalesce(items.c.labels["partner"].astext, _j.partner)
+    query = (
+        sa.select(_j.model, number, sa.func.count(sa.distinct(partner)))
+        .select_from(items.join(journeys, _j.journey_id == items.c.journey_id))
+        .group_by(_j.model)
+        .order_by(number.desc(), _j.model)
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return (row[0], row[1], row[2]) if row else ("", 0, 0)
+
+
+# --- the contrast -----------------------------------------------------------------------------------------------------
+
+
+def _wave(connection: sa.Connection, alert: Alert, items: sa.CTE, number: int, model: str, match: Match) -> Wave:
+    group = [(label, value) for label, value in alert.group.items() if value != UNKNOWN]
+    common = [pair for pair in _common(connection, items, number) if pair[0] not in alert.group]
+    values = [pair for pair in (*group, *common) if pair[0] not in match][:VALUES]
+    if not values:
+        return Wave((), {}, {})
+    own = _tally(connection, items, [items.c.labels[label].astext == value for label, value in values])
+    return Wave(values, own, _others(connection, alert, model, values, match))
+
+
+def _common(connection: sa.Connection, items: sa.CTE, number: int) -> list[Value]:
+    """The values that enough items have, the commonest first."""
+    label = sa.func.jsonb_each_text(items.c.labels).table_valued("key", "value").render_derived()
+    query = (
+        sa.select(label.c.key, label.c.value)
+        .select_from(items.join(label, sa.true()))
+        .group_by(label.c.key, label.c.value)
+        .having(sa.func.count() >= SHARE * number)
+        .order_by(sa.func.count().desc(), label.c.key)
+    )
+    return [(key, value) for key, value in connection.execute(query)]
+
+
+def _tally(connection: sa.Connection, rows: sa.FromClause, tests: Sequence[sa.ColumnElement[bool]]) -> Tally:
+    query = (
+        sa.select(*tests, sa.func.count()).select_from(rows).group_by(*(sa.text(str(n + 1)) for n in range(len(tests))))
+    )
+    return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
+
+
+def _others(connection: sa.Connection, alert: Alert, model: str, values: Sequence[Value], match: Match) -> Tally:
+    names = {*match, *(label for label, _ in values)}
+    if not names.issubset(_COLUMNS):
+        return _decoded(connection, alert, model, values, match)
+    others = others_query(alert.alert_id, model, LOOKED_AT, match).subquery("others")
+    return _tally(connection, others, [others.c[label] == value for label, value in values])
+
+
+def others_query(alert_id: int, model: str, limit: int, match: Match) -> sa.Select[Any]:
+    """(journey_id, dimensions) of the open journeys that started last, without those of the alert's open items."""
+    last = (
+        sa.select(_j.journey_id, *(_j[name] for name in _COLUMNS))
+        .where(_j.model == model, _j.state == "open")
+        .order_by(_j.started_at.desc(), _j.journey_id.desc())
+        .limit(limit)
+        .subquery("last")
+    )
+    mine = sa.exists().where(_i.alert_id == alert_id, _i.journey_id == last.c.journey_id, _i.cleared_at.is_(None))
+    limited = [last.c[name].in_(wanted) for name, wanted in match.items() if name in _COLUMNS]
+    return sa.select(last).where(~mine, *limited)
+
+
+def _decoded(connection: sa.Connection, alert: Alert, model: str, values: Sequence[Value], match: Match) -> Tally:
+    """The same of fewer journeys, with the attributes of their roots."""
+    others = others_query(alert.alert_id, model, SAMPLE, match).subquery("others")
+    query = (
+        sa.select(others, object_states.c.state)
+        .join(journeys, _j.journey_id == others.c.journey_id)
+        .join(object_states, object_states.c.object_id == _j.root_id)
+    )
+    tally: Counter[tuple[bool | None, ...]] = Counter()
+    for row in connection.execute(query).mappings():
+        known = decode_object(row["state"]).values() | {name: row[name] for name in _COLUMNS if row[name] is not None}
+        if all(str(known.get(name)) in wanted for name, wanted in match.items()):
+            tally[tuple(_has(known, label, value) for label, value in values)] += 1
+    return tally
+
+
+def _has(known: Mapping[str, object], label: str, value: str) -> bool | None:
+    found = known.get(label)
+    return None if found is None else str(found) == value
+
+
+# --- alerts of one wave -----------------------------------------------------------------------------------------------
+
+
+def related(connection: sa.Connection, alert: Alert, public_url: str = "") -> list[Related]:
+    """Other alerts that opened about the same time and are set apart by the same value, the latest first."""
+    mine = lifecycle.known(alert).values
+    if not mine:
+        return []
+    its = alerts.c
+    query = (
+        sa.select(its.alert_id, its.title, its.findings["values"].label("values"))
+        .where(its.opened_at.between(alert.opened_at - TOGETHER, alert.opened_at + TOGETHER))
+        .where(its.alert_id != alert.alert_id)
+        .order_by(its.opened_at.desc(), its.alert_id.desc())
+        .limit(NEIGHBOURS)
+    )
+    return list(_sharing(connection.execute(query), mine, public_url))
+
+
+def _sharing(rows: Iterable[Any], mine: Mapping[str, str], public_url: str) -> Iterable[Related]:
+    for number, title, values in rows:
+        shared = dict(mine.items() & (values or {}).items())
+        if shared:
+            yield Related(number, title, shared, f"{public_url}/alerts/{number}")
