@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from milepost.catalog import (
+    diff,
     edi,
     flow,
     folder,
@@ -345,11 +346,8 @@ def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog
 
 
 def _policy_version(one: Policy | flow.FlowPolicy, catalog: Catalog) -> str:
-    return _hash([_plain(one), _plain(catalog.calendars[one.calendar])])
-
-
-def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value, enc_hook=repr)
+    # without defaults: what a later Milepost adds changes no version
+    return _hash([one.name, diff.stated(one), diff.stated(catalog.calendars[one.calendar])])
 
 
 def _hash(value: Any) -> str:
