@@ -20,17 +20,20 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import accumulate, pairwise
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from milepost.catalog.schema import CalendarSpec
 from milepost.errors import Permanent
+from milepost.walltime import EPOCH as _EPOCH
+from milepost.walltime import first_at, last_before, midnight, wall_of
 
 FIRST_YEAR, LAST_YEAR = 1990, 2110
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOOR = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 _CEILING = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
 _ZERO = timedelta()
@@ -42,6 +45,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 
 # Minutes after local midnight, opening before closing.
 Shift = tuple[int, int]
+ALL_DAY: Final[tuple[Shift, ...]] = ((0, 24 * 60),)
 
 
 class CalendarBoundsError(Permanent, ValueError):
@@ -71,14 +75,16 @@ class OpeningHours:
         return found
 
     def _shifts(self, year: int) -> Iterator[tuple[datetime, datetime]]:
-        holidays = self.holidays | _public_holidays(self.country, self.region, year)
         for ordinal in range(date(year, 1, 1).toordinal(), date(year + 1, 1, 1).toordinal()):
             day = date.fromordinal(ordinal)
-            if day in holidays:
-                continue
-            midnight = _midnight(day)
-            for opening, closing in self.week[day.weekday()]:
-                yield midnight + timedelta(minutes=opening), midnight + timedelta(minutes=closing)
+            for opening, closing in self.shifts_on(day):
+                yield midnight(day) + timedelta(minutes=opening), midnight(day) + timedelta(minutes=closing)
+
+    def shifts_on(self, day: date) -> tuple[Shift, ...]:
+        """The shifts of a local date; none on a holiday."""
+        if day in self.holidays or day in _public_holidays(self.country, self.region, day.year):
+            return ()
+        return self.week[day.weekday()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class _Openings:
         """A table with `start` <= `end` in it."""
         table = self._table
         if table is None or start < table.since or end >= table.until:
-            table = self._widened(table, _wall(start, self.hours.zone).year, _wall(end, self.hours.zone).year)
+            table = self._widened(table, wall_of(start, self.hours.zone).year, wall_of(end, self.hours.zone).year)
         return table
 
     def later(self, table: _Table) -> _Table:
@@ -222,9 +228,17 @@ class Calendar:
 
         It is the instant the next day starts; where the clocks go back over midnight, when it starts for good.
         """
+        return _EPOCH + timedelta(microseconds=self.wall_us(day, 24 * 60))
+
+    def wall_us(self, day: date, minutes: int) -> int:
+        """When the wall time so many minutes into a local date is reached for good, in microseconds since 1970."""
         if not FIRST_YEAR <= day.year <= LAST_YEAR:
             raise CalendarBoundsError(f"{day.isoformat()} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
-        return _EPOCH + timedelta(microseconds=last_before(_midnight(day) + _DAY, self.zone))
+        return last_before(midnight(day) + timedelta(minutes=minutes), self.zone)
+
+    def shifts_on(self, day: date) -> tuple[Shift, ...]:
+        """The shifts of a local date, in minutes; a whole day round the clock, none on a holiday."""
+        return ALL_DAY if self.hours is None else self.hours.shifts_on(day)
 
 
 def build_calendar(
@@ -249,7 +263,7 @@ def build_calendar(
     _check_country(country, region)
     if weekly is None and not holidays and country is None:
         return Calendar(name, checked_zone, None, None)
-    week = (((0, 24 * 60),),) * 7 if weekly is None else _checked_week(weekly)
+    week = (ALL_DAY,) * 7 if weekly is None else _checked_week(weekly)
     hours = OpeningHours(checked_zone, week, frozenset(holidays), country, region)
     if not any(hours.intervals(year) for year in range(FIRST_YEAR, LAST_YEAR + 1)):
         raise ValueError("weekly: the calendar never opens: no day has a shift that is not on a holiday")
@@ -273,7 +287,7 @@ def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
 
 def _start_of_year(year: int, zone: ZoneInfo) -> int:
     """When a local year starts, in microseconds since 1970 UTC."""
-    return last_before(_midnight(date(year, 1, 1)), zone)
+    return last_before(midnight(date(year, 1, 1)), zone)
 
 
 def _checked_zone(zone: str) -> ZoneInfo:
@@ -296,6 +310,7 @@ def _check_country(country: str | None, region: str | None) -> None:
         raise ValueError(f"country: no public holidays are known: {error}") from error
 
 
+@cache
 def _public_holidays(country: str | None, region: str | None, year: int) -> frozenset[date]:
     if country is None:
         return frozenset()
@@ -339,41 +354,6 @@ def _minutes(day: str, value: str) -> int:
 
 def _shown(shift: Shift) -> str:
     return "-".join(f"{minutes // 60:02}:{minutes % 60:02}" for minutes in shift)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time())
-
-
-def first_at(wall: datetime, zone: ZoneInfo) -> int:
-    """The first instant whose local wall time is at or past `wall` (naive), in microseconds since 1970 UTC."""
-    first, second = _both(wall, zone)
-    return first if first <= second else _gap_end(wall, zone, second, first)
-
-
-def last_before(wall: datetime, zone: ZoneInfo) -> int:
-    """The end of the last instant whose local wall time is before `wall` (naive), in microseconds since 1970 UTC."""
-    first, second = _both(wall, zone)
-    if first > second:
-        return _gap_end(wall, zone, second, first)
-    # In a fold, the second time counts, unless it is the very start: nothing of the repeated hour is before `wall`.
-    return second if first == second or _wall(second - _SECOND, zone) < wall else first
-
-
-def _both(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    """When `wall` happens first and last. In a gap it never does: the first is then the later one (PEP 495)."""
-    aware = wall.replace(tzinfo=zone)
-    return (aware - _EPOCH) // _MICROSECOND, (aware.replace(fold=1) - _EPOCH) // _MICROSECOND
-
-
-def _gap_end(wall: datetime, zone: ZoneInfo, before: int, after: int) -> int:
-    """When the clocks skip `wall`, known to be in (before, after]; zones change at whole seconds."""
-    seconds = range(before, after + _SECOND, _SECOND)
-    return seconds[bisect_left(seconds, wall, key=lambda at: _wall(at, zone))]
-
-
-def _wall(at: int, zone: ZoneInfo) -> datetime:
-    return (_EPOCH + timedelta(microseconds=at)).astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def _unmoved(start: datetime, business: timedelta) -> datetime:
