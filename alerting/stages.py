@@ -25,7 +25,7 @@ LOOK_AGAIN: Final = timedelta(hours=1)
 
 def of(catalog: Catalog) -> list[Stage]:
     """The stages of a catalog, in their order: threshold, inhibit, silence."""
-    rules = {one.name: one.after for one in catalog.flows if one.after is not None}
+    rules = {one.name: one.after for one in [*catalog.policies, *catalog.flows] if one.after is not None}
     return [threshold.stage(rules), inhibit_store.stage(catalog), silenced(catalog.windows)]
 
 

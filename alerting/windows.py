@@ -1,5 +1,5 @@
 """When maintenance windows are open. Pure, and exact over DST changes: by the rules by which shifts open and close
-(milepost/calendar.py). So a time that the clocks skip is the end of the gap, and of an hour that comes twice a window
+(milepost/walltime.py). So a time that the clocks skip is the end of the gap, and of an hour that comes twice a window
 takes both.
 """
 
@@ -11,8 +11,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from alerting.silence import Cover
-from milepost.calendar import DAYS, first_at, last_before
+from milepost.calendar import DAYS
 from milepost.catalog.window import Every, Window
+from milepost.walltime import first_at, last_before
 
 Span = tuple[datetime, datetime]
 LOOK_AGAIN: Final = timedelta(minutes=5)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from dashboards.queries.paging import Page, bounded, time_order
-from milepost.db.tables import alert_changes, alert_items, alerts, journeys, notifications
+from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, journeys, notifications
 
 STATES: Final = ("firing", "acknowledged", "resolved")
 MAX_ITEMS: Final = 500
@@ -89,8 +89,9 @@ def one(connection: sa.Connection, alert_id: int) -> Alert | None:
 
 
 def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> list[dict[str, Any]]:
-    """What is wrong, each with its journey's kind and key: the open ones first, the oldest of them first."""
-    i, j = alert_items.c, journeys.c
+    """What is wrong, each with its journey's kind and key, and with what hides it now: the open ones first, the oldest
+    of them first."""
+    i, j, h = alert_items.c, journeys.c, alert_hidden.c
     names = ("item", "at", "raised_at", "cleared_at", "cleared_why", "journey_id", "summary", "labels")
     statement = (
         sa.select(
@@ -100,8 +101,10 @@ def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> l
             j.model.label("journey_kind"),
             j.key.label("journey_key"),
             j.namespace.label("journey_namespace"),
+            *(h[name].label(f"hidden_{name.removesuffix('_name')}") for name in ("stage", "by_name", "reason")),
         )
         .select_from(alert_items.outerjoin(journeys, j.journey_id == i.journey_id))
+        .outerjoin(alert_hidden, sa.and_(h.alert_id == i.alert_id, h.item == i.item, h.ended_at.is_(None)))
         .where(i.alert_id == alert_id)
         .order_by(i.cleared_at.is_not(None), i.at, i.item)
         .limit(limit)

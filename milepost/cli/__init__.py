@@ -30,6 +30,7 @@ from milepost.cli import (
     rebuild,
     reconcile,
     services,
+    silences,
     sla,
 )
 from milepost.cli.output import notes, out
@@ -76,6 +77,7 @@ app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(silences.app, name="silences")
 app.add_typer(sla.app, name="sla")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(quarantine.app, name="quarantine")
