@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 
 from alerting import text
 from alerting.lifecycle import RANK, Alert
 from alerting.message import ITEMS_SHOWN, ItemView
-from milepost.calendar import DAYS, Calendar, first_at
+from milepost.calendar import DAYS, Calendar
 from milepost.catalog.oncall import Digest
+from milepost.walltime import EPOCH, first_at
 
 LONGEST: Final = 400
 """Days that are looked back for the last time that a digest was due."""
 GROUPS: Final = 5
 NAMED: Final = 3
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 
 
@@ -64,7 +64,7 @@ def _is_day(digest: Digest, calendar: Calendar, day: datetime) -> bool:
 
 
 def _instant(wall: datetime, calendar: Calendar) -> datetime:
-    return _EPOCH + timedelta(microseconds=first_at(wall, calendar.zone))
+    return EPOCH + timedelta(microseconds=first_at(wall, calendar.zone))
 
 
 def matches(digest: Digest, alert: Alert) -> bool:

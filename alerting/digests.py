@@ -71,8 +71,8 @@ def _last(connection: sa.Connection, name: str) -> sa.Row[Any] | None:
 
 def _take(connection: sa.Connection, name: str, due: datetime, now: datetime) -> bool:
     """Write the period's row; false when another process has."""
-    query = insert(digests).values(name=name, due_at=due, made_at=now, sent=False)
-    return connection.execute(query.on_conflict_do_nothing()).rowcount == 1
+    query = insert(digests).values(name=name, due_at=due, made_at=now, sent=False).on_conflict_do_nothing()
+    return connection.execute(query.returning(digests.c.name)).first() is not None
 
 
 def _sent(connection: sa.Connection, name: str, due: datetime) -> None:

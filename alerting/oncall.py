@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from milepost.calendar import first_at
 from milepost.catalog.oncall import Rotation, address_of, addressed
 from milepost.catalog.routing import Routing
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from milepost.walltime import EPOCH, first_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def _number(rotation: Rotation, at: datetime) -> int:
 def _begins(rotation: Rotation, number: int) -> datetime:
     day = date.fromisoformat(rotation.start) + timedelta(days=number * _days(rotation))
     wall = datetime.combine(day, time.fromisoformat(rotation.handover))
-    return _EPOCH + timedelta(microseconds=first_at(wall, ZoneInfo(rotation.zone)))
+    return EPOCH + timedelta(microseconds=first_at(wall, ZoneInfo(rotation.zone)))
 
 
 def _days(rotation: Rotation) -> int:
