@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from milepost.catalog.policy import calendars_of
 from milepost.catalog.schema import Catalog
 
 NOT_SHOWN: Final = ("version", "policy_versions")
@@ -53,7 +54,7 @@ class Diff:
         for change in self.changes:
             yield f"{marks[change.kind]} {change.title}{'' if change.kind == 'changed' else f' is {change.kind}'}"
             for field in change.fields:
-                yield f"    {field.path}: {_told(field, change.kind)}"
+                yield f"    {field.path or 'it'}: {_told(field, change.kind)}"
         for policy, why in self.judged_anew.items():
             yield f"~ policy {policy}: judged anew, because {why}"
 
@@ -80,7 +81,8 @@ def diff(old: Catalog, new: Catalog) -> Diff:
 
 
 def _calendar(catalog: Catalog, policy: str) -> str:
-    return next(one.calendar for one in (*catalog.policies, *catalog.flows) if one.name == policy)
+    told = next(one.calendar for one in (*catalog.policies, *catalog.flows) if one.name == policy)
+    return " or ".join(calendars_of(told))
 
 
 def _section(section: str, old: Any, new: Any) -> Iterator[Change]:

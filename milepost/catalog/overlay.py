@@ -13,12 +13,21 @@ from typing import Any, Final
 
 import yaml
 
-from milepost.catalog import lines, loader
+from milepost.catalog import lines, loader, routing
 from milepost.catalog.loader import Texts
+from milepost.catalog.routing import Routing
 from milepost.errors import CatalogError
 
-HOME: Final = "slas.yaml"
-"""Where a section stands that no file of the catalog has yet."""
+POLICIES: Final = "slas.yaml"
+SECTIONS: Final = {
+    **dict.fromkeys(("keys", "junk", "hub_limit", "dimensions", "models", "exceptions"), "journeys.yaml"),
+    **dict.fromkeys(("policies", "anomaly"), POLICIES),
+    **dict.fromkeys(("sources", "privacy"), "sources.yaml"),
+    **dict.fromkeys(("aliases", "edi"), "partners.yaml"),
+    **dict.fromkeys(Routing.__struct_fields__, routing.FILE),
+}
+"""Where a section stands that no file has yet."""
+CALENDARS: Final = "calendars.yaml"
 Doc = dict[str, Any]
 
 
@@ -45,10 +54,31 @@ def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:
     return texts
 
 
+def written(texts: Texts, policy: str) -> str | None:
+    """A policy as YAML, as it stands in the texts, with its calendar; None where there is no such policy."""
+    listed = _parsed(POLICIES, texts.get(POLICIES, "")).get("policies")
+    spec = next((item for item in listed or () if _name(item) == policy), None)
+    if spec is None:
+        return None
+    name = spec.get("calendar")
+    calendar = _parsed(CALENDARS, texts.get(CALENDARS, "")).get("calendars", {}).get(name)
+    found = {"policies": [spec]} | ({} if calendar is None else {"calendars": {name: calendar}})
+    return yaml.dump(found, Dumper=_Plain, sort_keys=False, allow_unicode=True)
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is used twice is written twice."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True
+
+
 def _home(section: str, docs: Mapping[str, Doc], file: str) -> str:
-    """The file of the catalog that a section belongs to, wherever it was written."""
-    known = next((name for name in loader.FILES if section in docs.get(name, {})), None)
-    return known or (file if file in loader.FILES else HOME)
+    """The file of the catalog that a section belongs to, wherever it was written. Raises CatalogError."""
+    known = next((name for name in loader.FILES if section in docs.get(name, {})), SECTIONS.get(section))
+    if known is None and file not in loader.FILES:
+        raise CatalogError(f"{file}: {section} is no section of a catalog")
+    return known or file
 
 
 def _merged(known: Any, value: Any) -> Any:

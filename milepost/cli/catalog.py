@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from milepost.cli.access import actor, transaction
-from milepost.cli.output import notes, out
-from milepost.errors import CatalogError, NotFound
+from milepost.cli.output import notes, out, table
+from milepost.errors import CatalogError, MilepostError, NotFound
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from milepost.catalog.findings import Finding
     from milepost.catalog.loader import Texts
     from milepost.catalog.schema import Catalog
+    from milepost.decisions.catalog import Applied
 
 app = typer.Typer(help="Journey models, SLA policies, calendars, routes, sources, partners.", no_args_is_help=True)
 Folder = Annotated[
@@ -87,25 +91,117 @@ def _judge(texts: Texts, catalog: Catalog) -> list[Finding]:
 
 
 @app.command("apply")
-def apply(folder: Folder = None) -> None:
-    """Put the files in force. Running clocks are judged anew."""
+def apply(
+    folder: Folder = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
+) -> None:
+    """Tell what is different, and put the files in force. Running clocks are judged anew."""
     from milepost.decisions import catalog as decided
 
     texts = _texts(folder)
-    _judge(texts, _load(texts))
+    new = _load(texts)
+    _judge(texts, new)
     with transaction() as (connection, now, _):
-        catalog = decided.apply(connection, texts, actor=actor(), now=now)
-    _tell(catalog, "In force")
+        _print(_against(decided.active_texts(connection) or {}, new), "Nothing is different")
+        if not dry_run:
+            new = decided.apply(connection, texts, actor=actor(), now=now)
+    _tell(new, "Would be in force" if dry_run else "In force")
 
 
-@app.command("show")
-def show(file: Annotated[str | None, typer.Argument(help="One file, like slas.yaml.")] = None) -> None:
-    """Print the catalog that is in force."""
+def _against(former: Texts, new: Catalog) -> Iterable[str]:
+    from milepost.catalog.diff import diff
+
+    try:
+        return list(diff(_load(former), new).lines())
+    except CatalogError as error:  # of another Milepost; that must keep nobody from putting another one in force
+        return [f"The catalog in force can't be read: {error}"]
+
+
+@app.command("diff")
+def diff_(
+    one: Annotated[
+        str | None, typer.Argument(help="A folder of YAML files, or a version (default: MILEPOST_CATALOG).")
+    ] = None,
+    other: Annotated[str | None, typer.Argument(help="The same: what makes the first one this one.")] = None,
+) -> None:
+    """Tell what is different in a catalog from the one in force, or in a second one from a first, field by field."""
+    from milepost.catalog.diff import diff
     from milepost.decisions import catalog as decided
 
     with transaction() as (connection, _, _):
+        active = decided.active_texts(connection) or {}
+        first = _read(connection, one)
+        old, new = (active, first) if other is None else (first, _read(connection, other))
+    _print(diff(_load(old), _load(new)).lines(), "Nothing is different")
+
+
+def _read(connection: sa.Connection, what: str | None) -> Texts:
+    """The texts of a folder or a version."""
+    from milepost.decisions import catalog as decided
+
+    if what is None or Path(what).is_dir():
+        return _texts(None if what is None else Path(what))
+    return decided.texts_of(connection, what)[1]
+
+
+def _print(lines: Iterable[str], empty: str) -> None:
+    text = "\n".join(lines)
+    if text:
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+        notes.print(empty, highlight=False)
+
+
+@app.command("versions")
+def versions(
+    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 20,
+) -> None:
+    """List which catalogs came into force: when, by whom, and what was different from the one before."""
+    from milepost.decisions import catalog as decided
+
+    with transaction() as (connection, _, _):
+        rows = [
+            (one.version, one.at, one.by, _differences(connection, one)) for one in decided.history(connection, limit)
+        ]
+    table("version", "in force since", "by", "what", rows=rows, empty="No catalog was applied yet.")
+
+
+def _differences(connection: sa.Connection, one: Applied) -> str:
+    from milepost.catalog.diff import diff
+    from milepost.decisions import catalog as decided
+
+    if one.before is None:
+        return "the first one"
+    try:
+        old, new = (_load(decided.texts_of(connection, version)[1]) for version in (one.before, one.version))
+    except MilepostError as error:
+        return f"can't be told: {error}"
+    return diff(old, new).summary() or "other words for the same"
+
+
+@app.command("show")
+def show(
+    what: Annotated[str | None, typer.Argument(help="One file, like slas.yaml, or a version.")] = None,
+    policy: Annotated[str | None, typer.Option(help="This policy alone, with its calendar.")] = None,
+) -> None:
+    """Print the catalog that is in force, or a former version of it."""
+    from milepost.catalog import overlay
+    from milepost.decisions import catalog as decided
+
+    file = what if what is not None and what.endswith(".yaml") else None
+    with transaction() as (connection, _, _):
         version, texts = decided.active_version(connection), decided.active_texts(connection) or {}
+        if what is not None and file is None:
+            version, texts = decided.texts_of(connection, what)
+    if policy is not None:
+        texts = _alone(overlay.written(texts, policy), policy, version)
     if file is not None and file not in texts:
         raise NotFound(f"there is no {file} in the catalog; it has {', '.join(sorted(texts))}")
     for name in [file] if file is not None else sorted(texts):
         out.print(f"# {name}, version {version}\n{texts[name]}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _alone(text: str | None, policy: str, version: str | None) -> dict[str, str]:
+    if text is None:
+        raise NotFound(f"there is no policy {policy} in catalog {version}")
+    return {policy: text}

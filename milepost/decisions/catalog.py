@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from milepost.catalog import loader
+from milepost.catalog import loader, overlay
 from milepost.catalog.loader import Texts
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, utc_now
 from milepost.db.engine import lock_key
+from milepost.db.tables import audit as audit_rows
 from milepost.db.tables import catalog_versions
 from milepost.decisions import audit
+from milepost.errors import CatalogError, NotFound
 
 _LOCK: Final = "milepost.catalog"
+APPLIED: Final = "catalog.applied"
+"""What the audit calls it."""
 
 
 def active_version(connection: sa.Connection) -> str | None:
@@ -34,6 +39,66 @@ def active_texts(connection: sa.Connection) -> dict[str, str] | None:
     return found
 
 
+def texts_of(connection: sa.Connection, version: str) -> tuple[str, dict[str, str]]:
+    """The whole version and its texts, of one that was ever in force; its beginning is enough. Raises NotFound."""
+    v = catalog_versions.c
+    query = sa.select(v.version, v.content).where(v.version.startswith(version, autoescape=True)).limit(2)
+    rows = connection.execute(query).all()
+    if len(rows) != 1:
+        what = "several catalogs begin with" if rows else "there is no catalog"
+        raise NotFound(f"{what} {version}; `milepost catalog versions` lists them")
+    return rows[0].version, rows[0].content
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A catalog that came into force, when, and by whom. `before`: the one that it took the place of."""
+
+    version: str
+    at: datetime
+    by: str
+    before: str | None
+
+
+def history(connection: sa.Connection, limit: int | None = None) -> list[Applied]:
+    """What came into force, the latest first; a version as often as it did."""
+    a = audit_rows.c
+    query = sa.select(a.target, a.at, a.actor, a.detail).where(a.action == APPLIED).order_by(a.audit_id.desc())
+    rows = connection.execute(query.limit(limit))
+    return [Applied(row.target, row.at, row.actor, row.detail.get("before")) for row in rows]
+
+
+def policy_of(connection: sa.Connection, name: str, version: str, at: datetime) -> tuple[Applied, str] | None:
+    """A policy and its calendar as YAML, as they were when it had this version, and the catalog that it stood in.
+
+    Looked for first in the catalog that was in force at `at`. Where none has it (another Milepost may have made
+    another hash of the same words), it is the policy of that name then. None: there was none.
+    """
+    applied = history(connection)
+    then = next((index for index, one in enumerate(applied) if one.at <= at), len(applied) - 1)
+    found: tuple[Applied, str] | None = None
+    seen: set[str] = set()
+    for one in [*applied[then:], *reversed(applied[: max(then, 0)])]:
+        if one.version in seen:
+            continue
+        seen.add(one.version)
+        texts = texts_of(connection, one.version)[1]
+        written = overlay.written(texts, name)
+        if written is not None:
+            found = found or (one, written)
+            if _version_of(texts, name) == version:
+                return one, written
+    return found
+
+
+def _version_of(texts: Texts, name: str) -> str | None:
+    """None for a catalog that this Milepost can't read any more."""
+    try:
+        return loader.load(texts).policy_versions.get(name)
+    except CatalogError:
+        return None
+
+
 def active(connection: sa.Connection) -> Catalog:
     """The catalog in force; the built-in one is applied where there is none. Parses it: steps use a CatalogCache."""
     return CatalogCache().active(connection)
@@ -47,7 +112,7 @@ def apply(connection: sa.Connection, texts: Texts, *, actor: str, now: datetime)
     if before != catalog.version:
         _activate(connection, catalog, texts, actor=actor, now=now)
         detail = {"before": before}
-        audit.record(connection, actor=actor, action="catalog.applied", target=catalog.version, now=now, detail=detail)
+        audit.record(connection, actor=actor, action=APPLIED, target=catalog.version, now=now, detail=detail)
     return catalog
 
 

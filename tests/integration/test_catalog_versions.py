@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from milepost.catalog import loader
 from milepost.db.tables import audit, catalog_versions
 from milepost.decisions import catalog as decided
 from milepost.decisions.catalog import CatalogCache
-from milepost.errors import CatalogError
+from milepost.errors import CatalogError, NotFound
 from tests.threads import at_once
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -96,3 +97,49 @@ def test_many_that_start_at_once_apply_one_catalog(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         assert versions(connection) == [(found[0], True)]
         assert connection.scalar(sa.select(sa.func.count()).select_from(audit)) == 1
+
+
+def with_policies(*policies: dict[str, str]) -> dict[str, str]:
+    return {**loader.default_texts(), "slas.yaml": yaml.safe_dump({"policies": list(policies)})}
+
+
+STUCK = {"name": "stuck", "kind": "dwell", "model": "order", "start": "packed", "within": "8h", "calendar": "business"}
+
+
+def test_what_came_into_force_stays_known(engine: sa.Engine) -> None:
+    later = NOW + timedelta(hours=1)
+    with engine.begin() as connection:
+        first = decided.apply(connection, loader.default_texts(), actor="ann", now=NOW)
+        second = decided.apply(connection, changed_texts(), actor="ben", now=later)
+        decided.apply(connection, loader.default_texts(), actor="ann", now=later)
+        told = [(one.version, one.by, one.before) for one in decided.history(connection)]
+        one, other = first.version, second.version
+        assert told == [(one, "ann", other), (other, "ben", one), (one, "ann", None)]
+        assert decided.texts_of(connection, second.version[:6]) == (second.version, changed_texts())
+        for nothing in ("zzz", ""):
+            with pytest.raises(NotFound):
+                decided.texts_of(connection, nothing)
+
+
+def test_a_policy_that_was_changed_and_removed_can_still_be_read(engine: sa.Engine) -> None:
+    hour = timedelta(hours=1)
+    with engine.begin() as connection:
+        versions = []
+        for count, policies in enumerate(([STUCK], [{**STUCK, "within": "4h"}], [])):
+            made = decided.apply(connection, with_policies(*policies), actor="ann", now=NOW + count * hour)
+            versions.append(made.policy_versions.get("stuck"))
+        first, second, gone = versions
+        assert (gone, first == second) == (None, False)
+        for version, within in ((first, "8h"), (second, "4h")):
+            # a clock that ended keeps its version, so it may be of another time than the breach
+            for at in (NOW - hour, NOW, NOW + 1.5 * hour, NOW + 9 * hour):
+                found = decided.policy_of(connection, "stuck", str(version), at)
+                assert found is not None
+                applied, text = found
+                assert yaml.safe_load(text)["policies"] == [{**STUCK, "within": within}]
+                assert yaml.safe_load(text)["calendars"]["business"]["zone"] == "Europe/Berlin"
+                assert applied.at == (NOW if version == first else NOW + hour)
+        then = decided.policy_of(connection, "stuck", "another hash", NOW + 1.5 * hour)
+        assert then is not None
+        assert "4h" in then[1], "the one in force then"
+        assert decided.policy_of(connection, "never", "a hash", NOW) is None
