@@ -52,6 +52,23 @@ def length(text: str) -> timedelta:
         raise Permanent(str(error)) from error
 
 
+def moment(text: str) -> datetime:
+    """A time, in UTC unless it says so. Raises Permanent."""
+    from milepost.clock import aware
+
+    try:
+        return aware(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise Permanent(f"{text} is no time; write it like 2026-12-24T18:00") from error
+
+
+def ending(starts_at: datetime, lasts: str | None, until: str | None) -> datetime:
+    """When something ends that was given either a length or an end."""
+    if (lasts is None) == (until is None):
+        raise typer.BadParameter("say --for how long, or --until when")
+    return starts_at + length(lasts) if lasts is not None else moment(until or "")
+
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.access import actor, length, transaction
+from milepost.cli.access import actor, ending, length, moment, transaction
 from milepost.cli.output import notes, out, table
 from milepost.errors import NotFound, Permanent
 
@@ -46,8 +46,8 @@ def add(
 
     wanted = _read(matchers)
     with transaction() as (connection, now, _):
-        starts_at = _moment(starts) if starts else now
-        ends_at = _end(starts_at, lasts, until)
+        starts_at = moment(starts) if starts else now
+        ends_at = ending(starts_at, lasts, until)
         asked = silences.Wanted(wanted, reason, starts_at, ends_at, owner, everything)
         number = silences.add(connection, asked, actor=actor(), now=now, admin=True)
         _tell_preview(connection, wanted, since=now - timedelta(days=7), spans=None)
@@ -152,21 +152,6 @@ def _read(texts: Sequence[str] | None) -> tuple[Matcher, ...]:
         return tuple(matcher.read(text) for text in texts or ())
     except ValueError as error:
         raise Permanent(str(error)) from error
-
-
-def _end(starts_at: datetime, lasts: str | None, until: str | None) -> datetime:
-    if (lasts is None) == (until is None):
-        raise typer.BadParameter("say --for how long, or --until when")
-    return starts_at + length(lasts) if lasts is not None else _moment(until or "")
-
-
-def _moment(text: str) -> datetime:
-    from milepost.clock import aware
-
-    try:
-        return aware(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise Permanent(f"{text} is no time; write it like 2026-12-24T18:00") from error
 
 
 def _tell_preview(
