@@ -65,6 +65,7 @@ def journey(connection: sa.Connection, catalog: Catalog, head: one.Head) -> dict
         "events": [_event(event) for event in one.event_list(connection, head, ids)],
         "exceptions": [exception(row) for row in exceptions.of_objects(connection, ids)],
         "clocks": [_clock(clock, names) for clock in one.clock_list(connection, head.journey_id)],
+        "breaches": [_breach(row, names) for row in one.breach_list(connection, head.journey_id)],
     }
 
 
@@ -123,6 +124,11 @@ def _clock(clock: one.ClockRow, names: Mapping[int, Mapping[str, str]]) -> dict[
         "paused_at": clock.paused_at,
         "paused_by": clock.paused_by or None,
     }
+
+
+def _breach(row: Mapping[str, Any], names: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    values = {name: value for name, value in row.items() if name not in ("subject_id", "evidence")}
+    return {**values, "subject": names.get(row["subject_id"]), "why": row["evidence"].get("why")}
 
 
 def alert(row: Alert) -> dict[str, Any]:

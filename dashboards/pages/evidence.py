@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dash import html
 
-from dashboards import words
+from dashboards import policies, words
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, card, empty, link, state_badge, tone_of
 from dashboards.queries.journey import ClockRow, Event, Member
@@ -79,7 +79,7 @@ def _elapsed(clock: ClockRow, until: datetime) -> int:
 def trouble_card(
     alerts: Sequence[Mapping[str, Any]], breaches: Sequence[Mapping[str, Any]], anomalies: Sequence[Mapping[str, Any]]
 ) -> Any:
-    """Alerts that it is part of, breaches that are over, what is odd about it; nothing when there is none."""
+    """Alerts that it is part of, breaches, what is odd about it; nothing when there is none."""
     lines: list[Any] = [
         link(
             [state_badge(row["state"]), html.Span(row["title"]), ago(row["at"])],
@@ -92,13 +92,14 @@ def trouble_card(
         html.Div(
             [
                 state_badge(row["end"] or "breached"),
-                html.Span(f"{words.title(row['policy'])}: breach {_ended(row['end'])}"),
-                ago(row["ended_at"]),
+                html.Span(
+                    [f"{words.title(row['policy'])}: {_breached(row)}. Judged by ", _version(row)],
+                ),
+                ago(row["ended_at"] or row["opened_at"]),
             ],
             className="mp-trouble",
         )
         for row in breaches
-        if row["ended_at"] is not None
     ]
     lines += [
         link(
@@ -111,6 +112,19 @@ def trouble_card(
     if not lines:
         return None
     return card(html.Div(lines, className="mp-troubles"), name="troubles", title="Alerts, breaches and oddities")
+
+
+def _breached(row: Mapping[str, Any]) -> str:
+    if row["ended_at"] is None:
+        return str(row["evidence"].get("why") or "breached")
+    return f"breach {_ended(row['end'])}"
+
+
+def _version(row: Mapping[str, Any]) -> Any:
+    """The version that judged it, which leads to its words, whatever became of the policy."""
+    version = row["policy_version"]
+    href = policies.text_href(row["policy"], version, row["opened_at"])
+    return html.A(f"version {version}", href=href, className="mp-link", title="The policy as it was then")
 
 
 def _ended(end: str | None) -> str:

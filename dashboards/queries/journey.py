@@ -335,7 +335,10 @@ def money_text(amount: Decimal) -> str:
 def breach_list(connection: sa.Connection, journey_id: int) -> list[dict[str, Any]]:
     """The breaches of a journey, the latest first."""
     b = breaches.c
-    names = ("policy", "severity", "due_at", "opened_at", "ended_at", "end", "stopped_at", "late_known", "evidence")
+    names = (
+        "policy", "policy_version", "subject_id", "severity", "started_at", "due_at", "judged_at", "opened_at",
+        "ended_at", "end", "stopped_at", "late_known", "evidence",
+    )  # fmt: skip
     statement = (
         sa.select(*(b[name] for name in names))
         .where(b.journey_id == journey_id)
