@@ -29,18 +29,24 @@ def speaking() -> sa.ColumnElement[bool]:
 
 
 def last_heard(connection: sa.Connection, sources: Collection[str] | None = None) -> dict[str, datetime]:
-    """The reception of the last event of each source, of those named or of all, repeats too, but no history.
+    """When each source, of those named or of all, was heard last: its last event's reception, repeats too.
 
+    What was brought in as history counts as heard when it happened.
     One look into an index for each source, however much it has sent.
     """
     s, m = source_stats.c, source_minutes.c
     last = (
         sa.select(m.minute).where(m.source == s.source, speaking()).order_by(m.minute.desc()).limit(1).lateral("last")
     )
-    query = sa.select(s.source, s.last_received_at, last.c.minute).join(last, sa.true())
+    query = sa.select(s.source, s.last_received_at, s.last_occurred_at, last.c.minute).outerjoin(last, sa.true())
     if sources is not None:
         query = query.where(s.source.in_(sorted(sources)))
-    return {row.source: min(row.last_received_at, row.minute + _MINUTE) for row in connection.execute(query)}
+    return {row.source: _heard(row) for row in connection.execute(query)}
+
+
+def _heard(row: Any) -> datetime:
+    happened: datetime = row.last_occurred_at
+    return happened if row.minute is None else max(happened, min(row.last_received_at, row.minute + _MINUTE))
 
 
 def usual_gaps(

@@ -139,10 +139,13 @@ def _beating(resources: Resources, signs: Signs) -> list[Job]:
 
 def _flows(resources: Resources, known: Signs) -> Job:
     from sla.flow.job import judge_once, learn_once
+    from sla.flow.learn import Learner
+
+    learner = Learner()
 
     def look() -> None:
         catalog, now = resources.catalog(), resources.clock()
-        learn_once(resources.engine, catalog, now=now)
+        learn_once(resources.engine, catalog, learner, now=now)
         if known.through is not None:
             judge_once(resources.engine, catalog, now=now, applied_through=known.through)
 

@@ -23,7 +23,8 @@ from milepost.catalog.flow import FlowPolicy, Rate, Silence
 from milepost.catalog.schema import Catalog
 from milepost.db.engine import transaction_lock
 from milepost.inbox import heard
-from sla.flow import learn, store
+from sla.flow import store
+from sla.flow.learn import Learner
 from sla.flow.reading import Look, Reading, State, backlogs, cutoff, length, rates, silences
 from sla.flow.store import Open
 
@@ -40,10 +41,10 @@ _ENDS: Final[Mapping[str, str]] = {
 }
 
 
-def learn_once(engine: sa.Engine, catalog: Catalog, *, now: datetime) -> bool:
-    """Learn anew what is usual, once an hour. Was there something to do?"""
+def learn_once(engine: sa.Engine, catalog: Catalog, learner: Learner, *, now: datetime) -> bool:
+    """Learn anew what is usual, when it is time. Was there something to do?"""
     with engine.begin() as connection:
-        return transaction_lock(connection, LOCK) and learn.learn_once(connection, catalog, now)
+        return transaction_lock(connection, LOCK) and learner.step(connection, catalog, now)
 
 
 def judge_once(engine: sa.Engine, catalog: Catalog, *, now: datetime, applied_through: datetime) -> int:

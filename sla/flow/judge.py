@@ -14,8 +14,9 @@ from milepost.calendar import Calendar
 
 FLOOR: Final = timedelta(minutes=15)
 """`within: auto` is never shorter than this …"""
-MARGIN: Final = 1.5
-"""… and so many times the usual gap: the longest of a hundred quiet minutes is nothing to wake somebody for."""
+MARGIN: Final = 3.0
+"""… and so many times the usual gap. At once and a half of it, a source that speaks every five minutes by chance would
+be called silent every third day; so, once in years."""
 ENDS_AT: Final = 0.8
 """Without `until` a breach ends at this share of the limit."""
 FEW: Final = 0.5

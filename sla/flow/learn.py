@@ -1,12 +1,14 @@
 """Learns from history for how long each source is usually quiet, and which source tells a milestone.
 
-Both are counted anew once an hour, and after a rebuild: the only writer of derived.source_gaps and derived.tellers.
+Both are counted anew once an hour, after a rebuild, and more often while they grow. The only writer of
+derived.source_gaps and derived.tellers.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
@@ -14,39 +16,56 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from milepost.catalog.schema import Catalog
-from milepost.db.tables import source_gaps, source_minutes, tellers
+from milepost.db.tables import source_gaps, source_minutes, tellers, volume_hours
 from milepost.inbox.heard import speaking
 from milepost.inbox.tellers import Teller, teller
 from sla.flow import store
-from sla.flow.usual import SPAN, Span, usual
+from sla.flow.usual import HOUR, SPAN, Span, usual
 
+SOON: Final = timedelta(minutes=1)
 EVERY: Final = timedelta(hours=1)
 OF: Final = timedelta(days=30)
 """Milestones that were reached in so long tell who tells them."""
 
 
-def learn_once(connection: sa.Connection, catalog: Catalog, now: datetime) -> bool:
-    """Count anew what is older than an hour, or missing. Was there something to do?"""
-    last = connection.scalar(sa.select(sa.func.max(tellers.c.fitted_at)))
-    if last is not None and now - last < EVERY:
-        return False
-    _gaps(connection, now)
-    _tellers(connection, catalog, now)
-    return True
+@dataclass(slots=True)
+class Learner:
+    """Learns when it is time. Remembers how soon that is: keep one for a process."""
+
+    every: timedelta = SOON
+    known: tuple[int, int] = (0, 0)
+
+    def step(self, connection: sa.Connection, catalog: Catalog, now: datetime) -> bool:
+        """Count anew what is old or missing. Was there something to do?
+
+        While what is known grows, as it does when history is brought in, it is old after a minute; then ever later, up
+        to an hour.
+        """
+        last = connection.scalar(sa.select(sa.func.max(tellers.c.fitted_at)))
+        if last is not None and timedelta(0) <= now - last < self.every:
+            return False
+        known = _gaps(connection, now), _tellers(connection, catalog, now)
+        self.every = min(2 * self.every, EVERY) if known == self.known else SOON
+        self.known = known
+        return True
 
 
-def _gaps(connection: sa.Connection, now: datetime) -> None:
+def _gaps(connection: sa.Connection, now: datetime) -> int:
     unusual: defaultdict[str, list[Span]] = defaultdict(list)
     for source, begin, end in store.silences_since(connection, now - SPAN):
         unusual[source].append((begin, end))
+    known = {source: usual(minutes, unusual[source]) for source, minutes in _heard(connection, now - SPAN)}
+    for source, hours in _happened(connection, now - SPAN):
+        known[source] = known.get(source) or usual(hours, unusual[source], HOUR)
     rows = [
         {"source": source, "slot": slot, "seconds": one.seconds, "samples": one.samples, "fitted_at": now}
-        for source, minutes in _heard(connection, now - SPAN)
-        for slot, one in sorted(usual(minutes, unusual[source]).items())
+        for source, slots in sorted(known.items())
+        for slot, one in sorted(slots.items())
     ]
     connection.execute(source_gaps.delete())
     if rows:
         connection.execute(source_gaps.insert(), rows)
+    return len(rows)
 
 
 def _heard(connection: sa.Connection, since: datetime) -> Iterator[tuple[str, list[datetime]]]:
@@ -58,7 +77,15 @@ def _heard(connection: sa.Connection, since: datetime) -> Iterator[tuple[str, li
         yield source, [row.minute for row in group]
 
 
-def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> None:
+def _happened(connection: sa.Connection, since: datetime) -> Iterator[tuple[str, list[datetime]]]:
+    """The hours in which something happened that each source told, be it as history."""
+    v = volume_hours.c
+    query = sa.select(v.source, v.hour).where(v.hour >= since, v.dimension == "").distinct().order_by(v.source, v.hour)
+    for source, group in groupby(connection.execute(query), key=lambda row: str(row.source)):
+        yield source, [row.hour for row in group]
+
+
+def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> int:
     rows: list[dict[str, Any]] = []
     for name, model in catalog.models.items():
         for step in model.milestones:
@@ -71,3 +98,4 @@ def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> None
     # without any, a row says that it was looked
     rows = rows or [dict.fromkeys(("model", "milestone", "dimension", "value", "source"), "")]
     connection.execute(tellers.insert(), [{**row, "fitted_at": now} for row in rows])
+    return len(rows)

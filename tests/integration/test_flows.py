@@ -195,12 +195,13 @@ def test_what_is_usual_is_learnt_from_history(empty: sa.Engine) -> None:
         names = ["source", "minute", *(column.name for column in columns)]
         connection.execute(sa.insert(t.source_minutes).from_select(names, spoken))
         connection.execute(sa.insert(t.source_stats).values(source=NORTH, **stats, **times))
-        assert learn.learn_once(connection, site.catalog, NOW)
-        assert not learn.learn_once(connection, site.catalog, NOW + 59 * MINUTE)
+        learner = learn.Learner()
+        looks = [learner.step(connection, site.catalog, NOW + minute * MINUTE) for minute in range(-9, 1)]
+        assert looks == [minute in (0, 1, 3, 7) for minute in range(10)]
         assert heard.usual_gaps(connection, NOW) == {NORTH: 10 * MINUTE}
     site.look()
-    assert site.look(14 * MINUTE) == []
-    assert site.look(MINUTE) == [DARK]  # half as long again
+    assert site.look(29 * MINUTE) == []
+    assert site.look(MINUTE) == [DARK]  # three times as long
 
 
 # --- rate -------------------------------------------------------------------------------------------------------------

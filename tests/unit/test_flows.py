@@ -88,8 +88,8 @@ def test_as_usual_is_never_less_than_the_floor_and_looked_at_while_open() -> Non
 
     assert not silent(14 * MINUTE, MINUTE)
     assert silent(15 * MINUTE, MINUTE)
-    assert not silent(89 * MINUTE, HOUR)
-    assert silent(90 * MINUTE, HOUR)
+    assert not silent(179 * MINUTE, HOUR)
+    assert silent(180 * MINUTE, HOUR)
     assert not silent(timedelta(days=9), None)
     assert judge.silent_since(NOW, None, HOUR, OFFICE, NOW + 9 * HOUR) is None
 
