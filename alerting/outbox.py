@@ -156,13 +156,11 @@ def claim(
 
 
 def _paced(connection: sa.Connection, channel: str, pace: Pace, now: datetime) -> None:
-    table = channel_pace.c
-    query = insert(channel_pace).values(
-        channel=channel, paced_at=now + pace.every, free_at=now + pace.every - pace.burst * pace.every
-    )
+    """One more was sent: when its pace allows the next one."""
+    table, ahead = channel_pace.c, (pace.burst - 1) * pace.every
+    query = insert(channel_pace).values(channel=channel, paced_at=now + pace.every, free_at=now + pace.every - ahead)
     paced_at = sa.func.greatest(table.paced_at, now) + pace.every
-    free_at = sa.func.greatest(table.free_at, paced_at - pace.burst * pace.every)
-    changed = {"paced_at": paced_at, "free_at": free_at}
+    changed = {"paced_at": paced_at, "free_at": sa.func.greatest(table.free_at, paced_at - ahead)}
     connection.execute(query.on_conflict_do_update(index_elements=[table.channel], set_=changed))
 
 
