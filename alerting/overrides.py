@@ -5,20 +5,24 @@ The only writer of input.oncall_overrides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
 from alerting.desk import Desk
-from alerting.oncall import Override, people_now
+from alerting.oncall import Duty, Override, people_now, schedule, turn
 from milepost.calendar import Calendar
+from milepost.catalog.oncall import Rotation
 from milepost.catalog.routing import Routing
 from milepost.db.tables import oncall_overrides
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
 
+_LONGEST: Final = timedelta(days=30)
+"""Longer than any two turns."""
 _MOMENT: Final = timedelta(microseconds=1)
 _TABLE: Final = oncall_overrides.c
 
@@ -38,6 +42,37 @@ def between(connection: sa.Connection, since: datetime, until: datetime) -> list
         _TABLE.override_id, _TABLE.rotation, _TABLE.person, _TABLE.since, ends, _TABLE.reason, _TABLE.created_by
     ).where(_TABLE.since < until, _TABLE.until > since, ends > sa.func.greatest(since, _TABLE.since))
     return [Override(*row) for row in connection.execute(query.order_by(_TABLE.override_id))]
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A rotation as it stands: who is on call, who follows, who is from then on, and who stands in."""
+
+    name: str
+    rotation: Rotation
+    duties: Sequence[Duty]
+    overrides: Sequence[Override]
+
+    @property
+    def now(self) -> Duty:
+        return self.duties[0]
+
+    @property
+    def following(self) -> Duty:
+        """The next other person; where there is none, the next turn."""
+        return next((duty for duty in self.duties if duty.person != self.now.person), self.duties[-1])
+
+
+def rosters(connection: sa.Connection, routing: Routing, since: datetime, until: datetime) -> list[Roster]:
+    """All rotations from `since` until `until`, each with one duty more, that of who follows."""
+    found = between(connection, since, max(until, since + _LONGEST)) if routing.rotations else []
+    return [_roster(name, one, found, since, until) for name, one in routing.rotations.items()]
+
+
+def _roster(name: str, rotation: Rotation, found: Sequence[Override], since: datetime, until: datetime) -> Roster:
+    own = [one for one in found if one.rotation == name]
+    later = turn(rotation, turn(rotation, since).until).until
+    return Roster(name, rotation, list(schedule(name, rotation, own, since, max(until, later))), own)
 
 
 def add(

@@ -26,6 +26,7 @@ from milepost.cli import (
     journeys,
     mapping,
     odoo,
+    oncall,
     quarantine,
     rebuild,
     reconcile,
@@ -77,6 +78,7 @@ app.add_typer(odoo.app, name="odoo")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(oncall.app, name="oncall")
 app.add_typer(silences.app, name="silences")
 app.add_typer(sla.app, name="sla")
 app.add_typer(reconcile.app, name="reconcile")

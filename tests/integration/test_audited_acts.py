@@ -40,6 +40,8 @@ ACTS = {
     "alerts resolve": "alert.resolved",
     "silences add": "silence.added",
     "silences end": "silence.ended",
+    "oncall override add": "oncall.overridden",
+    "oncall override end": "oncall.override_ended",
     "alerts retry": "notification.retried",
     "alerts test-route": "route.tested",
     "quarantine edit": "quarantine.edited",
@@ -65,13 +67,15 @@ LOOKS = {
     "audit list", "audit verify", "contract schema", "journeys explain", "journeys hubs", "journeys decisions",
     "folders list", "folders files", "journeys reused", "exceptions list", "exceptions groups", "gaps",
     "reconcile list", "reconcile run", "reconcile report", "alerts parked",
-    "silences list", "silences show", "silences preview",
+    "oncall show", "oncall list", "silences list", "silences show", "silences preview",
 }  # fmt: skip
 """Commands that look, or that do what Milepost does by itself."""
 HTTP_ACTS = {
     "POST /v1/alerts/{alert_id}/acknowledge": "alert.acknowledged",
     "POST /v1/alerts/{alert_id}/resolve": "alert.resolved",
     "POST /v1/silences": "silence.added",
+    "POST /v1/oncall/overrides": "oncall.overridden",
+    "POST /v1/oncall/overrides/{number}/end": "oncall.override_ended",
     "POST /v1/silences/{number}/end": "silence.ended",
     "POST /v1/quarantine/{number}/edit": "quarantine.edited",
     "POST /v1/quarantine/{number}/replay": "quarantine.replayed",
