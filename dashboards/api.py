@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from alerting import commands
-from dashboards import deciding, exceptions, exporting, gaps, mending, reconciling, shapes
+from dashboards import (
+    deciding,
+    exceptions,
+    exporting,
+    gaps,
+    mending,
+    objectives,
+    oncall,
+    policies,
+    reconciling,
+    shapes,
+    silencing,
+)
 from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
@@ -33,7 +45,11 @@ def make_router(context: Context) -> APIRouter:
     gaps.add(router, context, who)
     exporting.add(router, context, who)
     mending.add(router, context, who)
+    objectives.add(router, context, who)
+    oncall.add(router, context, who)
+    policies.add(router, context, who)
     reconciling.add(router, context, who)
+    silencing.add(router, context, who)
     return router
 
 

@@ -244,6 +244,35 @@ def reconciled(days: Sequence[Reconciled], sides: tuple[str, str], *, paired: bo
     return _framed(figure, height=260, legend=True).update_xaxes(type="category")
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The clocks that fell due on a day, and those that were not met."""
+
+    day: date
+    clocks: int
+    misses: int
+
+
+def spent(days: Sequence[Missed], target: float) -> go.Figure:
+    """By day: how many clocks were missed, and how many the objective allows of those that fell due."""
+    figure = go.Figure()
+    names = [f"{day.day:%d %b}" for day in days]
+    over = [day.misses > (1 - target) * day.clocks + 1e-9 for day in days]
+    figure.add_bar(
+        x=names, y=[day.misses for day in days], name="Missed", customdata=[day.clocks for day in days],
+        marker={"color": [BAD if one else OK for one in over], "line": {"width": 0}},
+        hovertemplate="%{y:,} missed of %{customdata:,}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names, y=[(1 - target) * day.clocks for day in days], name="Allowed", mode="lines",
+        line={"color": MUTED, "width": 1.5, "dash": "dash", "shape": "hvh"},
+        hovertemplate="%{y:,.1f} allowed<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(bargap=0.3, hovermode="x unified")
+    figure.update_yaxes(tickformat=",d", nticks=5, rangemode="tozero")
+    return _framed(figure, height=240, legend=False).update_xaxes(type="category")
+
+
 def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
     """The look that all charts share."""
     axis: dict[str, Any] = {"showline": False, "ticks": "", "tickfont": _FONT, "automargin": True, "zeroline": False}

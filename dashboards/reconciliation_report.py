@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,10 +11,9 @@ from typing import Any, Final
 import jinja2
 
 from dashboards.queries.reconciliation import Day, Discrepancy
+from dashboards.spreadsheet import as_csv
 from milepost.catalog.reconciliation import Reconciliation
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would reckon with; keys come from outside."""
 _HTML: Final = jinja2.Environment(autoescape=True).from_string(
     """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
@@ -107,15 +104,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
     return "" if value is None else str(value)
-
-
-def as_csv(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """RFC 4180; what a spreadsheet would take for a formula is quoted with an apostrophe."""
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(heads)
-    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
-    return written.getvalue()
 
 
 def days_csv(report: Report) -> str:

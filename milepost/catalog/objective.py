@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, Struct
 
-from milepost.catalog.schema import Duration
+from milepost.catalog.schema import Catalog, Duration
 from milepost.errors import CatalogError
+
+if TYPE_CHECKING:
+    from milepost.catalog.policy import Policy
 
 MONTH: Final = "month"
 IN_TIME: Final = ("met", "retracted")
@@ -54,6 +58,12 @@ def check(where: str, objective: Objective) -> None:
     length = objective.window.length
     if length is not None and not _SHORTEST <= length <= _LONGEST:
         raise CatalogError(f"{where}: objective: window: it is month, or from 1d to {_LONGEST.days}d")
+
+
+def zone_of(policy: Policy, catalog: Catalog) -> ZoneInfo:
+    """Where a policy's months begin: in its calendar's zone; of several, by an attribute, in that of `else`."""
+    named = policy.calendar
+    return ZoneInfo(catalog.calendars[named if isinstance(named, str) else named.otherwise].zone)
 
 
 def month_of(at: datetime, zone: tzinfo) -> tuple[datetime, datetime]:

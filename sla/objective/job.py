@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from alerting import commands
+from milepost.catalog.objective import zone_of
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog
 from milepost.db.engine import transaction_lock
@@ -66,4 +66,4 @@ def _stand(
 
 
 def _window(policy: Policy, catalog: Catalog, at: datetime) -> Window:
-    return budget.window(policy.objective, at, ZoneInfo(catalog.calendars[policy.calendar].zone))
+    return budget.window(policy.objective, at, zone_of(policy, catalog))
