@@ -22,6 +22,7 @@ from milepost import contract
 from milepost.catalog import (
     edi,
     epcis,
+    flow,
     folder,
     loader,
     mapping,
@@ -54,6 +55,9 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Completion": schema.Completion,
         "Exception rule": schema.ExceptionRule,
         "Policy": policy.Policy,
+        "Silence": flow.Silence,
+        "Rate": flow.Rate,
+        "Backlog": flow.Backlog,
         "Exception match": policy.ExceptionMatch,
         "Objective": objective.Objective,
         "Anomaly": schema.AnomalySpec,
