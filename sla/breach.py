@@ -25,6 +25,7 @@ def why(
     names: Mapping[int, str] = NO_NAMES,
 ) -> str:
     """One line for people. `names` has the keys of objects, for clocks that run per object."""
+    policy = policy.variant(_attributes(policy, clock, change))
     if policy.kind == "exception":
         missing = _unresolved(policy, clock, exception(clock, change, catalog.exceptions))
     else:
@@ -67,14 +68,28 @@ def _promise(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, chan
     assert clock.due_us is not None
     due = f"due {_at(policy, clock.due_us)}{_stood_still(clock)}"
     zone = policy.calendar.zone.key
-    if policy.kind == "by":
+    if policy.date:
         value = _attributes(policy, clock, change).get(policy.date) or _told_by_member(policy.date, change)
         grace = f" with {policy.spec.grace.text} of grace" if policy.spec.grace.us else ""
         return f"{policy.date.replace('_', ' ')} is {value}, {due}{grace} ({zone})"
+    if policy.cut_off is not None:
+        return f"{_began(policy, catalog)} {_at(policy, clock.started_us)}, {due} ({_working_day(policy)}, {zone})"
     within = policy.spec.within.text if policy.spec.within is not None else ""
     length = within if policy.all_hours else f"{within} of business time, calendar {policy.calendar.name}"
-    began = "opened" if policy.kind == "exception" else _title(policy, catalog, policy.start)
-    return f"{began} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+    return f"{_began(policy, catalog)} {_at(policy, clock.started_us)}, {due} ({length}, {zone})"
+
+
+def _began(policy: CompiledPolicy, catalog: Catalog) -> str:
+    if policy.start is None:
+        return "opened" if policy.kind == "exception" else "begun"
+    return _title(policy, catalog, policy.start)
+
+
+def _working_day(policy: CompiledPolicy) -> str:
+    spec = policy.spec
+    cut_off = "its cut-off" if spec.cut_off == "calendar" else f"{spec.cut_off}"
+    later = f", {spec.days} working day{'s' * (spec.days > 1)} later" if spec.days else ""
+    return f"before {cut_off} the same working day, else the next{later}, calendar {policy.calendar.name}"
 
 
 def _stood_still(clock: RunningClock) -> str:
@@ -111,6 +126,7 @@ def evidence(
     names: Mapping[int, str] = NO_NAMES,
 ) -> dict[str, Any]:
     """What record.breaches keeps as evidence: {why, calendar, zone, events: [{source, id, says}]}."""
+    policy = policy.variant(_attributes(policy, clock, change))
     told = (
         _start_event(policy, clock, change),
         _date_event(policy, clock, change),

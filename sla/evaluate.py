@@ -259,11 +259,14 @@ def _timed(
     occurrence = OCCURRENCE if exception is None else occurrence_of(exception)
     before = case.known.get((policy.name, subject_id, occurrence))
     if before is not None and (
-        before.started_us != started or before.policy_version != policy.version or before.pause is not None
+        before.started_us != started
+        or before.policy_version != policy.version
+        or before.pause is not None
+        or policy.unsteady
     ):
         before = None
     due: int | None
-    if policy.kind == "by":
+    if policy.date:
         value = attributes.get(policy.date)
         if value is None or value == "":
             return None

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from milepost.calendar import FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, calendar_of
-from milepost.catalog.policy import Policy
+from milepost.calendar import DAYS, FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, calendar_of
+from milepost.catalog.policy import CalendarChoice, Policy
 from milepost.catalog.schema import Catalog, Milestone, Model
 from milepost.clock import from_us, to_us
 from milepost.exceptions import Interval, Rules
 from milepost.journeystate import Scalar
+from sla.cutoff import CutOff, minutes_of
 
 FAULTS: Final = (ArithmeticError, LookupError, TypeError, ValueError)
 """What a faulty policy can raise: it is then disabled instead."""
@@ -51,6 +52,8 @@ class CompiledPolicy:
     """One policy, ready to run. Lengths in microseconds of the calendar's business time.
 
     `after_start` and `after_end` are the milestones of higher rank in the flow, those beside it left out.
+    `variants` are the same policy by the value of the attribute that chooses its calendar; a deadline of one that has
+    some (`unsteady`) isn't taken over, since the attribute may have changed.
     `start_events`, `end_events`, `higher_events` and `cancel_event` say what counts on a single object (`per`).
     """
 
@@ -74,6 +77,10 @@ class CompiledPolicy:
     warn_us: int | None = field(init=False)
     all_hours: bool = field(init=False)
     reads_attributes: bool = field(init=False)
+    variants: Mapping[str, CompiledPolicy] = field(default_factory=dict)
+    by_attribute: str = ""
+    cut_off: CutOff | None = None
+    unsteady: bool = field(init=False)
     may_pause: bool = field(init=False)
     subject_pauses: bool = field(init=False)
     _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
@@ -89,7 +96,9 @@ class CompiledPolicy:
         object.__setattr__(self, "within_us", within)
         object.__setattr__(self, "warn_us", None if share is None else int(within * share))
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
-        object.__setattr__(self, "reads_attributes", bool(self.wanted) or self.spec.kind == "by")
+        reads = bool(self.wanted) or bool(self.date) or bool(self.variants)
+        object.__setattr__(self, "reads_attributes", reads)
+        object.__setattr__(self, "unsteady", isinstance(self.spec.calendar, CalendarChoice))
         pause = self.spec.pause or _PAUSES[self.spec.kind]
         object.__setattr__(self, "may_pause", pause != "never")
         object.__setattr__(self, "subject_pauses", pause != "root")
@@ -97,6 +106,10 @@ class CompiledPolicy:
     def applies(self, attributes: Mapping[str, Scalar]) -> bool:
         """Whether every attribute asked for has one of the values asked for, without regard to case."""
         return all(plain(attributes.get(name)) in values for name, values in self.wanted)
+
+    def variant(self, attributes: Mapping[str, Scalar]) -> CompiledPolicy:
+        """The same policy with the calendar that goes by these attributes."""
+        return self.variants.get(plain(attributes.get(self.by_attribute)), self) if self.variants else self
 
     def pauses(self, exception: Interval) -> bool:
         """Whether a clock of this policy stands still while this exception is open."""
@@ -118,7 +131,10 @@ class CompiledPolicy:
         return bounded(self.calendar.add_us(bounded(at_us), length_us))
 
     def deadline(self, start_us: int) -> tuple[int, int | None]:
-        """Due and warn time of a clock with a fixed length."""
+        """Due and warn time of a clock that goes by when it started."""
+        if self.cut_off is not None:
+            due = self.after(self.cut_off.due_us(start_us), self.spec.grace.us)
+            return due, self.warning_before(start_us, due)
         if self.all_hours:
             due = bounded(start_us + self.within_us)
             return due, None if self.warn_us is None else start_us + self.warn_us
@@ -225,8 +241,7 @@ class Compiled:
         self.policies.pop(policy.name, None)
         for families in (*self.families.values(), *self.exceptions.values()):
             for members in families:
-                if policy in members:
-                    members.remove(policy)
+                members[:] = [member for member in members if member.name != policy.name]
         return Verdict(policy.name, "faulty policy", self.disabled[policy.name])
 
 
@@ -234,7 +249,7 @@ def select(family: Iterable[CompiledPolicy], attributes: Mapping[str, Scalar]) -
     """The policy of a family that runs for these attributes."""
     for policy in family:
         if not policy.wanted or policy.applies(attributes):
-            return policy
+            return policy.variant(attributes) if policy.variants else policy
     return None
 
 
@@ -260,14 +275,31 @@ def _specificity(policy: CompiledPolicy) -> tuple[int, int, str]:
 
 
 def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -> CompiledPolicy:
-    if policy.calendar not in calendars:
-        calendars[policy.calendar] = calendar_of(policy.calendar, catalog.calendars[policy.calendar])
+    told = policy.calendar
+    if isinstance(told, str):
+        return _with_calendar(policy, catalog, _calendar(told, catalog, calendars))
+    variants = {
+        form: _with_calendar(policy, catalog, _calendar(name, catalog, calendars))
+        for value, name in told.calendars.items()
+        for form in _spellings(told.attribute, [value], catalog)
+    }
+    usual = _calendar(told.otherwise, catalog, calendars)
+    return _with_calendar(policy, catalog, usual, variants=variants, by_attribute=told.attribute)
+
+
+def _calendar(name: str, catalog: Catalog, calendars: dict[str, Calendar]) -> Calendar:
+    if name not in calendars:
+        calendars[name] = calendar_of(name, catalog.calendars[name])
+    return calendars[name]
+
+
+def _with_calendar(policy: Policy, catalog: Catalog, calendar: Calendar, **more: Any) -> CompiledPolicy:
     model = catalog.models[policy.model]
     start_rank, end_rank = _rank(model, policy.start), _rank(model, policy.end)
     return CompiledPolicy(
         spec=policy,
         version=catalog.policy_versions[policy.name],
-        calendar=calendars[policy.calendar],
+        calendar=calendar,
         wanted=(
             *((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
             *_wanted(policy),
@@ -278,7 +310,20 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
         end_events=_events(model.milestones[end_rank : end_rank + 1]) if policy.end else (),
         higher_events=_events(_after(model, start_rank)),
         cancel_event=f"{policy.per}.cancelled",
+        cut_off=_cut_off(policy, calendar, catalog),
+        **more,
     )
+
+
+def _cut_off(policy: Policy, calendar: Calendar, catalog: Catalog) -> CutOff | None:
+    if policy.cut_off is None:
+        return None
+    if policy.cut_off == "calendar":
+        told = catalog.calendars[calendar.name].cut_offs
+        minutes = [minutes_of(told[day]) if day in told else None for day in DAYS]
+    else:
+        minutes = [minutes_of(policy.cut_off)] * len(DAYS)
+    return CutOff(calendar, minutes, policy.days, None if policy.due_at is None else minutes_of(policy.due_at))
 
 
 def _wanted(policy: Policy) -> Iterator[tuple[str, frozenset[str]]]:

@@ -181,7 +181,7 @@ def _reopen(result: Transition, new: RunningClock, former: RunningClock, now_us:
 
 
 def _keep_running(result: Transition, clock: Clock, former: RunningClock) -> None:
-    if former.policy_version != clock.policy.version or former.pause != clock.pause:
+    if former.policy_version != clock.policy.version or former.pause != clock.pause or former.warn_us != clock.warn_us:
         former.policy_version = clock.policy.version
         former.warn_us = clock.warn_us
         former.pause = clock.pause

@@ -95,6 +95,8 @@ def _promise(policy: Policy) -> str:
         told = f"{policy.end} within {policy.within} of {policy.start}{per}"
     elif policy.kind == "dwell":
         told = f"something after {policy.start} within {policy.within}{per}"
+    elif policy.cut_off is not None:
+        told = f"{policy.end} by the working day, cut-off {policy.cut_off}{per}"
     elif policy.kind == "exception":
         told = f"exceptions{per} resolved within {policy.within}"
     else:

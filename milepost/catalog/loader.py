@@ -32,7 +32,7 @@ from milepost.catalog import (
     schema,
     window,
 )
-from milepost.catalog.policy import Policy
+from milepost.catalog.policy import Policy, calendars_of
 from milepost.catalog.schema import Catalog, Duration, Model
 from milepost.errors import CatalogError
 
@@ -347,7 +347,9 @@ def _check_hook(where: str, source: str, hook: schema.HookSpec, catalog: Catalog
 
 def _policy_version(one: Policy | flow.FlowPolicy, catalog: Catalog) -> str:
     # without defaults: what a later Milepost adds changes no version
-    return _hash([one.name, diff.stated(one), diff.stated(catalog.calendars[one.calendar])])
+    return _hash(
+        [one.name, diff.stated(one), *(diff.stated(catalog.calendars[name]) for name in calendars_of(one.calendar))]
+    )
 
 
 def _hash(value: Any) -> str:

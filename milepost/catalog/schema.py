@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Ident = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_\-]*$")]
 TypeName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+TimeOfDay = Annotated[str, Meta(pattern=r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$")]
 Severity = Literal["info", "warning", "critical"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -143,10 +145,14 @@ class Shift(Struct, frozen=True, array_like=True):
 
 
 class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """When business time runs. No `weekly`: always."""
+    """When business time runs. No `weekly`: always.
+
+    `cut_offs`: until when an order still leaves on that day, such as the times of a carrier's pick-ups.
+    """
 
     zone: str = "UTC"
-    weekly: dict[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], list[Shift]] | None = None
+    weekly: dict[Day, list[Shift]] | None = None
+    cut_offs: dict[Day, TimeOfDay] = {}
     holidays: list[str] = []
     country: str | None = None
     region: str | None = None

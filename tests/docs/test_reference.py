@@ -59,6 +59,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Rate": flow.Rate,
         "Backlog": flow.Backlog,
         "Exception match": policy.ExceptionMatch,
+        "Calendar choice": policy.CalendarChoice,
         "Objective": objective.Objective,
         "Anomaly": schema.AnomalySpec,
         "Calendar": schema.CalendarSpec,

@@ -12,6 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from milepost.calendar import DAYS, Calendar, build_calendar
+from milepost.clock import from_us, to_us
+from sla.cutoff import CutOff
 
 MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
@@ -105,6 +107,39 @@ class Oracle:
             n += 1
 
 
+@dataclass(frozen=True)
+class Promise:
+    """Due on the first working day whose cut-off lies ahead, and so many days later; all in minutes of the day."""
+
+    cuts: list[int | None]
+    days: int
+    due: int | None
+
+    def due_after(self, case: Case, start: datetime) -> datetime | None:
+        """By looking at the wall clock in every minute from a day before; None when ten days don't suffice."""
+        first = (start - 30 * HOUR).replace(second=0, microsecond=0)
+        walls = [(first + n * MINUTE).astimezone(ZoneInfo(case.zone)).replace(tzinfo=None) for n in range(12 * 24 * 60)]
+        days = self.days
+        for day in sorted({wall.date() for wall in walls[: 10 * 24 * 60]} - {walls[0].date()}):
+            cut, shifts = self.cuts[day.weekday()], case.weekly[DAYS[day.weekday()]]
+            midnight = datetime.combine(day, time())
+            if cut is None or not shifts or day in case.holidays:
+                continue
+            if last_minute(walls, midnight + cut * MINUTE) < (start - first) // MINUTE:
+                continue
+            if days == 0:
+                closing = Oracle._on(day, shifts[-1][1]) if self.due is None else midnight + self.due * MINUTE
+                due = first + (last_minute(walls, closing) + 1) * MINUTE
+                return min(due, first + (last_minute(walls, midnight + DAY) + 1) * MINUTE - MICROSECOND)
+            days -= 1
+        return None
+
+
+def last_minute(walls: list[datetime], before: datetime) -> int:
+    """The last minute in which the wall clock is before this."""
+    return next(n for n in reversed(range(len(walls))) if walls[n] < before)
+
+
 def text(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
@@ -166,6 +201,27 @@ def test_a_calendar_agrees_with_the_minutes_of_a_changing_day(
 ) -> None:
     start, end = utc(day) - 36 * HOUR, utc(day) + 48 * HOUR
     check(Case(zone, dict.fromkeys(DAYS, every_day), frozenset(), start, end), Fraction(1, 2))
+
+
+times = st.integers(0, 1440) | night
+
+
+promises = st.builds(
+    Promise,
+    cuts=st.lists(st.none() | times, min_size=7, max_size=7) | times.map(lambda cut: [cut] * 7),
+    days=st.integers(0, 2),
+    due=st.none() | times,
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(case=cases(), promise=promises, share=st.floats(0, 1))
+def test_a_cut_off_agrees_with_the_minutes(case: Case, promise: Promise, share: float) -> None:
+    start = case.start + (case.end - case.start) * share
+    expected = promise.due_after(case, start)
+    if expected is not None:
+        found = CutOff(case.calendar(), promise.cuts, promise.days, promise.due).due_us(to_us(start))
+        assert from_us(found) == expected
 
 
 @settings(deadline=None, max_examples=50)
