@@ -299,6 +299,18 @@ def test_back_up_and_restore(server_dir: Path) -> None:
     assert "WMS" in shell(restore.text, server_dir, environment).stdout
 
 
+def test_notifications_are_tried_and_sent_again(databases: Databases, tmp_path: Path) -> None:
+    page = HOW_TO / "notifications.md"
+    (routes,) = [block.text for block in blocks(page, "yaml")]
+    (tmp_path / "routes.yaml").write_text(routes)
+    ask, parked = [block.text for block in blocks(page, "sh") if block.text.startswith("milepost")]
+    with databases.fresh() as url:
+        command(f"milepost catalog apply {tmp_path}", url)
+        assert command(ask.strip(), url).split() == ["channel", "duty", "ops-chat", "warehouse-mail"]
+        for line in parked.splitlines():
+            command(line, url)
+
+
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
