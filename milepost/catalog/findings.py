@@ -5,17 +5,17 @@ An error never does what it says; a warning probably means something else than i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, Literal
 
-from milepost.catalog import flow, keys
+from milepost.catalog import flow, keys, reached, routing
 from milepost.catalog.known import VERBS, event_types
 from milepost.catalog.lines import Lines, Path
 from milepost.catalog.loader import descendants, subject_types, types_of
 from milepost.catalog.policy import Policy
 from milepost.catalog.schema import Catalog, Completion, KeyRule, Milestone, Model
+from milepost.catalog.words import near
 
 Level = Literal["error", "warning"]
 CORRELATION: Final = "correlation"
@@ -55,7 +55,8 @@ def findings(texts: Mapping[str, str], catalog: Catalog) -> list[Finding]:
 
 
 def _told(file: str, lines: Lines, item: _Found) -> Finding:
-    words = [f": {part}" if isinstance(part, str) else f"[{part}]" for part in item.path[1:]]
+    named = len(item.path) > 1 and isinstance(item.path[1], str)
+    words = [f": {part}" if isinstance(part, str) else f"[{part}]" for part in item.path[named:]]
     return Finding(item.level, file, lines.of(item.path), "".join(words).removeprefix(": "), item.text)
 
 
@@ -96,7 +97,7 @@ def _key_rules(catalog: Catalog) -> Iterator[_Found]:
     named = {kind for mapping in catalog.mappings.values() for rule in mapping.events for kind in rule.keys}
     for kind, rule in catalog.keys.items():
         if kind not in used and kind not in named and kind != CORRELATION:
-            text = f"no model and no mapping has a type {kind}{_near(kind, used)}"
+            text = f"no model and no mapping has a type {kind}{near(kind, used)}"
             yield _Found("warning", ("keys", kind), text)
         yield from _words(kind, rule)
 
@@ -116,7 +117,7 @@ def _event_types(catalog: Catalog) -> Iterator[_Found]:
     known = event_types(catalog)
     for model in catalog.models.values():
         for path, kind in _mentioned(model):
-            meant = "" if kind in known else _near(kind, known)
+            meant = "" if kind in known else near(kind, known)
             if kind not in known and (_object(kind) in VERBS or (meant and _object(kind) not in types_of(model))):
                 text = f"nothing that Milepost knows tells {kind}{meant}; senders of your own may"
                 yield _Found("warning", path, text)
@@ -226,6 +227,10 @@ def _promise(catalog: Catalog, policy: Policy, steps: Mapping[str, Milestone]) -
             yield "error", field, f"per: {policy.per}: none of the events of {name} is about a {policy.per}"
 
 
+def _routes(catalog: Catalog) -> Iterator[_Found]:
+    return (_Found(*found) for found in reached.check(catalog))
+
+
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
@@ -241,12 +246,8 @@ def _object(event_type: str) -> str:
     return event_type.partition(".")[0]
 
 
-def _near(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 _CHECKS: Final[Mapping[str, tuple[Callable[[Catalog], Iterator[_Found]], ...]]] = {
     _JOURNEYS: (_trees, _cycles, _key_rules, _event_types, _reach, _overlaps, _ends),
     _SLAS: (_policies, _flows),
+    routing.FILE: (_routes,),
 }

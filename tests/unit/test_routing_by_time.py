@@ -19,6 +19,7 @@ from alerting.escalate import Call, Climb, State
 from alerting.oncall import Override
 from milepost.calendar import build_calendar
 from milepost.catalog import loader
+from milepost.catalog.findings import findings
 from milepost.catalog.oncall import Rotation, channel_of
 from milepost.catalog.schema import Catalog
 from milepost.errors import CatalogError
@@ -296,3 +297,78 @@ def test_rotations_that_can_not_be_are_refused(old: str, new: str, said: str) ->
     with pytest.raises(CatalogError) as error:
         loader.load(texts)
     assert said in str(error.value)
+
+
+# --- what `milepost catalog check` finds ------------------------------------------------------------------------------
+
+
+def said_of(text: str) -> list[str]:
+    texts = {**loader.default_texts(), "routes.yaml": text}
+    return [str(one).partition(": ")[2] for one in findings(texts, loader.load(texts)) if one.file == "routes.yaml"]
+
+
+CHAT = 'channels: [{name: chat, kind: webhook, url: "https://example.org", secret_env: S}]\n'
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        ("[{channels: [chat]}]", []),
+        (
+            "[{channels: [chat], goes_on: true}, {match: {severity: [info]}, channels: [chat]}, {channels: [chat]}]",
+            [],
+        ),
+        (
+            "[{channels: [chat]}, {name: late, match: {severity: [info]}, channels: [chat]}]",
+            ["error: routes[1]: it is never taken: the route in place 1 takes all that it would, and ends the search"],
+        ),
+        (
+            "[{during: business, channels: [chat]}, {match: {kind: [sla]}, channels: [chat]}, {channels: [chat]}]",
+            [],
+        ),
+        (
+            "[{match: {werehouse: [north]}, channels: [chat]}, {channels: [chat]}]",
+            ["error: routes[0]: match: werehouse: nothing has a label werehouse (did you mean warehouse?)"],
+        ),
+        (
+            "[{match: {severity: [urgent]}, channels: [chat]}, {channels: [chat]}]",
+            [
+                "error: routes[0]: match: severity: there is no severity urgent; there are info, warning, critical",
+            ],
+        ),
+        (
+            "[{match: {rule: [order-confirmaton]}, channels: [chat]}, {channels: [chat]}]",
+            ["warning: routes[0]: match: rule: no rule of the catalog is called order-confirmaton"
+             " (did you mean order-confirmation?)"],
+        ),
+        (
+            "[{outside: always, channels: [chat]}, {channels: [chat]}]",
+            ["error: routes[0]: outside: the calendar always never closes: this route is never taken"],
+        ),
+        (
+            "[{match: {rule: [order-confirmation], kind: [anomaly]}, channels: [chat]}, {channels: [chat]}]",
+            ["error: routes[0]: match: it is never taken: nothing has these labels together"],
+        ),
+        (
+            "[{match: {kind: [sla, objective, reconciliation]}, channels: [chat]}]",
+            ["warning: routes: no route takes alerts of unusual-volume, unusual-duration, Milepost itself: nobody is"
+             " told of them"],
+        ),
+        (
+            "[{match: {kind: [sla, objective, reconciliation, anomaly]}, channels: [chat]},"
+            " {match: {kind: [platform], channel: [chat]}, channels: [chat]}]",
+            ["warning: routes: some alerts of Milepost itself may find no route, by their labels: end with a route for all"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_check_finds_in_routes(routes: str, said: list[str]) -> None:
+    assert said_of(f"{CHAT}routes: {routes}") == said
+
+
+def test_check_finds_what_nobody_uses_and_whom_a_channel_does_not_reach() -> None:
+    assert said_of(ROUTES + "routes: [{channels: [chat]}]\n") == [
+        "warning: channels[1]: no route, escalation or digest names pager",
+        "warning: duty: no route, escalation or digest names duty",
+        "warning: duty: people: ann has no address for duty-hook, which does not reach them",
+        "warning: duty: people: cleo has no address for duty-mail, which does not reach them",
+    ]
