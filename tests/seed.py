@@ -113,6 +113,7 @@ def seed(connection: sa.Connection, now: datetime, journeys: int = 300, chance: 
     made = Seed(now, random.Random(chance))
     late = [made_order(made, number) for number in range(journeys)]
     _alerts(made, [item for item in late if item is not None])
+    _silenced(made, [item for item in late if item is not None])
     _sources(made)
     _volume(made)
     _anomalies(made)
@@ -355,6 +356,24 @@ def _alert(made: Seed, number: int, policy: str, warehouse: str, items: list[Lat
             t.notifications, alert_id=number, channel="ops-hook", event=what, message_id=f"m-{number}-{minutes}",
             body={}, created_at=at, state="sent", attempts=1, next_attempt_at=at, sent_at=at + timedelta(seconds=1),
         )  # fmt: skip
+
+
+def _silenced(made: Seed, late: list[Late]) -> None:
+    """A silence of one warehouse, which hides what is wrong there; its id comes from the database, and is 1."""
+    since, until = made.now - timedelta(hours=2), made.now + timedelta(hours=2)
+    made.add(
+        t.silences, matchers=[{"label": "warehouse", "op": "=", "values": ["north"]}], reason="stock-taking",
+        created_at=since, created_by="Ada", starts_at=since, ends_at=until, owner="warehouse lead",
+    )  # fmt: skip
+    groups = sorted({(item.policy, item.warehouse) for item in late})
+    for item in late:
+        if item.warehouse == "north":
+            made.add(
+                t.alert_hidden, alert_id=groups.index((item.policy, item.warehouse)) + 1,
+                item=f"breach:{item.journey_id}:{item.policy}", stage="silence", by_id=1, by_name="silence 1",
+                reason="silenced by Ada: stock-taking", severity="warning", since=max(since, item.due_at),
+                until_at=until, look_at=until,
+            )  # fmt: skip
 
 
 def _orders(count: int) -> str:

@@ -16,6 +16,8 @@ NAV: Final = (
     ("/", "Overview", "overview"),
     ("/journeys", "Journeys", "journeys"),
     ("/alerts", "Alerts", "alerts"),
+    ("/objectives", "Objectives", "objectives"),
+    ("/silences", "Silences", "silence"),
     ("/exceptions", "Exceptions", "warning"),
     ("/anomalies", "Anomalies", "anomalies"),
     ("/reconciliation", "Reconciliation", "reconciliation"),

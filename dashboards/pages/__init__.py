@@ -10,13 +10,18 @@ from dashboards.pages.decisions import Decide, Decided, Decisions
 from dashboards.pages.exceptions import Exceptions
 from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
+from dashboards.pages.objectives import Objective, Objectives
 from dashboards.pages.overview import Overview
 from dashboards.pages.quarantine import Quarantine, Quarantined, QuarantineGroup
 from dashboards.pages.reconciliation import Reconciled, Reconciliations
+from dashboards.pages.silence_new import New
+from dashboards.pages.silences import One, OneWindow, Silences
 from dashboards.pages.sources import Sources
 from dashboards.view import Page
 
 PAGES: Final[tuple[Page, ...]] = (
     Overview(), Journeys(), Journey(), Alerts(), Alert(), Exceptions(), Anomalies(), Anomaly(), Sources(), Quarantine(),
     QuarantineGroup(), Quarantined(), Decisions(), Decide(), Decided(), Reconciliations(), Reconciled(),
+    Silences(), New(), One(), OneWindow(),
+    Objectives(), Objective(),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from dashboards.components.grid import column, grid
 from dashboards.components.icons import icon
 from dashboards.components.parts import (
     ago,
+    badge,
     card,
     empty,
     facts,
@@ -25,7 +26,9 @@ from dashboards.components.parts import (
     tone_of,
 )
 from dashboards.context import Context
+from dashboards.pages.silences import hider_href, new_href
 from dashboards.queries import alerts as queries
+from dashboards.queries import hidden
 from dashboards.queries.paging import DEFAULT_LIMIT
 from dashboards.view import View
 from milepost.decisions.audit import SYSTEM
@@ -53,6 +56,14 @@ _CHANGES: Final = {
     "resolved": "was resolved",
     "reopened": "fires again",
     "retracted": "was taken back",
+}
+
+
+_HIDDEN: Final = {
+    "silence": "Silenced",
+    "inhibit": "Explained",
+    "threshold": "Too few",
+    "record_only": "Not told",
 }
 
 
@@ -86,12 +97,15 @@ class Alerts:
                 limit=DEFAULT_LIMIT,
                 cursor=_cursor(view),
             )
+            hiders = hidden.hiders(connection, [alert.alert_id for alert in page.items])
         if not page.items:
             return _nothing(state)
         following = view.href(cursor=page.next_cursor) if page.next_cursor else None
         first = view.href(cursor=None) if view.get("cursor") else None
         return [
-            live("alerts", [_row(alert) for alert in page.items], "mp-card mp-alert-list"),
+            live(
+                "alerts", [_row(alert, hiders.get(alert.alert_id, ())) for alert in page.items], "mp-card mp-alert-list"
+            ),
             live("pager", pager(first, following, words.many(len(page.items), "alert"))),
         ]
 
@@ -118,7 +132,7 @@ def _nothing(state: str) -> html.Div:
     )
 
 
-def _row(alert: queries.Alert) -> Any:
+def _row(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
     return link(
         [
             html.I(className=f"mp-bar mp-{tone_of(alert.severity)}"),
@@ -127,11 +141,20 @@ def _row(alert: queries.Alert) -> Any:
             _small("Money", words.moneys(alert.money) if alert.money else "–"),
             _small("Owner", alert.owner or "–"),
             _small("Since", ago(alert.opened_at)),
-            state_badge(alert.state),
+            html.Div([state_badge(alert.state), _hidden_badge(alert, hiders)], className="mp-alert-badges"),
         ],
         f"/alerts/{alert.alert_id}",
         className="mp-alert-row",
     )
+
+
+def _hidden_badge(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
+    """That some, or all, of what is open is kept from people."""
+    if not hiders:
+        return None
+    number = sum(one.items for one in hiders)
+    share = "" if number >= alert.items_open else f" {words.count(number)}"
+    return badge(f"{_HIDDEN[hiders[0].stage]}{share}", "muted")
 
 
 def _small(name: str, value: Any) -> html.Div:
@@ -159,10 +182,11 @@ class Alert:
                     action=link("All alerts", "/alerts"),
                 )
             items = queries.items(connection, alert_id)
+            hiders = hidden.hiders(connection, [alert_id]).get(alert_id, ())
             changes = queries.changes(connection, alert_id)
             deliveries = queries.deliveries(connection, alert_id)
         return [
-            _head(alert, may_act=view.person.may("act")),
+            _head(alert, hiders, may_act=view.person.may("act")),
             html.Div(
                 [
                     html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
@@ -173,7 +197,7 @@ class Alert:
         ]
 
 
-def _head(alert: queries.Alert, *, may_act: bool) -> Any:
+def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], *, may_act: bool) -> Any:
     values = [
         ("Open items", f"{words.count(alert.items_open)} of {words.count(alert.items_total)}"),
         ("Money", words.moneys(alert.money, short=False) if alert.money else None),
@@ -183,6 +207,7 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
         ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
         ("Owner", alert.owner),
         *((words.title(name), value) for name, value in alert.group.items()),
+        ("Hidden", html.Span([_hider(one) for one in hiders]) if hiders else None),
         ("Rule", _rule(alert)),
         ("Runbook", _runbook(alert.runbook)),
     ]
@@ -202,6 +227,13 @@ def _head(alert: queries.Alert, *, may_act: bool) -> Any:
         name="head",
         className="mp-block",
     )
+
+
+def _hider(one: hidden.Hider) -> html.Div:
+    """What keeps items of it from people, and how many."""
+    href = hider_href(one.stage, one.by_id, one.by_name)
+    name = link(one.by_name, href, className="mp-link") if href else one.by_name
+    return html.Div([words.many(one.items, "item"), " by ", name, f": {one.reason}"])
 
 
 def _rule(alert: queries.Alert) -> Any:
@@ -226,7 +258,9 @@ def _acts(alert: queries.Alert) -> html.Div:
         return html.Button([icon(mark, 16), text], id=ident, n_clicks=0, className=f"mp-button {kind}")
 
     first = button("acknowledge", "Acknowledge", "check", "mp-primary") if alert.state == "firing" else None
-    return html.Div([first, button("resolve", "Resolve", "cross", "")], className="mp-acts")
+    labels = [("kind", alert.kind), ("rule", alert.rule), *sorted(alert.group.items())]
+    silence = link([icon("silence", 16), "Silence this"], new_href(labels), className="mp-button")
+    return html.Div([first, button("resolve", "Resolve", "cross", ""), silence], className="mp-acts")
 
 
 def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
@@ -267,8 +301,13 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
         "summary": item["summary"].removeprefix(f"{item['journey_key']} "),
         "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
         "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
-        "state": {"text": "Cleared", "tone": "ok"} if cleared else {"text": "Open", "tone": "bad"},
+        "state": {"text": "Cleared", "tone": "ok"} if cleared else _open(item),
     }
+
+
+def _open(item: Mapping[str, Any]) -> dict[str, str]:
+    """An open item was told, or says by what it is hidden."""
+    return {"text": _HIDDEN.get(item["hidden_stage"], "Open"), "tone": "muted" if item["hidden_stage"] else "bad"}
 
 
 def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:

@@ -1,7 +1,8 @@
 """Matchers: which of the things that alerts are made of a silence or a maintenance window is about. Pure.
 
 A matcher compares one label with values: `=` with any of them, `!=` with none. A value that ends in `*` stands for all
-that begin so. A label that is missing is like an empty one, and no value with `*` matches it.
+that begin so. A label that is missing is like an empty one, and no value with `*` matches it. Where matchers are typed,
+a comma within a value is written with a backslash before it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ Value = Annotated[str, Meta(max_length=256)]
 MOST: Final = 20
 """So many matchers a silence has at most, and each so many values."""
 
+BACK: Final = "\\"
+_COMMA: Final = re.compile(r"(?<!\\),")
 _WRITTEN: Final = re.compile(r"([a-z][a-z0-9_]{0,63})\s*(!?=)\s*(.*)", re.DOTALL)
 _CLOSED: Final[Mapping[str, frozenset[str]]] = {
     "kind": frozenset({"sla", "anomaly", "reconciliation", "platform"}),
@@ -33,7 +36,7 @@ class Matcher(Struct, frozen=True, forbid_unknown_fields=True):
     values: Annotated[tuple[Value, ...], Meta(min_length=1, max_length=MOST)]
 
     def __str__(self) -> str:
-        return f"{self.label}{self.op}{','.join(self.values)}"
+        return f"{self.label}{self.op}{','.join(value.replace(',', BACK + ',') for value in self.values)}"
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether these labels meet it."""
@@ -59,7 +62,7 @@ def read(text: str) -> Matcher:
     if found is None:
         raise ValueError(f'"{text}" is no matcher; write it like warehouse=north, carrier!=dhl,ups or rule=picking-*')
     label, op, written = found.groups()
-    values = tuple(value.strip() for value in written.split(","))
+    values = tuple(value.strip().replace(BACK + ",", ",") for value in _COMMA.split(written))
     if len(values) > MOST:
         raise ValueError(f'"{text}": a matcher has {MOST} values at most')
     return Matcher(label, "!=" if op == "!=" else "=", values)

@@ -33,6 +33,9 @@ ADDRESSES = {
     "quarantined": "/quarantine/1", "decisions": "/decisions", "decision": "/decisions/1",
     "decide": "/decisions/new/merge?first=1001&journey=1",
     "reconciliations": "/reconciliation", "reconciliation": "/reconciliation/orders-in-odoo",
+    "objectives": "/objectives", "objective": "/objectives/promised-delivery",
+    "silences": "/silences", "silence-new": "/silences/new?what=warehouse%3Dnorth", "silence": "/silences/1",
+    "window": "/silences/window/none",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 

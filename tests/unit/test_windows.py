@@ -51,11 +51,16 @@ LABELS = {"warehouse": "north", "carrier": "dhl", "rule": "picking-released", "k
         ("partner!=acme", True),
         ("partner=", True),
         ("warehouse=*", True),
+        (r"partner!=Acme\, Inc,Ltd", True),
     ],
 )
 def test_a_matcher(text: str, expected: bool) -> None:
     assert read(text).matches(LABELS) is expected
     assert read(str(read(text))) == read(text)
+
+
+def test_a_comma_within_a_value_has_a_backslash_before_it() -> None:
+    assert read(r"partner=Acme\, Inc,Ltd").values == ("Acme, Inc", "Ltd")
 
 
 @pytest.mark.parametrize(
