@@ -357,7 +357,8 @@ CHAT = 'channels: [{name: chat, kind: webhook, url: "https://example.org", secre
         (
             "[{match: {kind: [sla, objective, reconciliation, anomaly]}, channels: [chat]},"
             " {match: {kind: [platform], channel: [chat]}, channels: [chat]}]",
-            ["warning: routes: some alerts of Milepost itself may find no route, by their labels: end with a route for all"],
+            ["warning: routes: some alerts of Milepost itself may find no route, by their labels: end with a route for"
+             " all"],
         ),
     ],
 )  # fmt: skip
