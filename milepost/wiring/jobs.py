@@ -28,7 +28,7 @@ from milepost.inbox.quarantine import room
 from milepost.inbox.watermark import Watermark
 from milepost.wiring.collectors import LostCollectors
 from milepost.wiring.loops import Trouble
-from milepost.wiring.resources import Resources
+from milepost.wiring.resources import Resources, with_secret
 from sla.reconciliation import store as reconciled
 
 TICK: Final = 0.5
@@ -76,7 +76,7 @@ def _watching(resources: Resources, last: Signs) -> list[Job]:
     from sla.job import check_due_once
 
     engine, clock, options = resources.engine, resources.clock, resources.settings.alerting
-    links = Links.of(resources.settings)
+    links = Links.of(with_secret(resources.settings))
     watermark, collectors = Watermark(), LostCollectors()
 
     def check_due() -> None:
