@@ -13,7 +13,13 @@ from milepost.catalog.policy import calendars_of
 from milepost.catalog.schema import Catalog
 
 NOT_SHOWN: Final = ("version", "policy_versions")
-_WORDS: Final = {"policies": "policy", "flows": "policy", "aliases": "aliases of", "hub_limit": "hub limit"}
+_WORDS: Final = {
+    "policies": "policy",
+    "flows": "policy",
+    "aliases": "aliases of",
+    "hub_limit": "hub limit",
+    "classes": "class",
+}
 _LONGEST: Final = 100
 """Characters of a value that are shown."""
 

@@ -111,13 +111,16 @@ def _load(texts: Texts) -> Catalog:
         docs["calendars.yaml"].get("calendars", {}),
         schema.CalendarSpec,
     )
-    policies, flows = _policies(slas.get("policies", []))
+    classes = slas.get("classes") or {}
+    services = _named("slas.yaml", "classes", classes, policy.ServiceClass)
+    policies, flows = _policies(slas.get("policies", []), classes)
     catalog = Catalog(
         version=_hash(docs),
         keys=_named("journeys.yaml", "keys", journeys.get("keys", {}), schema.KeyRule),
         models={name: msgspec.structs.replace(model, name=name) for name, model in models.items()},
         policies=policies,
         flows=flows,
+        classes=services,
         calendars={"always": schema.CalendarSpec(), **calendars},
         routing=_convert(routing.FILE, "", docs[routing.FILE], routing.Routing),
         sources=_named(
@@ -184,7 +187,7 @@ def _mapping_name(file: str) -> str:
     return name
 
 
-def _policies(value: Any) -> tuple[list[Policy], list[flow.FlowPolicy]]:
+def _policies(value: Any, classes: Mapping[str, Any]) -> tuple[list[Policy], list[flow.FlowPolicy]]:
     """Those that run clocks on journeys, and those that judge a flow."""
     if not isinstance(value, list):
         raise CatalogError("slas.yaml: policies: expected a list")
@@ -195,7 +198,8 @@ def _policies(value: Any) -> tuple[list[Policy], list[flow.FlowPolicy]]:
         if flow.is_flow(item):
             flows.append(_convert("slas.yaml", str(name), flow.plain(item), flow.FlowPolicy))  # type: ignore[arg-type]
         else:
-            policies.append(_convert("slas.yaml", str(name), item, Policy))
+            told = policy.in_class(item, classes) if isinstance(item, dict) else item
+            policies.append(_convert("slas.yaml", str(name), told, Policy))
     return policies, flows
 
 

@@ -15,13 +15,14 @@ import yaml
 
 from milepost.catalog import lines, loader, routing
 from milepost.catalog.loader import Texts
+from milepost.catalog.policy import in_class
 from milepost.catalog.routing import Routing
 from milepost.errors import CatalogError
 
 POLICIES: Final = "slas.yaml"
 SECTIONS: Final = {
     **dict.fromkeys(("keys", "junk", "hub_limit", "dimensions", "models", "exceptions"), "journeys.yaml"),
-    **dict.fromkeys(("policies", "anomaly"), POLICIES),
+    **dict.fromkeys(("policies", "classes", "anomaly"), POLICIES),
     **dict.fromkeys(("sources", "privacy"), "sources.yaml"),
     **dict.fromkeys(("aliases", "edi"), "partners.yaml"),
     **dict.fromkeys(Routing.__struct_fields__, routing.FILE),
@@ -55,14 +56,18 @@ def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:
 
 
 def written(texts: Texts, policy: str) -> str | None:
-    """A policy as YAML, as it stands in the texts, with its calendar; None where there is no such policy."""
-    listed = _parsed(POLICIES, texts.get(POLICIES, "")).get("policies")
-    spec = next((item for item in listed or () if _name(item) == policy), None)
+    """A policy as YAML, as it stands in the texts, with its class and calendars; None where there is no such policy."""
+    doc = _parsed(POLICIES, texts.get(POLICIES, ""))
+    spec = next((item for item in doc.get("policies") or () if _name(item) == policy), None)
     if spec is None:
         return None
-    name = spec.get("calendar")
-    calendar = _parsed(CALENDARS, texts.get(CALENDARS, "")).get("calendars", {}).get(name)
-    found = {"policies": [spec]} | ({} if calendar is None else {"calendars": {name: calendar}})
+    service = {name: told for name, told in (doc.get("classes") or {}).items() if name == spec.get("class")}
+    told = in_class(spec, service).get("calendar")
+    choice = [*told.get("calendars", {}).values(), told.get("else")] if isinstance(told, dict) else [told]
+    known = _parsed(CALENDARS, texts.get(CALENDARS, "")).get("calendars") or {}
+    calendars = {name: known[name] for name in dict.fromkeys(choice) if name in known}
+    found: Doc = {"policies": [spec]}
+    found |= ({"classes": service} if service else {}) | ({"calendars": calendars} if calendars else {})
     return yaml.dump(found, Dumper=_Plain, sort_keys=False, allow_unicode=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -15,12 +15,27 @@ from milepost.errors import CatalogError
 FILE: Final = "slas.yaml"
 
 
+Share = Annotated[float, Meta(gt=0, lt=1)]
+
+
 class CalendarChoice(Struct, frozen=True, forbid_unknown_fields=True):
     """The calendar by the value of an attribute: a carrier's or a partner's own, however its name is spelled."""
 
     attribute: str
     calendars: Annotated[dict[str, str], Meta(min_length=1)]
     otherwise: str = field(default="always", name="else")
+
+
+class ServiceClass(Struct, frozen=True, forbid_unknown_fields=True):
+    """What policies of one class have in common. A policy's own fields win."""
+
+    title: str = ""
+    within: Duration | None = None
+    calendar: str | CalendarChoice = "always"
+    severity: Severity = "warning"
+    warn_at: Share | None = 0.8
+    notify_within: Duration = Duration("24h")
+    objective: Objective = Objective()
 
 
 class ExceptionMatch(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +63,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     name: Ident
     kind: Literal["between", "dwell", "by", "exception"]
     model: Ident
+    class_: Ident | None = field(default=None, name="class")
     title: str = ""
     start: Ident | None = None
     end: Ident | None = None
@@ -63,7 +79,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     calendar: str | CalendarChoice = "always"
     pause: Literal["root", "subject", "never"] | Annotated[list[str], Meta(min_length=1)] | None = None
     severity: Severity = "warning"
-    warn_at: Annotated[float, Meta(gt=0, lt=1)] | None = 0.8
+    warn_at: Share | None = 0.8
     notify_within: Duration = Duration("24h")
     notify: bool = True
     after: After | None = None
@@ -100,6 +116,20 @@ def check(catalog: Catalog, types: Mapping[str, Collection[str]]) -> None:
                 raise CatalogError(f"{where}: calendar: there is no calendar {name}")
             if policy.cut_off == "calendar" and not catalog.calendars[name].cut_offs:
                 raise CatalogError(f"{where}: cut_off: calendar {name} has no cut_offs")
+
+
+def in_class(item: Mapping[str, Any], classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A policy as it is written, with what its class says and it doesn't. Raises CatalogError."""
+    name = item.get("class")
+    if name is None:
+        return dict(item)
+    if name not in classes:
+        known = ", ".join(sorted(classes)) or "none"
+        raise CatalogError(f"{FILE}: {item.get('name')}: class: there is no class {name}; there are {known}")
+    told = {field: value for field, value in classes[name].items() if field != "title"}
+    if item.get("kind") == "by":
+        told.pop("within", None)
+    return {**told, **item}
 
 
 def calendars_of(told: str | CalendarChoice) -> list[str]:

@@ -18,7 +18,7 @@ from milepost.catalog.privacy import Privacy
 
 if TYPE_CHECKING:
     from milepost.catalog.flow import FlowPolicy
-    from milepost.catalog.policy import Policy
+    from milepost.catalog.policy import Policy, ServiceClass
     from milepost.catalog.reconciliation import Reconciliation
     from milepost.catalog.routing import Routing
     from milepost.catalog.window import Window
@@ -265,5 +265,7 @@ class Catalog(Struct, frozen=True):
     """By event type. Any other event that failed or was rejected opens one too, until one of its own type goes well."""
     flows: list[FlowPolicy] = []
     """The policies that judge a flow and no journey."""
+    classes: dict[str, ServiceClass] = {}
+    """Service classes, which policies refer to; what they say stands in the policies too."""
     windows: dict[str, Window] = {}
     """Maintenance windows: times in which what matches is kept from being told."""

@@ -60,6 +60,7 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Backlog": flow.Backlog,
         "Exception match": policy.ExceptionMatch,
         "Calendar choice": policy.CalendarChoice,
+        "Service class": policy.ServiceClass,
         "Objective": objective.Objective,
         "Anomaly": schema.AnomalySpec,
         "Calendar": schema.CalendarSpec,

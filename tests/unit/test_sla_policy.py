@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from milepost.calendar import CalendarBoundsError
+from milepost.catalog import loader, overlay
+from milepost.catalog.policy import Policy
 from milepost.clock import from_us
+from milepost.errors import CatalogError
 from sla.policy import Compiled, UnreadableDate, compile_catalog, select
 from tests.sla_cases import at, catalog
 
@@ -123,6 +126,49 @@ def test_a_faulty_calendar_disables_only_its_policies() -> None:
     compiled = Compiled(made)
     assert list(compiled.policies) == ["good"]
     assert "runs over midnight" in compiled.disabled["bad"]
+
+
+CLASSES = {"hourly": {"within": "1h", "calendar": "business", "severity": "critical", "warn_at": None}}
+
+
+def classed(policy: Mapping[str, Any], classes: Mapping[str, Any] = CLASSES) -> Policy:
+    told = {"model": "order", "start": "received", "name": "p", "class": "hourly", **policy}
+    (found,) = catalog(slas_yaml={"classes": classes, "policies": [told]}).policies
+    return found
+
+
+def test_what_a_policy_says_wins_over_its_class() -> None:
+    plain = classed({"kind": "between", "end": "confirmed"})
+    assert (str(plain.within), plain.calendar, plain.severity, plain.warn_at) == ("1h", "business", "critical", None)
+    own = classed({"kind": "between", "end": "confirmed", "within": "2h", "warn_at": 0.5, "severity": "info"})
+    assert (str(own.within), own.calendar, own.severity, own.warn_at) == ("2h", "business", "info", 0.5)
+    by = classed({"kind": "by", "end": "confirmed", "date": "promised_date"})
+    assert (by.within, by.calendar) == (None, "business")
+
+
+def test_a_class_that_changes_makes_another_version() -> None:
+    def version(within: str) -> str:
+        classes = {"hourly": {"within": within}}
+        told = {"model": "order", "start": "received", "kind": "dwell", "name": "p", "class": "hourly"}
+        return catalog(slas_yaml={"classes": classes, "policies": [told]}).policy_versions["p"]
+
+    assert version("1h") != version("2h")
+
+
+def test_a_class_that_is_none() -> None:
+    with pytest.raises(CatalogError, match="p: class: there is no class hourly; there are none"):
+        classed({"kind": "dwell"}, {})
+    with pytest.raises(CatalogError, match="hourly: Object contains unknown field `owner`"):
+        classed({"kind": "dwell"}, {"hourly": {"within": "1h", "owner": "me"}})
+
+
+def test_a_policy_is_written_with_its_class_and_calendars() -> None:
+    slas = (
+        "classes: {hourly: {within: 1h, calendar: {attribute: carrier, calendars: {X: business}, else: warehouse}}}"
+    )
+    texts = {**loader.default_texts(), "slas.yaml": f"{slas}\npolicies: [{{name: p, kind: dwell, class: hourly}}]"}
+    written = overlay.written(texts, "p") or ""
+    assert [part in written for part in ("hourly:", "  business:", "  warehouse:")] == [True] * 3
 
 
 def test_one_version_is_compiled_once() -> None:
