@@ -115,7 +115,8 @@ class Rebuild:
         for events in retell.run(self._engine, catalog, self._clock, selection, extent):
             self.report.events += events
             self._progress("replayed", self.report.events, extent.events)
-            self._catch_up()
+            self._assembler.step()  # one: what is told meanwhile is for the next, together with what comes then
+        self._catch_up()
 
     def _catch_up(self) -> None:
         while self._assembler.step():

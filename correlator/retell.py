@@ -88,7 +88,7 @@ def run(engine: sa.Engine, catalog: Catalog, clock: Clock, selection: Selection,
         due: deque[Future[int]] = deque()
         try:
             while chunks or due:
-                while chunks and len(due) < 2 * AHEAD:
+                while chunks and len(due) < 3 * AHEAD:
                     due.append(pool.submit(_chunk))
                     chunks -= 1
                 yield sum(due.popleft().result() for _ in range(min(AHEAD, len(due))))
