@@ -305,6 +305,8 @@ def default_settings() -> dict[str, str]:
         "fsync": "on",
         "synchronous_commit": "on",
         "wal_compression": "on",
+        "wal_buffers": "64MB",  # a step's commit waits for nobody else to write
+        "temp_buffers": "64MB",  # what is staged for a merge stays in memory
         "max_wal_size": "4GB",
         "min_wal_size": "512MB",
         "checkpoint_timeout": "15min",
@@ -315,6 +317,10 @@ def default_settings() -> dict[str, str]:
         "autovacuum_vacuum_cost_delay": "1ms",
         "autovacuum_vacuum_scale_factor": "0.1",
         "autovacuum_analyze_scale_factor": "0.05",
+        # A table that has just begun to grow would be gone through time and again.
+        "autovacuum_vacuum_threshold": "5000",
+        "autovacuum_vacuum_insert_threshold": "200000",
+        "autovacuum_analyze_threshold": "5000",
         "idle_in_transaction_session_timeout": "5min",  # an old snapshot keeps every dead row alive
         "timezone": "UTC",
         "log_timezone": "UTC",
