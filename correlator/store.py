@@ -15,9 +15,9 @@ from correlator.touches import Relation
 from milepost.clock import from_us
 from milepost.contract import Entry, read
 from milepost.db import tables
-from milepost.db.engine import copy_rows
+from milepost.db.engine import array_literal, copy_rows
 from milepost.db.generation import LIVE
-from milepost.db.staging import as_wire, kinds_of, stage, wire_time
+from milepost.db.staging import Row, as_wire, copy_new, kinds_of, stage, wire_time
 from milepost.journeystate import Flag
 
 _HOUR: Final = 3_600_000_000
@@ -33,6 +33,12 @@ _RELATIONS: Final = (
     " received_at = excluded.received_at"
     ' WHERE (excluded.occurred_at, excluded.source COLLATE "C", excluded.event_id COLLATE "C")'
     ' < (r.occurred_at, r.source COLLATE "C", r.event_id COLLATE "C")'
+)
+# OFFSET keeps the planner from reading the whole table where it may probe it
+_KNOWN: Final = (
+    "SELECT w.first_id, w.second_id, known.rel FROM unnest(CAST(:firsts AS bigint[]), CAST(:seconds AS bigint[]))"
+    " AS w (first_id, second_id) CROSS JOIN LATERAL (SELECT r.rel FROM {schema}.relations AS r"
+    " WHERE r.first_id = w.first_id AND r.second_id = w.second_id OFFSET 0) AS known"
 )
 _SOURCES: Final = sa.text(
     "INSERT INTO input.source_stats AS s (source, events, duplicates, conflicts, skewed, first_received_at,"
@@ -98,21 +104,37 @@ def write_relations(connection: sa.Connection, relations: Sequence[Relation], sc
     """Relations in the order of their key; the earlier proof by (time, source, id) stands."""
     if not relations:
         return
-    rows = (
-        (
-            item.first_id,
-            item.second_id,
-            item.rel,
-            wire_time(item.occurred_us),
-            item.source,
-            item.event_id,
-            item.event_no,
-            wire_time(item.received_us),
-        )
-        for item in relations
+    stored = _stored(connection, relations, schema)
+    rows = [_relation_row(item) for item in relations]
+    new = [row for row in rows if row[:3] not in stored] if stored else rows
+    again = [row for row in rows if row[:3] in stored] if stored else []
+    if new and not copy_new(connection, tables.relations, new, schema):
+        again = rows
+    if again:
+        stage(connection, "proofs", kinds_of(tables.relations), again)
+        connection.execute(sa.text(_RELATIONS.format(schema=schema)))
+
+
+def _stored(connection: sa.Connection, relations: Sequence[Relation], schema: str) -> set[Row]:
+    """(first, second, rel) of the relations between these objects that are there."""
+    ends = {
+        "firsts": array_literal([item.first_id for item in relations]),
+        "seconds": array_literal([item.second_id for item in relations]),
+    }
+    return {tuple(row) for row in connection.execute(sa.text(_KNOWN.format(schema=schema)), ends)}
+
+
+def _relation_row(item: Relation) -> Row:
+    return (
+        item.first_id,
+        item.second_id,
+        item.rel,
+        wire_time(item.occurred_us),
+        item.source,
+        item.event_id,
+        item.event_no,
+        wire_time(item.received_us),
     )
-    stage(connection, "proofs", kinds_of(tables.relations), rows)
-    connection.execute(sa.text(_RELATIONS.format(schema=schema)))
 
 
 def count(

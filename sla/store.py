@@ -18,7 +18,7 @@ from alerting import commands
 from alerting.commands import Signal
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
-from milepost.db.engine import database_errors
+from milepost.db.engine import array_literal, database_errors
 from milepost.db.staging import Rows, save, wire_time
 from milepost.db.tables import clocks, running_clocks
 from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock, decode_all_clocks, encode_clocks
@@ -28,9 +28,9 @@ from sla.ledger import Book
 from sla.policy import Compiled, Verdict, compile_catalog
 from sla.transition import Transition
 
-# psycopg's own placeholders: arrays go over in binary, which SQLAlchemy's bind parameters don't offer
 _READ: Final = """
-    SELECT journey_id, clocks FROM derived.running_clocks WHERE journey_id = ANY(%b) ORDER BY journey_id FOR UPDATE
+    SELECT journey_id, clocks FROM derived.running_clocks
+    WHERE journey_id = ANY(%s::bigint[]) ORDER BY journey_id FOR UPDATE
 """
 
 
@@ -114,7 +114,7 @@ def by_key(clocks: JourneyClocks) -> dict[Key, RunningClock]:
 def read(connection: sa.Connection, journey_ids: Sequence[int]) -> dict[int, JourneyClocks]:
     """The clocks of journeys as they were last written, locked in the order of the journeys."""
     with _cursor(connection) as cursor:
-        cursor.execute(_READ, [list(journey_ids)])
+        cursor.execute(_READ, [array_literal(journey_ids)])
         return {journey_id: decode_all_clocks(clocks) for journey_id, clocks in cursor}
 
 

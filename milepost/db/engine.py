@@ -260,6 +260,11 @@ def next_numbers(connection: sa.Connection, sequence: str, count: int) -> list[i
     return list(numbers or ())
 
 
+def array_literal(values: Iterable[object]) -> str:
+    """Numbers, or UUIDs in hex, as one parameter to CAST to an array: as a list, psycopg turns each by itself."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def copy_rows(
     connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 
 from milepost.db.engine import copy_rows
@@ -60,6 +61,20 @@ def save(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: R
         _merge(connection, table, key, rows.changed)
 
 
+def copy_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], schema: str | None = None) -> bool:
+    """Copy rows, as in `save`, into a table that others write too; `schema` in place of its own.
+
+    False, and nothing is written, when one of them is there by now: whoever is writing the same at this moment is
+    waited for. Nobody deadlocks when all give their rows in the order of the same key.
+    """
+    try:
+        with connection.begin_nested():
+            copy_rows(connection, as_wire(table, schema), list(table.columns.keys()), rows)
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True
+
+
 def _merge(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: Sequence[Row]) -> None:
     """Update rows, or insert those that are not there."""
     staging = f"staging_{table.name}"
@@ -100,13 +115,13 @@ def _describe(name: str, columns: tuple[tuple[str, str], ...]) -> sa.Table:
 
 
 @cache
-def as_wire(table: sa.Table) -> sa.Table:
+def as_wire(table: sa.Table, schema: str | None = None) -> sa.Table:
     """`table` described for copy_rows so that its timestamptz columns take `wire_time` integers."""
     columns = (
         sa.Column(column.name, sa.BigInteger if isinstance(column.type, sa.DateTime) else column.type)
         for column in table.columns
     )
-    return sa.Table(table.name, sa.MetaData(), *columns, schema=table.schema)
+    return sa.Table(table.name, sa.MetaData(), *columns, schema=schema or table.schema)
 
 
 def kinds_of(table: sa.Table) -> dict[str, str]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
 import sqlalchemy as sa
 
-from milepost.db.staging import stage
+from milepost.db.engine import array_literal
+from milepost.db.staging import copy_new
 from milepost.db.tables import identity_generations as generations
 
 HOT_IDENTITIES: Final = 5_000_000
 HOT_AGE: Final = timedelta(days=1)
-_WIDTH: Final = 16  # bytes of an identity
 _LOCK: Final = 7_226_001  # shared by recorders, exclusive while the hot generation changes
 
 
@@ -40,27 +41,18 @@ def claim(connection: sa.Connection, contents: Mapping[bytes, int]) -> Seen:
         return Seen(frozenset(), {})
     connection.execute(sa.text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
     hot, sealed = _generations(connection)
-    stage(connection, "claims", {"identity": "uuid", "content": "bigint"}, contents.items())
-    # LIMIT keeps the planner from reading a whole generation where it may probe it
-    probes = "".join(
-        f" LEFT JOIN LATERAL (SELECT true AS known FROM input.identities_{number} AS g"
-        f" WHERE g.identity = c.identity LIMIT 1) AS g{number} ON true"
-        for number in sealed
-    )
-    unseen = "".join(f" AND g{number}.known IS NULL" for number in sealed)
-    # one string of all of them: a row each costs several times as much
-    inserted: bytes | None = connection.scalar(
-        sa.text(
-            f"WITH new AS (INSERT INTO input.identities_{hot} (identity, content) SELECT c.identity, c.content"
-            f" FROM claims AS c{probes} WHERE true{unseen} ORDER BY c.identity"
-            " ON CONFLICT DO NOTHING RETURNING identity)"
-            " SELECT string_agg(uuid_send(identity), CAST('' AS bytea)) FROM new"
-        )
-    )
-    told = inserted or b""
-    new = frozenset([told[start : start + _WIDTH] for start in range(0, len(told), _WIDTH)])
-    old = [identity for identity in contents if identity not in new]
-    return Seen(new, _stored(connection, [hot, *sealed], old) if old else {})
+    while True:
+        stored = _stored(connection, [hot, *sealed], list(contents))
+        new = sorted(contents.keys() - stored.keys())
+        # each round finds what somebody else committed during the last one
+        if copy_new(connection, _generation(hot), [(identity, contents[identity]) for identity in new]):
+            return Seen(frozenset(new), stored)
+
+
+@cache
+def _generation(number: int) -> sa.Table:
+    columns = (sa.Column("identity", sa.LargeBinary), sa.Column("content", sa.BigInteger))
+    return sa.Table(f"identities_{number}", sa.MetaData(), *columns, schema="input")
 
 
 def look_up(connection: sa.Connection, identities: Collection[bytes]) -> Mapping[bytes, int]:
@@ -77,7 +69,9 @@ def _stored(connection: sa.Connection, numbers: list[int], identities: list[byte
         f"SELECT identity, content FROM input.identities_{n} WHERE identity = ANY(CAST(:ids AS uuid[]))"
         for n in numbers
     ]
-    rows = connection.execute(sa.text(" UNION ALL ".join(parts)), {"ids": [identity.hex() for identity in identities]})
+    rows = connection.execute(
+        sa.text(" UNION ALL ".join(parts)), {"ids": array_literal([identity.hex() for identity in identities])}
+    )
     return {identity.bytes: content for identity, content in rows}
 
 

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from milepost.clock import to_us
-from milepost.db.staging import stage
+from milepost.db.engine import next_numbers
+from milepost.db.staging import copy_new, stage
+from milepost.db.tables import objects
 
 
 class Ref(NamedTuple):
@@ -37,11 +39,6 @@ CORRELATION: Final = "correlation"
 """The type of a correlation, which lives in a table of its own but shares the ids."""
 
 _COLUMNS: Final = {"type": "text", "namespace": "text", "key": "text"}
-_INSERT: Final = sa.text(
-    "INSERT INTO input.objects (object_id, type, namespace, key)"
-    " SELECT nextval('input.object_ids'), w.type, w.namespace, w.key FROM wanted AS w"
-    " ORDER BY w.key, w.type, w.namespace ON CONFLICT DO NOTHING RETURNING object_id, type, namespace, key"
-)
 # LIMIT keeps the planner from reading the whole table where it may probe it
 _SELECT: Final = sa.text(
     "SELECT o.object_id, w.type, w.namespace, w.key FROM wanted AS w CROSS JOIN LATERAL"
@@ -79,16 +76,25 @@ def allocate(connection: sa.Connection, refs: Collection[Ref], now: datetime) ->
 
 
 def _allocate_objects(connection: sa.Connection, refs: list[Ref]) -> dict[Ref, int]:
-    """Look up, insert what is missing, and look up again what somebody else committed in between."""
+    """Look up, and make what is missing; again, where somebody else makes the same at this moment."""
     found: dict[Ref, int] = {}
     missing = refs
-    for statement in (_SELECT, _INSERT, _SELECT):
-        if missing:
-            stage(connection, "wanted", _COLUMNS, missing)
-            rows = connection.execute(statement)
-            found.update((Ref(kind, namespace, key), object_id) for object_id, kind, namespace, key in rows)
-            missing = [ref for ref in missing if ref not in found]
+    while missing:
+        stage(connection, "wanted", _COLUMNS, missing)
+        rows = connection.execute(_SELECT)
+        found.update((Ref(kind, namespace, key), object_id) for object_id, kind, namespace, key in rows)
+        missing = sorted([ref for ref in missing if ref not in found], key=_by_key)
+        ids = next_numbers(connection, "input.object_ids", len(missing))
+        made = [(number, *ref, 0, None) for number, ref in zip(ids, missing, strict=True)]
+        if copy_new(connection, objects, made):
+            found.update(zip(missing, ids, strict=True))
+            break
     return found
+
+
+def _by_key(ref: Ref) -> tuple[str, str, str]:
+    """The order in which all recorders make objects."""
+    return ref.key, ref.type, ref.namespace
 
 
 def _allocate_correlations(connection: sa.Connection, keys: list[str], now: datetime) -> dict[Ref, int]:
