@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
@@ -30,6 +31,7 @@ from tests.dashboard import dashboard
 from tests.databases import Databases
 from tests.docs.pages import DOCS, blocks
 from tests.docs.test_how_to import shell
+from tests.integration.test_pages import show, texts
 
 PAGE = DOCS / "how-to" / "report-on-slas.md"
 HOUR = timedelta(hours=1)
@@ -220,6 +222,8 @@ def test_programs_download_the_same(told: str, tmp_path: Path) -> None:
         assert served.get("/v1/sla/report", month=MONTH, policy="none").status_code == 404
         assert served.get("/v1/sla/report", key="", month=MONTH).status_code == 401
         check_objectives(served)
+        with served.session("Vera") as browser:
+            check_pages(browser)
 
 
 def check_objectives(served: Any) -> None:
@@ -231,3 +235,12 @@ def check_objectives(served: Any) -> None:
     found = served.get("/v1/objectives/first-scan/breaches", limit=500).json()["items"]
     assert len(found) == scans["budget"]["misses"]
     assert served.get("/v1/objectives/none/breaches").status_code == 404
+
+
+def check_pages(browser: httpx.Client) -> None:
+    listed, one = (" | ".join(texts(show(browser, f"/objectives{path}")["body"])) for path in ("", "/first-scan"))
+    assert "95 % over the month" in listed
+    assert "Budget left" in listed
+    assert "The carrier scans a dispatched shipment within 24 hours" in one
+    assert "Alerts on the burn rate" in one
+    assert "There is no such objective" in " | ".join(texts(show(browser, "/objectives/none")["body"]))
