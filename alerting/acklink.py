@@ -51,11 +51,11 @@ class Links:
         lifetime = timedelta(days=settings.alerting.acknowledge_link_days)
         return Links(settings.web.secret, settings.public_url, lifetime)
 
-    def make(self, alert_id: int, channel: str, to: Collection[str], *, at: datetime) -> str:
-        """The address for an alert told of at `at` to the recipients `to`; "" where there are to be none."""
+    def make(self, alert_id: int, channel: str, readers: Collection[str], *, at: datetime) -> str:
+        """The address for an alert told of at `at` to these readers; "" where there are to be none."""
         if not (self.secret and self.lifetime):
             return ""
-        recipient = next(iter(to)) if len(to) == 1 else None
+        recipient = next(iter(readers)) if len(readers) == 1 else None
         token = self._signer().dumps([alert_id, channel, recipient, to_us(at + self.lifetime)])
         return f"{self.public_url}{PATH}{token!s}"
 

@@ -21,6 +21,7 @@ from alerting.group import key_of
 from alerting.notifiers import Delivery, Taken
 from alerting.outbox import Claimed
 from alerting.signal import Signal
+from milepost.catalog.oncall import TO
 from milepost.catalog.routing import Channel, Routing
 from milepost.clock import Clock
 from milepost.errors import Gone, Permanent, Transient
@@ -120,7 +121,9 @@ def acknowledge_url(sender: Sender, claimed: Claimed, channel: Channel) -> str:
     """Where the alert of a message can be acknowledged; "" when it needn't be. It is the same for every attempt."""
     if sender.links is None or claimed.message.alert.state != "firing" or claimed.message.event == "digest":
         return ""
-    return sender.links.make(claimed.alert_id, claimed.channel, channel.to, at=claimed.created_at)
+    person = claimed.channel.partition(TO)[2]
+    readers = [person] if person else channel.to if channel.kind == "email" else []
+    return sender.links.make(claimed.alert_id, claimed.channel, readers, at=claimed.created_at)
 
 
 def _delivered(sender: Sender, claimed: Claimed, taken: Taken) -> None:
