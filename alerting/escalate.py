@@ -156,6 +156,12 @@ def note(rung: Rung, desk: Desk) -> dict[str, Any]:
     return {**about, "step": rung.number, "after_seconds": int(rung.after.total_seconds())}
 
 
+def upcoming(state: State, desk: Desk) -> list[tuple[datetime | None, Rung]]:
+    """What each climb and each late call tells next, and when; None: once it is no longer silenced."""
+    climbs = [(_at(climb, desk), rung) for climb in state.climbs if (rung := _next(climb, desk)) is not None]
+    return [*((call.at, Rung(call.route, call.names)) for call in state.calls), *climbs]
+
+
 # --- the rungs of a climb ---------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ NAV: Final = (
     ("/alerts", "Alerts", "alerts"),
     ("/objectives", "Objectives", "objectives"),
     ("/silences", "Silences", "silence"),
+    ("/oncall", "On call", "person"),
     ("/exceptions", "Exceptions", "warning"),
     ("/anomalies", "Anomalies", "anomalies"),
     ("/reconciliation", "Reconciliation", "reconciliation"),

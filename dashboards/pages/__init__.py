@@ -11,6 +11,7 @@ from dashboards.pages.exceptions import Exceptions
 from dashboards.pages.journey import Journey
 from dashboards.pages.journeys import Journeys
 from dashboards.pages.objectives import Objective, Objectives
+from dashboards.pages.oncall import OnCall
 from dashboards.pages.overview import Overview
 from dashboards.pages.quarantine import Quarantine, Quarantined, QuarantineGroup
 from dashboards.pages.reconciliation import Reconciled, Reconciliations
@@ -23,5 +24,5 @@ PAGES: Final[tuple[Page, ...]] = (
     Overview(), Journeys(), Journey(), Alerts(), Alert(), Exceptions(), Anomalies(), Anomaly(), Sources(), Quarantine(),
     QuarantineGroup(), Quarantined(), Decisions(), Decide(), Decided(), Reconciliations(), Reconciled(),
     Silences(), New(), One(), OneWindow(),
-    Objectives(), Objective(),
+    Objectives(), Objective(), OnCall(),
 )  # fmt: skip

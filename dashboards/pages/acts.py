@@ -8,7 +8,7 @@ from dash import ALL, Dash, Input, Output, ctx, no_update
 
 from alerting import commands
 from dashboards.context import Context
-from dashboards.pages import decisions, firstrun, mending, silence_new
+from dashboards.pages import decisions, firstrun, mending, oncall, silence_new
 from dashboards.routing import in_thread
 from dashboards.session import current_person
 
@@ -20,6 +20,7 @@ def register(app: Dash, context: Context) -> None:
     mending.register(app, context)
     decisions.register(app, context)
     silence_new.register(app, context)
+    oncall.register(app, context)
 
     @app.callback(
         Output("notices", "sendNotifications", allow_duplicate=True),

@@ -26,6 +26,7 @@ from dashboards.components.parts import (
     tone_of,
 )
 from dashboards.context import Context
+from dashboards.pages import escalation
 from dashboards.pages.silences import hider_href, new_href
 from dashboards.queries import alerts as queries
 from dashboards.queries import hidden
@@ -55,6 +56,8 @@ _CHANGES: Final = {
     "acknowledged": "was acknowledged",
     "resolved": "was resolved",
     "reopened": "fires again",
+    "routed": "was told",
+    "escalated": "was not acknowledged",
     "retracted": "was taken back",
 }
 
@@ -185,8 +188,9 @@ class Alert:
             hiders = hidden.hiders(connection, [alert_id]).get(alert_id, ())
             changes = queries.changes(connection, alert_id)
             deliveries = queries.deliveries(connection, alert_id)
+            calls = escalation.calls_next(context, connection, alert_id, view.now)
         return [
-            _head(alert, hiders, may_act=view.person.may("act")),
+            _head(alert, hiders, calls, may_act=view.person.may("act")),
             html.Div(
                 [
                     html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
@@ -197,7 +201,7 @@ class Alert:
         ]
 
 
-def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], *, may_act: bool) -> Any:
+def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], calls: Any, *, may_act: bool) -> Any:
     values = [
         ("Open items", f"{words.count(alert.items_open)} of {words.count(alert.items_total)}"),
         ("Money", words.moneys(alert.money, short=False) if alert.money else None),
@@ -205,6 +209,7 @@ def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], *, may_act: bool
         ("Opened", ago(alert.opened_at, "time")),
         ("Acknowledged", [f"{alert.acknowledged_by}, ", ago(alert.acknowledged_at)] if alert.acknowledged_at else None),
         ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
+        ("Calls next", calls),
         ("Owner", alert.owner),
         *((words.title(name), value) for name, value in alert.group.items()),
         ("Hidden", html.Span([_hider(one) for one in hiders]) if hiders else None),
@@ -327,16 +332,23 @@ def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
 
 def runs(changes: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """Changes in a row that say the same, together: a wave makes hundreds of updates."""
-    return [list(run) for _, run in groupby(changes, key=lambda row: (row["what"], row["actor"]))]
+
+    def same(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["what"], row["actor"], str(row["detail"]) if row["what"] in ("routed", "escalated") else ""
+
+    return [list(run) for _, run in groupby(changes, key=same)]
 
 
 def _tone_of_change(what: str) -> str:
-    return {"opened": "bad", "reopened": "bad", "updated": "warn", "acknowledged": "info"}.get(what, "ok")
+    tones = {"opened": "bad", "reopened": "bad", "escalated": "bad", "updated": "warn"}
+    return tones.get(what, "info" if what in ("acknowledged", "routed") else "ok")
 
 
 def _by(run: Sequence[Mapping[str, Any]]) -> str:
     """Who did it, or what it came to: the latest change stands first."""
     latest = run[0]
+    if latest["what"] in ("routed", "escalated"):
+        return f": {escalation.told(latest)}"
     if latest["what"] == "acknowledged" or (latest["what"] == "resolved" and latest["actor"] != SYSTEM):
         return f" by {latest['actor']}"
     added = sum(row["detail"].get("added") or 0 for row in run)

@@ -124,6 +124,12 @@ def changes(connection: sa.Connection, alert_id: int, limit: int = 200) -> list[
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
+def escalation(connection: sa.Connection, alert_id: int) -> dict[str, Any] | None:
+    """How far the alert has escalated, as alerting keeps it."""
+    found: dict[str, Any] | None = connection.scalar(sa.select(_a.escalation).where(_a.alert_id == alert_id))
+    return found
+
+
 def deliveries(connection: sa.Connection, alert_id: int, limit: int = 200) -> list[dict[str, Any]]:
     """The notifications about the alert, the latest first."""
     n = notifications.c
