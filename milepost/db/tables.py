@@ -830,6 +830,7 @@ flow_breaches = table(
     required("measured", JSONB),  # when it opened, and when it ended: what was measured, against which limit
     Index("flow_breaches_open_idx", "policy", "item", unique=True, postgresql_where=text("ended_at is null")),
     Index("flow_breaches_opened_at_idx", "opened_at"),
+    Index("flow_breaches_ended_at_idx", "ended_at"),
 )
 
 signals = table(
@@ -919,6 +920,12 @@ alert_items = table(
     PrimaryKeyConstraint("alert_id", "item"),
     Index("alert_items_item_idx", "item"),
     Index("alert_items_journey_id_idx", "journey_id"),
+    # what is stuck for want of a source (alerting.inhibit)
+    Index(
+        "alert_items_awaits_idx",
+        text("(labels ->> 'awaits')"),
+        postgresql_where=text("cleared_at is null and labels ? 'awaits'"),
+    ),
 )
 
 alert_changes = table(

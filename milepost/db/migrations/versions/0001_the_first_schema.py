@@ -827,6 +827,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("alert_id", "item", name=op.f("alert_items_pkey")),
         schema="record",
     )
+    op.create_index(
+        "alert_items_awaits_idx",
+        "alert_items",
+        [sa.literal_column("(labels ->> 'awaits')")],
+        unique=False,
+        schema="record",
+        postgresql_where=sa.text("cleared_at is null and labels ? 'awaits'"),
+    )
     op.create_index("alert_items_item_idx", "alert_items", ["item"], unique=False, schema="record")
     op.create_index("alert_items_journey_id_idx", "alert_items", ["journey_id"], unique=False, schema="record")
     op.create_table(
@@ -1027,6 +1035,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("breach_id", name=op.f("flow_breaches_pkey")),
         schema="record",
     )
+    op.create_index("flow_breaches_ended_at_idx", "flow_breaches", ["ended_at"], unique=False, schema="record")
     op.create_index(
         "flow_breaches_open_idx",
         "flow_breaches",
