@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined, Template
 
 from alerting.notifiers import Delivery
-from alerting.notifiers.facts import details, facts
+from alerting.notifiers.facts import details, facts, links
 
 _TEXT: Final = """\
 {{ message.headline }}
@@ -18,9 +18,8 @@ _TEXT: Final = """\
 
 {% for name, value in facts %}{{ name }}: {{ value }}
 {% endfor %}
-{{ message.url }}
-{% if acknowledge_url %}Acknowledge: {{ acknowledge_url }}
-{% endif %}{% if message.items %}
+{% for title, url in links %}{{ title }}: {{ url }}
+{% endfor %}{% if message.items %}
 {% for item in message.items %}- {{ item.summary or item.item }} ({{ details(item) }})
 {% endfor %}{% if message.items_left_out %}… and {{ message.items_left_out }} more
 {% endif %}{% endif %}"""
@@ -39,10 +38,9 @@ border-top:4px solid {{ colour }};border-radius:6px;padding:24px">
 {%- if value.startswith(("http://", "https://")) %}<a href="{{ value }}">{{ value }}</a>
 {%- else %}{{ value }}{% endif %}</td></tr>
 {% endfor %}</table>
-<p style="margin:0 0 20px"><a href="{{ message.url }}" style="display:inline-block;padding:9px 18px;border-radius:4px;\
-background:#1c4fd6;color:#fff;text-decoration:none">Open the alert</a>
-{%- if acknowledge_url %} <a href="{{ acknowledge_url }}" style="display:inline-block;padding:8px 18px;\
-border:1px solid #1c4fd6;border-radius:4px;color:#1c4fd6;text-decoration:none">Acknowledge</a>{% endif %}</p>
+<p style="margin:0 0 20px">{% for title, url in links %}<a href="{{ url }}" style="display:inline-block;\
+padding:8px 18px;margin:0 8px 8px 0;border:1px solid #1c4fd6;border-radius:4px;text-decoration:none;\
+{{ "background:#1c4fd6;color:#fff" if loop.first else "color:#1c4fd6" }}">{{ title }}</a>{% endfor %}</p>
 {% if message.items %}<table style="width:100%;border-collapse:collapse;font-size:13px">
 {% for item in message.items %}<tr><td style="padding:6px 0;border-top:1px solid #e3e6ea">\
 {{ item.summary or item.item }}<br><span style="color:#5c6675">{{ details(item) }}</span></td></tr>
@@ -76,7 +74,7 @@ def _context(delivery: Delivery) -> Mapping[str, Any]:
     return {
         "message": message,
         "alert": message.alert,
-        "acknowledge_url": delivery.acknowledge_url,
+        "links": links(delivery),
         "facts": facts(message),
         "colour": _OVER if over else _COLOURS[message.alert.severity],
         "details": details,

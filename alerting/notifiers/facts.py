@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from alerting import text
 from alerting.message import ItemView, Message
+from alerting.notifiers import Delivery
 
-CUT: str = "…"
+CUT: Final = "…"
+CHANGES: Final = 3
+"""So many of what changed before it are told, and so many related alerts."""
 
 
 def facts(message: Message) -> list[tuple[str, str]]:
@@ -17,8 +22,21 @@ def facts(message: Message) -> list[tuple[str, str]]:
         ("Opened", text.when(alert.opened_at)),
         ("Acknowledged", _by(alert.acknowledged_by)),
         ("Resolved", _by(alert.resolved_by)),
+        ("Before it", "; ".join(f"{text.when(one.at)}: {one.text}" for one in alert.before[:CHANGES])),
+        ("Related", "; ".join(one.title for one in alert.related[:CHANGES])),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def links(delivery: Delivery) -> list[tuple[str, str]]:
+    """What a reader may want to open: titles and addresses."""
+    message = delivery.message
+    found = [
+        ("Open the alert" if message.event != "digest" else "Open Milepost", message.url),
+        (f"List the {message.alert.model}s", message.alert.journeys_url or ""),
+        ("Acknowledge", delivery.acknowledge_url),
+    ]
+    return [(title, url) for title, url in found if url]
 
 
 def details(item: ItemView) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from alerting.message import Message
 from alerting.notifiers import NOTHING, Delivery, Taken, http
-from alerting.notifiers.facts import cut, facts, is_web_address, items
+from alerting.notifiers.facts import cut, facts, is_web_address, items, links
 from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Transient
 from milepost.settings import Alerting
@@ -101,9 +101,5 @@ def _details(message: Message) -> dict[str, Any]:
 
 def _links(delivery: Delivery) -> list[dict[str, str]]:
     runbook = delivery.message.alert.runbook or ""
-    links = [
-        ("Open the alert", delivery.message.url),
-        ("Acknowledge in Milepost", delivery.acknowledge_url),
-        ("Runbook", runbook if is_web_address(runbook) else ""),
-    ]
-    return [{"href": url, "text": text} for text, url in links if url]
+    found = [*links(delivery), *([("Runbook", runbook)] if is_web_address(runbook) else [])]
+    return [{"href": url, "text": text} for text, url in found]

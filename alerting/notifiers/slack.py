@@ -21,7 +21,7 @@ import msgspec
 from alerting.lifecycle import RANK
 from alerting.message import Message
 from alerting.notifiers import NOTHING, Delivery, Taken, http
-from alerting.notifiers.facts import cut, facts, is_web_address, items
+from alerting.notifiers.facts import cut, facts, is_web_address, items, links
 from milepost.catalog.routing import Channel
 from milepost.errors import ConfigurationError, Permanent, Transient
 from milepost.settings import Alerting
@@ -147,15 +147,12 @@ def blocks(delivery: Delivery) -> list[dict[str, Any]]:
     title = {"type": "plain_text", "text": cut(f"{symbol(message)} {message.headline}", HEADER), "emoji": True}
     fields = [_mrkdwn(f"*{name}*\n{_value(value)}") for name, value in facts(message)][:10]
     shown = "\n".join(f"• {escape(line)}" for line in items(message, ITEMS))
-    links = [f"<{message.url}|Open the alert>"]
-    if delivery.acknowledge_url:
-        links.append(f"<{delivery.acknowledge_url}|Acknowledge>")
     return [
         {"type": "header", "text": title},
         *([_section(escape(message.alert.summary))] if message.alert.summary else []),
         *([{"type": "section", "fields": fields}] if fields else []),
         *([_section(shown)] if shown else []),
-        _section("  ·  ".join(links)),
+        _section("  ·  ".join(f"<{url}|{title}>" for title, url in links(delivery))),
     ]
 
 

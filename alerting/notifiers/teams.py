@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from alerting.notifiers import NOTHING, Delivery, Taken, http
-from alerting.notifiers.facts import cut, facts, items
+from alerting.notifiers.facts import cut, facts, items, links
 from milepost.catalog.routing import Channel
 from milepost.errors import Permanent, Transient
 from milepost.settings import Alerting
@@ -68,7 +68,7 @@ def _payload(delivery: Delivery, shown: int) -> dict[str, Any]:
         "fallbackText": cut(delivery.message.headline, LINE),
         "msteams": {"width": "Full"},
         "body": _body(delivery, shown),
-        "actions": _actions(delivery),
+        "actions": [{"type": "Action.OpenUrl", "title": title, "url": url} for title, url in links(delivery)],
     }
     kind = "application/vnd.microsoft.card.adaptive"
     return {"type": "message", "attachments": [{"contentType": kind, "contentUrl": None, "content": card}]}
@@ -95,8 +95,3 @@ def _text(first: str, then: str = "", *, spacing: str = "Default", **given: str)
     if then:
         runs = [{"type": "TextRun", "text": first, "weight": "Bolder"}, {"type": "TextRun", "text": then}]
     return {"type": "RichTextBlock", "spacing": spacing, "inlines": runs}
-
-
-def _actions(delivery: Delivery) -> list[dict[str, Any]]:
-    links = [("Open the alert", delivery.message.url), ("Acknowledge", delivery.acknowledge_url)]
-    return [{"type": "Action.OpenUrl", "title": title, "url": url} for title, url in links if url]

@@ -151,7 +151,7 @@ def test_pagerduty_has_one_incident_that_follows_the_alert() -> None:
     first = events.events[0]
     assert first["payload"]["severity"] == "warning"
     assert first["payload"]["custom_details"]["at_risk"] == {"EUR": "12.50"}
-    assert [link["text"] for link in first["links"]] == ["Open the alert", "Acknowledge in Milepost", "Runbook"]
+    assert [link["text"] for link in first["links"]] == ["Open the alert", "Acknowledge", "Runbook"]
 
 
 def test_a_routing_key_that_is_none_is_not_shown() -> None:
