@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from alerting.signal import Act, Kind, Signal
+from milepost.db.document import rows_of
 from milepost.db.tables import alerts, signals
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
@@ -38,9 +39,9 @@ _ACTS: Final = ("acknowledge", "resolve")
 
 def send(connection: sa.Connection, sent: Sequence[Signal], *, now: datetime) -> None:  # noqa: ARG001 (all commands alike)
     """Append signals in their order. They take effect once the caller's transaction commits."""
-    rows = [_row(signal) for signal in sent]
-    if rows:
-        connection.execute(sa.insert(signals), rows)
+    if sent:
+        rows = [_row(signal) for signal in sent]
+        connection.execute(sa.insert(signals).from_select(list(rows[0]), rows_of(signals, rows)))
 
 
 def acknowledge(connection: sa.Connection, alert_id: int, *, actor: str, now: datetime) -> None:
@@ -74,7 +75,7 @@ def handled(connection: sa.Connection, taken: Taken, *, now: datetime) -> None:
 def _row(signal: Signal) -> dict[str, Any]:
     row = {name: getattr(signal, name) for name in _COLUMNS}
     body = {name: getattr(signal, name) for name in Signal.__slots__ if name not in _COLUMNS}
-    return {**row, "group": dict(signal.group), "body": msgspec.to_builtins(body)}
+    return {**row, "body": body}
 
 
 def _append(connection: sa.Connection, act: Act) -> None:

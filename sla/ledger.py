@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 import sqlalchemy as sa
 
 from alerting.commands import Signal
 from alerting.inhibit import AWAITS
 from milepost.catalog.schema import Catalog
 from milepost.clock import from_us
+from milepost.db.document import rows_of
 from milepost.db.tables import breaches
 from milepost.inbox import tellers
 from milepost.journeystate import JourneyChange, RunningClock
@@ -34,7 +34,6 @@ _KEY: Final = ("model", "root_id", "policy", "subject_id", "occurrence", "starte
 _READ: Final = tuple(
     breaches.c[name] for name in (*_KEY, "breach_id", "opened_at", "ended_at", "end", "stopped_at", "evidence")
 )
-_encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 _NEVER_LATE: Final = ("retracted", "absorbed", "withdrawn")
 
 
@@ -148,17 +147,11 @@ def _key_of_row(values: Mapping[str, Any]) -> Key:
 
 
 def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> dict[Key, int]:
-    """Write new breaches: one statement, whatever their number, so that it is parsed and planned once."""
+    """Write new breaches."""
     if not rows:
         return {}
-    names = list(rows[0])
-    # one document for all: PostgreSQL reads it into columns faster than the driver can write them one by one
-    document = sa.literal(_encode(rows).decode(), sa.Text())
-    columns = [sa.column(name, breaches.c[name].type) for name in names]
-    new = sa.func.json_to_recordset(sa.cast(document, sa.JSON())).table_valued(*columns, name="new")
     returned = (breaches.c.breach_id, *(breaches.c[name] for name in _KEY))
-    read = sa.select(*new.render_derived(with_types=True).c)
-    statement = sa.insert(breaches).from_select(names, read).returning(*returned)
+    statement = sa.insert(breaches).from_select(list(rows[0]), rows_of(breaches, rows)).returning(*returned)
     return {_key(row): row["breach_id"] for row in connection.execute(statement).mappings()}
 
 
