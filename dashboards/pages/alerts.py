@@ -194,7 +194,9 @@ class Alert:
             html.Div(
                 [
                     html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
-                    html.Div([_change_card(changes), _delivery_card(deliveries)], className="mp-span-4 mp-stack"),
+                    html.Div(
+                        [_change_card(changes), _delivery_card(deliveries, hiders)], className="mp-span-4 mp-stack"
+                    ),
                 ],
                 className="mp-grid",
             ),
@@ -274,7 +276,7 @@ def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
         column("summary", "Why", flex=3, width=180, cell="MpLines"),
         column("amount", "Value", width=124, right=True, cell="MpText"),
         column("since", "Since", width=130, cell="MpTime", wide=False),
-        column("state", "State", width=96, cell="MpBadge"),
+        column("state", "State", width=118, cell="MpBadge"),
     ]
     hidden = alert.items_total - len(items)
     aside = (
@@ -361,11 +363,11 @@ def _by(run: Sequence[Mapping[str, Any]]) -> str:
     return f": {told}" if told else ""
 
 
-def _delivery_card(deliveries: Sequence[Mapping[str, Any]]) -> Any:
+def _delivery_card(deliveries: Sequence[Mapping[str, Any]], hiders: Sequence[hidden.Hider]) -> Any:
     if not deliveries:
         body: Any = empty(
             "Nobody was told",
-            "No channel is routed to this alert. Name one in routes.yaml.",
+            f"{hiders[0].reason[:1].upper()}{hiders[0].reason[1:]}." if hiders else "There is nothing to tell.",
             name="mail",
             className="mp-empty-small",
         )

@@ -60,7 +60,7 @@ class New:
                 filters.select(
                     view, "for", "For how long", [(name, text) for name, (text, _) in _LENGTHS.items()], "2h"
                 ),
-                filters.search_box(view, "from", "From now, or 2026-12-24T18:00 in UTC", "From when"),
+                filters.search_box(view, "from", "Now, or 2026-12-24T18:00 UTC", "From when"),
             ]
         )
 
@@ -73,7 +73,7 @@ class New:
             return [_help_card(), empty("This can't be read", _sentence(str(error)))]
         with context.engine.connect() as connection:
             seen = preview(connection, wanted.matchers, since=view.now - LOOK_BACK)
-        parts = [seen_card(seen.now, seen.past, "and would have been hidden")]
+        parts = [seen_card(seen.now, seen.past, "would have been hidden")]
         try:
             silences.check(wanted, now=view.now, admin=view.person.may("administer"))
         except Permanent as error:

@@ -212,7 +212,7 @@ class OneWindow:
         ]  # fmt: skip
         text = f"Keeps {matcher.said(one.matchers)} from being told" + (f": {one.title}" if one.title else "")
         head = [html.P(text, className="mp-sentence"), facts(values)]
-        return [card(head, name="head", className="mp-block"), seen_card(seen.now, seen.past, "while it was open"),
+        return [card(head, name="head", className="mp-block"), seen_card(seen.now, seen.past, "came while it was open"),
                 _kept_card(kept)]  # fmt: skip
 
 
@@ -255,9 +255,10 @@ def seen_card(now: Sum, past: Sum, how: str) -> html.Section:
         ]
         for one in (now.found or past.found)
     ]
-    values = [("Open now", _summed(now)), ("Of the last 7 days", f"{_summed(past)}, raised {how}")]
+    values = [("Open now", _summed(now)), ("Of the last 7 days", f"{_summed(past)} {how}")]
     shown = table(["Alert", "", "Items"], rows) if rows else html.P("Nothing matches.", className="mp-dim")
-    return card([facts(values), shown], name="preview", title="What it is about", className="mp-block")
+    inside = [facts(values), html.Div(shown, className="mp-below")]
+    return card(inside, name="preview", title="What it is about", className="mp-block")
 
 
 def _summed(one: Sum) -> str:
