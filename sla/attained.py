@@ -44,7 +44,7 @@ def count_hours(connection: sa.Connection, catalog: Catalog, now: datetime) -> b
     hour = sa.func.date_trunc("hour", clocks.c.due_at, "UTC")
     counted = sa.literal(now, clock_hours.c.counted_at.type)
     found = (
-        sa.select(hour, clocks.c.policy, group_of(catalog.policies), sa.func.count(), _misses(), counted)
+        sa.select(hour, clocks.c.policy, group_of(catalog.policies), *tallied(), counted)
         .select_from(with_journeys)
         .where(clocks.c.due_at >= first, clocks.c.due_at < last, judged)
         .group_by(sa.text("1"), sa.text("2"), sa.text("3"))
@@ -53,7 +53,7 @@ def count_hours(connection: sa.Connection, catalog: Catalog, now: datetime) -> b
     connection.execute(clock_hours.insert().from_select(list(clock_hours.c.keys()), found))
     # a row for each hour that was counted, also where nothing fell due
     hours = sa.func.generate_series(first, last - EVERY, EVERY).column_valued("hour")
-    empty = sa.select(hours, sa.literal(""), sa.literal(""), sa.literal(0), sa.literal(0), counted)
+    empty = sa.select(hours, sa.literal(""), sa.literal(""), *[sa.literal(0)] * 3, counted)
     connection.execute(clock_hours.insert().from_select(list(clock_hours.c.keys()), empty))
     return True
 
@@ -63,8 +63,10 @@ def _due(connection: sa.Connection, now: datetime) -> bool:
     return counted is None or now - counted >= EVERY
 
 
-def _misses() -> sa.ColumnElement[int]:
-    return sa.func.count().filter(missed)
+def tallied(within: sa.ColumnElement[bool] | None = None) -> list[sa.ColumnElement[int]]:
+    """Of clocks with an outcome how many there are, were missed, and were heard of when it was too late already."""
+    wanted = sa.true() if within is None else within
+    return [sa.func.count().filter(wanted, also) for also in (sa.true(), missed, clocks.c.state == "late_known")]
 
 
 def reach(policies: Iterable[Policy]) -> timedelta:

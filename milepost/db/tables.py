@@ -681,6 +681,7 @@ clock_hours = table(
     required("group", Text),  # {dimension: value} that the policy groups by, as JSON
     required("clocks", BigInteger),  # those with an outcome
     required("misses", BigInteger),  # of them those not met in time
+    required("late_known", BigInteger),  # of these those heard of when it was too late already
     required("counted_at", TIME),
     PrimaryKeyConstraint("hour", "policy", "group"),
 )

@@ -19,13 +19,23 @@ USUAL: Final = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Clocks that fell due in a span and have an outcome, and how many of them were not met in time."""
+    """Clocks that fell due in a span and have an outcome, and how many of them were not met in time.
+
+    `late_known`: of these, those heard of when it was too late already, as after an import.
+    """
 
     clocks: int = 0
     misses: int = 0
+    late_known: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.clocks + other.clocks, self.misses + other.misses)
+        mine, others = (self.clocks, self.misses, self.late_known), (other.clocks, other.misses, other.late_known)
+        return Count(*(one + more for one, more in zip(mine, others, strict=True)))
+
+    @property
+    def in_hand(self) -> Count:
+        """Without what was lost before anybody could know."""
+        return Count(self.clocks - self.late_known, self.misses - self.late_known)
 
 
 NONE: Final = Count()

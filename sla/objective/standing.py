@@ -52,12 +52,15 @@ def stand(
     """`counts`: what fell due in the spans; `before`: what fired when it was judged last."""
     counted = counts.get(window.counted, NONE)
     former = counts.get(window.before, NONE) if window.before is not None else NONE
-    pairs = tuple(
-        (level, (counts.get(span_of(level.long, at), NONE), counts.get(span_of(level.short, at), NONE)))
-        for level in burn.levels(objective)
-    )
+
+    def in_hand(length: timedelta) -> Count:
+        return counts.get(span_of(length, at), NONE).in_hand
+
+    scaled = burn.levels(objective)
+    pairs = tuple((level, (in_hand(level.long), in_hand(level.short))) for level in scaled)
+    longs = [counts.get(span_of(level.long, at), NONE) for level in scaled]
     found = budget.budget(objective, counted, former)
-    rate = budget.present([*(long for _, (long, _) in pairs), counted], objective)
+    rate = budget.present([*longs, counted], objective)
     firing = burn.judge(objective, {level.name: pair for level, pair in pairs}, before, at)
     end = budget.exhausted_at(found, rate, window, at)
     return Standing(place, at, window, found, rate, end, pairs, firing)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from milepost.catalog.policy import Policy
 from milepost.db.tables import alert_items, alerts, clock_hours, clocks, objectives
-from sla.attained import EVERY, group_of, judged, missed, with_journeys
+from sla.attained import EVERY, group_of, judged, tallied, with_journeys
 from sla.objective.budget import Count, Span, burn
 from sla.objective.burn import Level
 from sla.objective.standing import WHOLE, Place, Standing
@@ -71,7 +71,9 @@ def _from_hours(parts: Sequence[Span]) -> sa.Select[Any]:
     columns = []
     for part in parts:
         within = sa.and_(h.hour >= part.since, h.hour < part.until)
-        columns += [sa.func.coalesce(sa.func.sum(number).filter(within), 0) for number in (h.clocks, h.misses)]
+        columns += [
+            sa.func.coalesce(sa.func.sum(number).filter(within), 0) for number in (h.clocks, h.misses, h.late_known)
+        ]
     since = min((part.since for part in parts if part.since < part.until), default=None)
     wanted = h.hour >= since if since is not None else sa.false()
     return sa.select(h.policy, h.group, *columns).where(wanted, h.policy != "").group_by(h.policy, h.group)
@@ -82,7 +84,7 @@ def _from_clocks(parts: Sequence[Span], policies: Sequence[Policy]) -> sa.Select
     columns = []
     for part in parts:
         within = sa.and_(due >= part.since, due < part.until)
-        columns += [sa.func.count().filter(within), sa.func.count().filter(within, missed)]
+        columns += tallied(within)
     filled = [part for part in parts if part.since < part.until]
     since = min((part.since for part in filled), default=None)
     until = max((part.until for part in filled), default=None)
@@ -98,8 +100,8 @@ def _read(
     known = {policy.name for policy in policies}
     for policy, group, *numbers in connection.execute(query):
         if policy in known:
-            pairs = zip(numbers[::2], numbers[1::2], strict=True)
-            yield (policy, group), [Count(int(total), int(misses)) for total, misses in pairs]
+            threes = zip(*[iter(numbers)] * 3, strict=True)
+            yield (policy, group), [Count(*(int(number) for number in three)) for three in threes]
 
 
 # --- what is known ----------------------------------------------------------------------------------------------------

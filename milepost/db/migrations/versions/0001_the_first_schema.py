@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("group", sa.Text(), nullable=False),
         sa.Column("clocks", sa.BigInteger(), nullable=False),
         sa.Column("misses", sa.BigInteger(), nullable=False),
+        sa.Column("late_known", sa.BigInteger(), nullable=False),
         sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("hour", "policy", "group", name=op.f("clock_hours_pkey")),
         schema="derived",
