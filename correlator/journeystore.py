@@ -15,6 +15,7 @@ from correlator.model import CORRELATION
 from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
 from milepost.clock import to_us
 from milepost.db import tables
+from milepost.db.engine import array_literal
 from milepost.db.staging import Rows, save
 from milepost.inbox import objects
 from milepost.journeystate import JourneyFacts, ObjectState, decode_facts, decode_object, encode_object
@@ -48,12 +49,12 @@ def relate(graph: Graph, first: int, second: int, rel: str) -> None:
 def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
     """Load nodes with their states and relations, and the types of all that they relate to."""
     wanted = sorted(ids)
-    related = connection.execute(_RELATED, {"ids": [i for i in wanted if i not in graph.hubs]}).all()
+    related = connection.execute(_RELATED, {"ids": array_literal([i for i in wanted if i not in graph.hubs])}).all()
     near = {end for first, second, _ in related for end in (first, second)}
     unnamed = [i for i in (*wanted, *near) if i not in names and i not in graph.types]
     unnamed += [i for i in wanted if i not in names and i in graph.types]
     found = dict(names) if not unnamed else names | dict(objects.refs_of(connection, set(unnamed)))
-    states = {row[0]: row[1] for row in connection.execute(_STATES, {"ids": wanted})}
+    states = {row[0]: row[1] for row in connection.execute(_STATES, {"ids": array_literal(wanted)})}
     for object_id in near:
         if object_id not in graph.types:
             graph.types[object_id] = found[object_id][0]
@@ -87,7 +88,7 @@ def _foresee(graph: Graph, first: int, second: int) -> None:
 
 def load_journeys(connection: sa.Connection, roots: Collection[int]) -> dict[tuple[str, int], tuple[int, JourneyFacts]]:
     """The stored journeys of these roots: (model, root id) → (journey id, facts)."""
-    rows = connection.execute(_JOURNEYS, {"ids": sorted(roots)})
+    rows = connection.execute(_JOURNEYS, {"ids": array_literal(sorted(roots))})
     return {(row[1], row[2]): (row[0], decode_facts(row[3])) for row in rows}
 
 

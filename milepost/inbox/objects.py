@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from milepost.clock import to_us
-from milepost.db.engine import next_numbers
+from milepost.db.engine import array_literal, next_numbers
 from milepost.db.staging import copy_new, stage
 from milepost.db.tables import objects
 
@@ -114,7 +114,7 @@ def refs_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, Ref]:
         " UNION ALL SELECT object_id, :correlation, '', key, NULL FROM input.correlations"
         " WHERE object_id = ANY(CAST(:ids AS bigint[]))"
     )
-    rows = connection.execute(statement, {"ids": sorted(ids), "correlation": CORRELATION})
+    rows = connection.execute(statement, {"ids": array_literal(sorted(ids)), "correlation": CORRELATION})
     return {row[0]: Ref(row[1], row[2], shown(row[3], row[4])) for row in rows}
 
 
