@@ -2,8 +2,8 @@
 
 A breach that waits for a milestone names the source that tells it (the label `awaits`). While that source is silent by
 a policy, the breach is told by nobody but the alert of the silence, which lists what it explains. Once the source has
-been quiet for longer than usual, a breach waits for that verdict, PATIENCE at most. When the source speaks again, what
-it had to tell may still be on its way; what is stuck after GRACE all the same is told.
+been quiet for longer than usual, a breach waits for that verdict, if it comes within PATIENCE. When the source speaks
+again, what it had to tell may still be on its way; what is stuck after GRACE all the same is told.
 """
 
 from __future__ import annotations
@@ -52,11 +52,13 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """How a source stands: its silences, open or just over; when it was heard, and its usual gap at this hour."""
+    """How a source stands: its silences, open or just over; when it was heard, and its usual gap at this hour.
+    `verdict_at`: when a policy calls it silent, if it stays quiet; None: none ever does."""
 
     silences: Sequence[Silence] = ()
     heard_at: datetime | None = None
     usual: timedelta | None = None
+    verdict_at: datetime | None = None
 
 
 def awaited(candidate: Candidate) -> str | None:
@@ -102,7 +104,9 @@ def _why(source: str, feed: Feed, candidate: Candidate, now: datetime) -> Kept |
             reason = f"{source} speaks again since {text.when(one.ended_at)}: what it had to tell may be on its way"
             return Kept(source, reason, one.alert_id, one.ended_at + GRACE)
     until = candidate.raised_at + PATIENCE
-    if feed.heard_at is None or feed.usual is None or now - feed.heard_at <= feed.usual or now >= until:
+    if feed.heard_at is None or feed.usual is None or now - feed.heard_at <= feed.usual:
+        return None
+    if now >= until or feed.verdict_at is None or feed.verdict_at > until:
         return None
     quiet = f"{text.length(now - feed.heard_at)}, usually {text.length(feed.usual)} at most"
     return Kept(
@@ -112,18 +116,28 @@ def _why(source: str, feed: Feed, candidate: Candidate, now: datetime) -> Kept |
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What an alert explains: how many items, of them the keys of the oldest, and the money (a journey's once)."""
+    """What a silence explains: how many items, of them those that are told by no alert of their own, the keys of the
+    oldest, and the money (a journey's once)."""
 
     items: int
+    hidden: int
     keys: Sequence[str]
     money: Mapping[str, Decimal]
 
 
 def words(held: Explained, *, over: bool) -> str:
-    """ "Explains 300 that are stuck and told by nobody else, 12,300.50 EUR: S1, S2, S3, S4, S5 and 295 more." """
+    """ "Explains 300 stuck, 12,300.50 EUR: S1, S2, S3, S4, S5 and 295 more; told by no alert of their own." """
     money = f", {text.money(held.money)}" if held.money else ""
     rest = held.items - len(held.keys)
-    named = ", ".join(held.keys) + (f" and {rest} more" if rest > 0 and held.keys else "")
+    named = f": {', '.join(held.keys)}" + (f" and {rest} more" if rest > 0 else "") if held.keys else ""
     lead = "Explained" if over else "Explains"
-    told = "; what is still stuck is told soon" if over else ", told by no alert of their own"
-    return f"{lead} {held.items} stuck{money}{told}: {named}." if named else f"{lead} {held.items} stuck{money}{told}."
+    return f"{lead} {held.items} stuck{money}{named}{_told(held, over)}."
+
+
+def _told(held: Explained, over: bool) -> str:
+    if not held.hidden:
+        return ""
+    if over:
+        return "; what is still stuck is told soon"
+    many = "" if held.hidden == held.items else f"{held.hidden} "
+    return f"; {many}told by no alert of their own"

@@ -260,7 +260,7 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
     if not ids:
         return
     totals, heard = store.totals(connection, ids), outbox.heard(connection, ids)
-    explained = inhibit_store.explained(connection, ids)
+    explained = inhibit_store.explained(connection, ids, speaker.now)
     done = [
         _advance(connection, case, totals[case.alert.alert_id], explained.get(case.alert.alert_id), speaker)
         for case in cases

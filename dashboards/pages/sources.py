@@ -31,7 +31,7 @@ from milepost.catalog import flow
 _NOTE: Final = (
     "The curve is the last hour; rate and lag are of the last ten minutes."
     " Lag is from when it happened to when it was received."
-    " Quiet: for longer than usual at this hour; silent: by a policy."
+    " Quiet: for longer than the usual gap (p99) at this hour; silent: by a policy."
     " Clock ahead: events that claim a time over five minutes in the future; they count as of their reception."
 )
 QUIET: Final = timedelta(minutes=15)
@@ -124,7 +124,7 @@ def _freshness(source: queries.Source, now: datetime) -> tuple[str, Tone]:
 def _promised(source: queries.Source) -> list[Any]:
     """What is usual and promised of it, its silences, and what it holds back."""
     feed = source.feed
-    usual = f"usually quiet {words.span(feed.usual_gap, coarse=True)} at most" if feed.usual_gap is not None else ""
+    usual = f"usual gap {words.span(feed.usual_gap, coarse=True)}" if feed.usual_gap is not None else ""
     said = [f"{one.policy}: every {one.within}" for one in feed.promises if one.within != flow.AUTO]
     told = [_silence(one) for one in feed.silences]
     held = f"holds back {words.count(feed.held)} stuck" if feed.held else ""

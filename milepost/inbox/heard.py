@@ -9,17 +9,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from milepost.db.tables import source_gaps, source_minutes, source_stats
+from milepost.quiet import slot_of
 
 HISTORY: Final = timedelta(days=1)
 """A minute whose events are older than this on average brought history in: a source that is quiet does not speak so."""
 _HISTORY_US: Final = HISTORY // timedelta(microseconds=1)
 _MINUTE: Final = timedelta(minutes=1)
-WEEKEND: Final = 24
-
-
-def slot_of(at: datetime) -> int:
-    """The hour class of a time (UTC): 0–23 on Monday to Friday, 24–47 on Saturday and Sunday."""
-    return at.hour + (WEEKEND if at.weekday() >= 5 else 0)
 
 
 def speaking() -> sa.ColumnElement[bool]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from milepost.db.tables import events, journeys, milestones, tellers
+from milepost.db.tables import events, journeys, milestones, tellers, volume_hours
 
 DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
 EVIDENCE: Final = 120
@@ -65,29 +65,69 @@ def teller(connection: sa.Connection, model: str, milestone: str, since: datetim
 
 
 def judge(told: Sequence[Mapping[str, Any]]) -> Teller:
-    """Who tells a milestone, from examples with `source` and dimensions: pure. The dimension that tells sources apart
-    best counts, where it does so clearly better than none."""
-    overall = Counter(row["source"] for row in told)
-    if not overall:
+    """Who tells a milestone, from examples with `source` and dimensions: pure."""
+    by: dict[str, dict[str, Counter[str]]] = {dimension: defaultdict(Counter) for dimension in DIMENSIONS}
+    for row in told:
+        for dimension in DIMENSIONS:
+            if row[dimension] is not None:
+                by[dimension][row[dimension]][row["source"]] += 1
+    return weigh(Counter(row["source"] for row in told), by)
+
+
+def weigh(overall: Counter[str], by: Mapping[str, Mapping[str, Counter[str]]]) -> Teller:
+    """The same from counts by source, of all and of each value of a dimension: pure. The dimension that tells sources
+    apart best counts, where it does so clearly better than none."""
+    total = overall.total()
+    if not total:
         return Teller(None, {}, None)
     mostly = _most(overall)
-    best, by, right = None, {}, overall[mostly] / len(told) + CLEARER
-    for dimension in DIMENSIONS:
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for row in told:
-            if row[dimension] is not None:
-                counts[row[dimension]][row["source"]] += 1
+    best, right = None, overall[mostly] / total + CLEARER
+    for dimension, counts in by.items():
         known = sum(count.total() for count in counts.values())
         hits = sum(max(count.values()) for count in counts.values())
-        rest = overall[mostly] / len(told) * (len(told) - known)
-        if (hits + rest) / len(told) > right:
-            best, right = dimension, (hits + rest) / len(told)
-            by = {value: _most(count) for value, count in counts.items()}
-    return Teller(best, by, mostly)
+        rest = overall[mostly] / total * (total - known)
+        if (hits + rest) / total > right:
+            best, right = dimension, (hits + rest) / total
+    values = by[best] if best is not None else {}
+    return Teller(best, {value: _most(count) for value, count in values.items()}, mostly)
 
 
 def _most(counts: Counter[str]) -> str:
     return min(counts, key=lambda source: (-counts[source], source))
+
+
+def counted(connection: sa.Connection, since: datetime) -> dict[str, Told]:
+    """By event type who told how many of what happened since then, as the recorder counted them.
+
+    Not from the latest events: the ones of a source that is silent would not be among them.
+    """
+    v = volume_hours.c
+    query = sa.select(v.type, v.dimension, v.source, sa.func.sum(v.events)).where(v.hour >= since)
+    found: defaultdict[str, Told] = defaultdict(Told)
+    for kind, dimension, source, number in connection.execute(query.group_by(v.type, v.dimension, v.source)):
+        name, _, value = dimension.partition("=")
+        counts = found[kind].by.setdefault(name, {}).setdefault(value, Counter()) if name else found[kind].overall
+        counts[source] += int(number)
+    return dict(found)
+
+
+@dataclass(slots=True)
+class Told:
+    """Events by source, of all and by dimension and value."""
+
+    overall: Counter[str] = field(default_factory=Counter)
+    by: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
+
+    def add(self, other: Told) -> None:
+        self.overall += other.overall
+        for dimension, values in other.by.items():
+            for value, counts in values.items():
+                own = self.by.setdefault(dimension, {}).setdefault(value, Counter())
+                own += counts
+
+    @property
+    def teller(self) -> Teller:
+        return weigh(self.overall, {name: self.by[name] for name in DIMENSIONS if name in self.by})
 
 
 def known(connection: sa.Connection) -> dict[tuple[str, str], Teller]:

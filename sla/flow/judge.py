@@ -11,43 +11,22 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from milepost.calendar import Calendar
+from milepost.quiet import due_at
 
-FLOOR: Final = timedelta(minutes=15)
-"""`within: auto` is never shorter than this …"""
-MARGIN: Final = 3.0
-"""… and so many times the usual gap. At once and a half of it, a source that speaks every five minutes by chance would
-be called silent every third day; so, once in years."""
 ENDS_AT: Final = 0.8
 """Without `until` a breach ends at this share of the limit."""
 FEW: Final = 0.5
 """A rate that is a breach is judged on with this share of the events that it takes to become one."""
 
 
-def longest(usual: timedelta) -> timedelta:
-    """For how long a source may be quiet whose quiet usually lasts `usual` at most."""
-    return max(FLOOR, usual * MARGIN)
-
-
-def due_at(heard: datetime, within: timedelta, calendar: Calendar) -> datetime:
-    """When a source that was heard last at `heard` must have spoken again, at the latest."""
-    return calendar.add(heard, within)
-
-
 def silent_since(
     heard: datetime, within: timedelta | None, usual: timedelta | None, calendar: Calendar, at: datetime
 ) -> datetime | None:
-    """From when on the source is too quiet; None while it isn't. `within` None: as usual, where that is known.
-
-    A usual gap is measured by the clock on the wall: nights and weekends are in it. Then the calendar says when it is
-    looked at.
-    """
-    if within is not None:
-        due = due_at(heard, within, calendar)
-    elif usual is not None and calendar.is_open(at):
-        due = heard + longest(usual)
-    else:
-        return None
-    return due if due <= at else None
+    """From when on the source is too quiet; None while it isn't. `within` None: as usual, where that is known; then the
+    calendar says when it is looked at."""
+    due = due_at(heard, within, usual, calendar)
+    looked = within is not None or calendar.is_open(at)
+    return due if due is not None and due <= at and looked else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ derived.source_gaps and derived.tellers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -18,14 +18,12 @@ import sqlalchemy as sa
 from milepost.catalog.schema import Catalog
 from milepost.db.tables import source_gaps, source_minutes, tellers, volume_hours
 from milepost.inbox.heard import speaking
-from milepost.inbox.tellers import Teller, teller
+from milepost.inbox.tellers import Teller, Told, counted
 from sla.flow import store
 from sla.flow.usual import HOUR, SPAN, Span, usual
 
 SOON: Final = timedelta(minutes=1)
 EVERY: Final = timedelta(hours=1)
-OF: Final = timedelta(days=30)
-"""Milestones that were reached in so long tell who tells them."""
 
 
 @dataclass(slots=True)
@@ -86,16 +84,25 @@ def _happened(connection: sa.Connection, since: datetime) -> Iterator[tuple[str,
 
 
 def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> int:
-    rows: list[dict[str, Any]] = []
+    told, rows = counted(connection, now - SPAN), list[dict[str, Any]]()
     for name, model in catalog.models.items():
         for step in model.milestones:
-            told = Teller(None, {}, step.source) if step.source else teller(connection, name, step.name, now - OF)
+            teller = Teller(None, {}, step.source) if step.source else _of(told, step.events)
             rows += [
                 {"model": name, "milestone": step.name, "dimension": dimension, "value": value, "source": source}
-                for dimension, value, source in told.rows()
+                for dimension, value, source in teller.rows()
             ]
     connection.execute(tellers.delete())
     # without any, a row says that it was looked
     rows = rows or [dict.fromkeys(("model", "milestone", "dimension", "value", "source"), "")]
     connection.execute(tellers.insert(), [{**row, "fitted_at": now} for row in rows])
     return len(rows)
+
+
+def _of(told: dict[str, Told], types: Iterable[str]) -> Teller:
+    """Who tells a milestone that events of these types reach."""
+    whole = Told()
+    for kind in types:
+        if kind in told:
+            whole.add(told[kind])
+    return whole.teller

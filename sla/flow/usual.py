@@ -17,7 +17,7 @@ from math import ceil
 from typing import Final
 
 from milepost.clock import EPOCH
-from milepost.inbox.heard import slot_of
+from milepost.quiet import slot_of
 
 SPAN: Final = timedelta(days=28)
 LEAST: Final = timedelta(days=14)
