@@ -12,7 +12,7 @@ from alerting.text import length, when
 from milepost.catalog.policy import Policy
 from sla.objective.budget import burn, tolerated
 from sla.objective.burn import LEVELS
-from sla.objective.standing import WHOLE, Place, Standing, gravity
+from sla.objective.standing import Place, Standing, gravity
 
 KIND: Final = "objective"
 Item = tuple[str, str]
@@ -20,9 +20,9 @@ Item = tuple[str, str]
 
 
 def item_of(place: Place) -> Item:
-    """What is wrong, for alerting: one item for a policy and group."""
+    """What is wrong, for alerting: one item for a policy and group, such as "carrier dhl"."""
     policy, group = place
-    return policy, f"budget:{policy}" + ("" if group == WHOLE else f":{group}")
+    return policy, ", ".join(f"{name} {value}" for name, value in json.loads(group).items()) or "budget"
 
 
 def signals(
