@@ -285,7 +285,8 @@ def _advance(
         wider = not case.batch.groups <= set(alert.folded or ())
         state, happened = lifecycle.follow(before, added=case.batch.added, items_open=totals.items_open, wider=wider)
         alert = lifecycle.enter(lifecycle.take_in(alert, case.batch.groups), state, case.batch.severity, now)
-    if case.batch is None or outdated(lifecycle.known(alert), totals, now - speaker.interval):
+    turned = case.before is None or case.before.state != alert.state
+    if turned or case.batch is None or outdated(lifecycle.known(alert), totals, now - speaker.interval):
         alert = lifecycle.know(
             alert, wave.findings(connection, alert, totals, speaker.matches.get(alert.rule, {}), now)
         )
@@ -324,7 +325,9 @@ def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, 
     events: dict[str, limit.Event] = {**louder, **verdict.events, **escalate.again(louder, verdict.events)}
     if not events:
         return Spoken(alert)
-    related = wave.related(connection, alert, speaker.public_url)
+    related = wave.related(
+        connection, alert.alert_id, alert.opened_at, lifecycle.known(alert).values, speaker.public_url
+    )
     items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
     outgoing = [
         _outgoing(channel, event, alert, totals, items, related, speaker, escalated=channel in louder)

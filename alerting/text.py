@@ -77,6 +77,12 @@ def journeys(number: int, model: str) -> str:
     return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
+def concerns(model: str, number: int, customers: int) -> str:
+    """Whom it concerns: "48 orders of 31 customers"."""
+    of = f" of {customers:,} customer{'' if customers == 1 else 's'}" if customers else ""
+    return journeys(number, model) + of
+
+
 def money(amounts: Mapping[str, Decimal]) -> str:
     """Amounts by currency, largest first: "12,300.50 EUR, 800.00 USD"."""
     ordered = sorted(amounts.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -130,8 +136,7 @@ def _whose(findings: Findings) -> Iterable[str]:
     """Of how many journeys and customers, where that says more than the number of items."""
     if not findings.customers:
         return []
-    customers = f"{findings.customers:,} customer{'' if findings.customers == 1 else 's'}"
-    return [f"{journeys(findings.journeys, findings.model).capitalize()} of {customers}."]
+    return [f"{concerns(findings.model, findings.journeys, findings.customers)}."]
 
 
 def _others(cause: Cause, model: str) -> str:

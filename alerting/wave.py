@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from alerting import before, lifecycle
+from alerting import before
 from alerting.explain import SHARE, Findings, Tally, Totals, Wave
 from alerting.lifecycle import Alert
 from alerting.message import Related
@@ -37,6 +37,14 @@ Value = tuple[str, str]
 _i, _j = alert_items.c, journeys.c
 
 
+class Whom(NamedTuple):
+    """So many journeys of the kind that most are of, and of how many customers (partners)."""
+
+    model: str
+    journeys: int
+    customers: int
+
+
 def matches(policies: Iterable[Policy]) -> dict[str, Match]:
     """By policy what it is limited to: that explains none of its breaches."""
     return {policy.name: policy.match for policy in policies}
@@ -44,7 +52,7 @@ def matches(policies: Iterable[Policy]) -> dict[str, Match]:
 
 def findings(connection: sa.Connection, alert: Alert, totals: Totals, match: Match, now: datetime) -> Findings:
     """What is known of an alert. `match`: what its rule is limited to."""
-    items = _items(alert, totals)
+    items = _items(alert.alert_id, only_open=totals.items_open > 0)
     model, number, customers = _whom(connection, items)
     if not number:
         return Findings(at=now, items=totals.items, before=before.changes(connection, alert, totals.oldest_at))
@@ -62,16 +70,19 @@ def findings(connection: sa.Connection, alert: Alert, totals: Totals, match: Mat
     )
 
 
-def _items(alert: Alert, totals: Totals) -> sa.CTE:
-    """The open items; all of them once none is."""
-    wanted = [_i.alert_id == alert.alert_id]
-    if totals.items_open:
+def whom(connection: sa.Connection, alert_id: int, *, only_open: bool) -> Whom:
+    """Whom an alert concerns: its open items, or all."""
+    return _whom(connection, _items(alert_id, only_open=only_open))
+
+
+def _items(alert_id: int, *, only_open: bool) -> sa.CTE:
+    wanted = [_i.alert_id == alert_id]
+    if only_open:
         wanted.append(_i.cleared_at.is_(None))
     return sa.select(_i.journey_id, _i.labels).where(*wanted).cte("items")
 
 
-def _whom(connection: sa.Connection, items: sa.CTE) -> tuple[str, int, int]:
-    """The kind of most of the journeys, how many of it there are, and of how many customers."""
+def _whom(connection: sa.Connection, items: sa.CTE) -> Whom:
     number = sa.func.count(sa.distinct(_j.journey_id))
     partner = sa.func.coalesce(items.c.labels["partner"].astext, _j.partner)
     query = (
@@ -82,7 +93,7 @@ def _whom(connection: sa.Connection, items: sa.CTE) -> tuple[str, int, int]:
         .limit(1)
     )
     row = connection.execute(query).first()
-    return (row[0], row[1], row[2]) if row else ("", 0, 0)
+    return Whom(*row) if row else Whom("", 0, 0)
 
 
 # --- the contrast -----------------------------------------------------------------------------------------------------
@@ -164,20 +175,21 @@ def _has(known: Mapping[str, object], label: str, value: str) -> bool | None:
 # --- alerts of one wave -----------------------------------------------------------------------------------------------
 
 
-def related(connection: sa.Connection, alert: Alert, public_url: str = "") -> list[Related]:
-    """Other alerts that opened about the same time and are set apart by the same value, the latest first."""
-    mine = lifecycle.known(alert).values
-    if not mine:
+def related(
+    connection: sa.Connection, alert_id: int, opened_at: datetime, values: Mapping[str, str], public_url: str = ""
+) -> list[Related]:
+    """Other alerts that opened about the same time as this and are set apart by one of its values, the latest first."""
+    if not values:
         return []
     its = alerts.c
     query = (
         sa.select(its.alert_id, its.title, its.findings["values"].label("values"))
-        .where(its.opened_at.between(alert.opened_at - TOGETHER, alert.opened_at + TOGETHER))
-        .where(its.alert_id != alert.alert_id)
+        .where(its.opened_at.between(opened_at - TOGETHER, opened_at + TOGETHER))
+        .where(its.alert_id != alert_id)
         .order_by(its.opened_at.desc(), its.alert_id.desc())
         .limit(NEIGHBOURS)
     )
-    return list(_sharing(connection.execute(query), mine, public_url))
+    return list(_sharing(connection.execute(query), values, public_url))
 
 
 def _sharing(rows: Iterable[Any], mine: Mapping[str, str], public_url: str) -> Iterable[Related]:

@@ -82,6 +82,7 @@ def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
         warehouse: Text = None,
         carrier: Text = None,
         partner: Text = None,
+        alert: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="An alert: its journeys")] = None,
         q: Annotated[str | None, Query(max_length=256, description="A key, or its beginning, of any member")] = None,
         sort: Annotated[Literal["last_at", "quiet", "started_at", "due", "amount"], Query()] = "last_at",
         limit: Limit = DEFAULT_LIMIT,
@@ -90,7 +91,7 @@ def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
         catalog = context.catalog()
         with context.engine.connect() as connection:
             wanted = many.Filter(
-                kind, state, stage, None, health, channel, warehouse, carrier, partner,
+                kind, state, stage, None, health, channel, warehouse, carrier, partner, alert=alert,
                 ids=search.find(connection, catalog, q) if q else None,
             )  # fmt: skip
             page = many.list_page(connection, wanted, kinds=list(catalog.models), sort=sort, limit=limit, cursor=cursor)
@@ -140,7 +141,8 @@ def _add_alerts(router: APIRouter, context: Context, who: Who) -> None:
             if found is None:
                 raise NotFound(f"there is no alert {alert_id}")
             parts = (alert_queries.items, alert_queries.changes, alert_queries.deliveries)
-            return answer(shapes.alert_detail(found, *(part(connection, alert_id) for part in parts)))
+            wave = alert_queries.whom(connection, found), alert_queries.related(connection, found)
+            return answer(shapes.alert_detail(found, *wave, *(part(connection, alert_id) for part in parts)))
 
     @router.post("/alerts/{alert_id}/acknowledge", tags=["act"], summary="Acknowledge an alert", status_code=202)
     def acknowledge(alert_id: Number, person: Person = Depends(who)) -> Response:

@@ -61,6 +61,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         warehouse: Text = None,
         carrier: Text = None,
         partner: Text = None,
+        alert: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="An alert: its journeys")] = None,
         q: Annotated[str | None, Query(max_length=256, description="A key, or its beginning, of any member")] = None,
         since: Annotated[datetime | None, Query(description="Journeys that started then or later")] = None,
         until: Annotated[datetime | None, Query(description="Journeys that started before then")] = None,
@@ -71,7 +72,19 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         with context.engine.connect() as connection:
             found = search.find(connection, catalog, q) if q else None
         wanted = many.Filter(
-            kind, state, stage, None, health, channel, warehouse, carrier, partner, found, aware(since), aware(until)
+            kind,
+            state,
+            stage,
+            None,
+            health,
+            channel,
+            warehouse,
+            carrier,
+            partner,
+            found,
+            aware(since),
+            aware(until),
+            alert,
         )
         made = _writer(context, catalog, form, table, model)
         return _answer(_chunks(context, slots, wanted, made, lambda: _note(context, person, form, wanted)), form, table)

@@ -9,6 +9,9 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 
+from alerting import text
+from alerting.message import Related
+from alerting.wave import Whom
 from dashboards.queries import exceptions, gaps
 from dashboards.queries import journey as one
 from dashboards.queries.alerts import Alert
@@ -133,16 +136,26 @@ def _breach(row: Mapping[str, Any], names: Mapping[int, Mapping[str, str]]) -> d
 
 def alert(row: Alert) -> dict[str, Any]:
     values = asdict(row)
+    del values["findings"]
     return {"id": values.pop("alert_id"), **values}
 
 
 def alert_detail(
     row: Alert,
+    whom: Whom,
+    related: Sequence[Related],
     items: Sequence[Mapping[str, Any]],
     changes: Sequence[Mapping[str, Any]],
     deliveries: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    return {**alert(row), "items": items, "changes": changes, "notifications": deliveries}
+    known = row.known
+    found = {
+        **whom._asdict(),
+        "before": known.before,
+        "cause": text.because(known.cause, known.model) if known.cause else None,
+        "related": related,
+    }
+    return {**alert(row), **found, "items": items, "changes": changes, "notifications": deliveries}
 
 
 def source(row: Source) -> dict[str, Any]:

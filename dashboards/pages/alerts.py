@@ -26,7 +26,7 @@ from dashboards.components.parts import (
     tone_of,
 )
 from dashboards.context import Context
-from dashboards.pages import escalation
+from dashboards.pages import escalation, wave
 from dashboards.pages.silences import hider_href, new_href
 from dashboards.queries import alerts as queries
 from dashboards.queries import hidden
@@ -189,13 +189,15 @@ class Alert:
             changes = queries.changes(connection, alert_id)
             deliveries = queries.deliveries(connection, alert_id)
             calls = escalation.calls_next(context, connection, alert_id, view.now)
+            more = [*wave.facts(connection, alert), ("Calls next", calls)]
         return [
-            _head(alert, hiders, calls, may_act=view.person.may("act")),
+            _head(alert, hiders, more, may_act=view.person.may("act")),
             html.Div(
                 [
                     html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
                     html.Div(
-                        [_change_card(changes), _delivery_card(deliveries, hiders)], className="mp-span-4 mp-stack"
+                        [wave.before_card(alert), _change_card(changes), _delivery_card(deliveries, hiders)],
+                        className="mp-span-4 mp-stack",
                     ),
                 ],
                 className="mp-grid",
@@ -203,7 +205,9 @@ class Alert:
         ]
 
 
-def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], calls: Any, *, may_act: bool) -> Any:
+def _head(
+    alert: queries.Alert, hiders: Sequence[hidden.Hider], more: Sequence[tuple[str, Any]], *, may_act: bool
+) -> Any:
     values = [
         ("Open items", f"{words.count(alert.items_open)} of {words.count(alert.items_total)}"),
         ("Money", words.moneys(alert.money, short=False) if alert.money else None),
@@ -211,7 +215,7 @@ def _head(alert: queries.Alert, hiders: Sequence[hidden.Hider], calls: Any, *, m
         ("Opened", ago(alert.opened_at, "time")),
         ("Acknowledged", [f"{alert.acknowledged_by}, ", ago(alert.acknowledged_at)] if alert.acknowledged_at else None),
         ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
-        ("Calls next", calls),
+        *more,
         ("Owner", alert.owner),
         *((words.title(name), value) for name, value in alert.group.items()),
         ("Hidden", html.Span([_hider(one) for one in hiders]) if hiders else None),

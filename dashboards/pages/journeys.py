@@ -20,6 +20,8 @@ from milepost.catalog.schema import Catalog
 from milepost.errors import Permanent
 
 ANY: Final = "any"
+MAX_DIGITS: Final = 18
+"""Of an alert's number."""
 _SORTS: Final = (
     ("last_at", "Latest activity"), ("quiet", "Quietest first"), ("due", "Next deadline"),
     ("amount", "Highest value"), ("started_at", "Newest"),
@@ -54,6 +56,7 @@ class Journeys:
                 filters.select(view, "kind", "Kind", [*kinds, (ANY, "Every kind")], default_kind(catalog)),
                 filters.select(view, "state", "State", [*states, (ANY, "Every state")], "open"),
                 filters.select(view, "stage", "Stage", stages(catalog)),
+                *_alert_filter(view),
                 *(
                     filters.select(view, name, words.title(name), [(value, value) for value in values[name]])
                     for name in queries.DIMENSIONS
@@ -84,10 +87,24 @@ class Journeys:
         ]
 
 
+def _alert_filter(view: View) -> list[Any]:
+    """Shown while it is set: an alert's page sets it."""
+    number = view.get("alert")
+    return [filters.select(view, "alert", "Alert", [(number, f"Of alert {number}")])] if number else []
+
+
+def alert_of(view: View) -> int | None:
+    """The alert whose journeys are listed."""
+    number = view.get("alert")
+    return int(number) if number.isdecimal() and len(number) <= MAX_DIGITS else None
+
+
 def downloads(view: View, kind: str) -> html.Div:
     """All that the filters leave, not this page alone; the API answers, which knows the reader's session too."""
     params = {
-        name: value for name, value in view.params.items() if name in ("q", "stage", "health", *queries.DIMENSIONS)
+        name: value
+        for name, value in view.params.items()
+        if name in ("q", "stage", "health", "alert", *queries.DIMENSIONS)
     }
     params |= {"kind": view.get("kind", kind), "state": view.one_of("state", (*queries.STATES, ANY), "open")}
     params = {name: value for name, value in params.items() if value and value != ANY}
@@ -138,6 +155,7 @@ def _page(connection: sa.Connection, catalog: Catalog, view: View) -> Page[queri
         stage_rank=ranks.get(stage),
         health=next((one for one in queries.HEALTHS if one == view.get("health")), None),
         **_dimensions(view),
+        alert=alert_of(view),
         ids=search.find(connection, catalog, text) if text else None,
     )
     before = view.get("before")

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
+from alerting import wave
+from alerting.explain import Findings
+from alerting.message import Related
 from dashboards.queries.paging import Page, bounded, time_order
 from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, journeys, notifications
 
@@ -42,6 +46,12 @@ class Alert:
     labels: dict[str, str]
     owner: str | None
     runbook: str | None
+    findings: dict[str, Any]
+
+    @property
+    def known(self) -> Findings:
+        """What was found out about it."""
+        return msgspec.convert(self.findings, Findings)
 
 
 _COLUMNS: Final = tuple(_a[name] for name in Alert.__dataclass_fields__)
@@ -86,6 +96,16 @@ def counts(connection: sa.Connection) -> dict[str, int]:
 def one(connection: sa.Connection, alert_id: int) -> Alert | None:
     row = connection.execute(sa.select(*_COLUMNS).where(_a.alert_id == alert_id)).mappings().one_or_none()
     return Alert(**row) if row else None
+
+
+def whom(connection: sa.Connection, alert: Alert) -> wave.Whom:
+    """How many journeys it is about now, and of how many customers."""
+    return wave.whom(connection, alert.alert_id, only_open=alert.items_open > 0)
+
+
+def related(connection: sa.Connection, alert: Alert) -> list[Related]:
+    """The alerts of the same wave."""
+    return wave.related(connection, alert.alert_id, alert.opened_at, alert.known.values)
 
 
 def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from dashboards.queries.paging import Order, Page, amount_order, bounded, time_order
-from milepost.db.tables import journeys, running_clocks
+from milepost.db.tables import alert_items, alerts, journeys, running_clocks
 from milepost.errors import Permanent
 
 Health = Literal["on_track", "at_risk", "breached"]
@@ -31,6 +31,7 @@ class Filter:
     """What a list of journeys is narrowed to; None means any. `stage_rank` is the rank of `stage` in `kind`.
 
     `ids` are the results of a search. `since` and `until`: when it started, the latter excluded.
+    `alert`: the journeys of its open items, or of all its items once none is open.
     """
 
     kind: str | None = None
@@ -45,6 +46,7 @@ class Filter:
     ids: Collection[int] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    alert: int | None = None
 
     @property
     def narrow(self) -> bool:
@@ -157,7 +159,7 @@ def select_page(
         wanted = sa.and_(wanted, _j.amount.is_not(None))
     if sort == "due" or filter_.health in ("at_risk", "breached"):
         return _driven_by_clocks(filter_, wanted, order, limit)
-    if filter_.ids is None and sort in ("last_at", "quiet", "started_at"):
+    if filter_.ids is None and filter_.alert is None and sort in ("last_at", "quiet", "started_at"):
         return _merged(filter_, kinds, wanted, order, limit)
     source = journeys.outerjoin(running_clocks, _c.journey_id == _j.journey_id)
     plain = sa.and_(wanted, *_kind_and_state(filter_))
@@ -209,6 +211,8 @@ def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
     wanted: list[sa.ColumnElement[bool]] = []
     if filter_.ids is not None:
         wanted.append(_j.journey_id.in_(sorted(filter_.ids)))
+    if filter_.alert is not None:
+        wanted.append(_j.journey_id.in_(_of_alert(filter_.alert)))
     if filter_.stage == NO_STAGE:
         wanted.append(_j.stage_rank == -1)
     elif filter_.stage:
@@ -226,6 +230,12 @@ def _conditions(filter_: Filter) -> list[sa.ColumnElement[bool]]:
         flags = running_clocks.alias("flags").c
         wanted.append(~sa.exists().where(flags.journey_id == _j.journey_id, sa.or_(flags.breached, flags.at_risk)))
     return wanted
+
+
+def _of_alert(alert_id: int) -> sa.Select[Any]:
+    item = alert_items.c
+    over = sa.select(alerts.c.items_open == 0).where(alerts.c.alert_id == alert_id).scalar_subquery()
+    return sa.select(item.journey_id).where(item.alert_id == alert_id, sa.or_(item.cleared_at.is_(None), over))
 
 
 def choices(connection: sa.Connection, kinds: Sequence[str]) -> dict[str, list[str]]:

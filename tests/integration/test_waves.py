@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alerting import commands, pipeline
 from alerting.message import Message
 from alerting.signal import Signal
+from dashboards.queries import journeys as listing
 from milepost.catalog.policy import Policy
 from milepost.db.tables import (
     alerts,
@@ -28,7 +29,7 @@ from milepost.db.tables import (
 )
 from milepost.decisions import audit as audit_log
 from milepost.journeystate import AttributeGroup, ObjectState, encode_object
-from tests.integration.test_alerting_pipeline import MINUTE, NOW, SECOND, URL, breach
+from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, NOW, SECOND, URL, breach, over
 from tests.integration.test_alerting_pipeline import Alerting as Base
 
 HOUR = timedelta(hours=1)
@@ -152,6 +153,29 @@ def test_values_that_no_column_has_are_looked_up_in_the_objects(network: Alertin
 def _state(number: int, region: str) -> dict[str, Any]:
     told = AttributeGroup(0, "shop", "x", {"region": region})
     return {"object_id": number, "state": encode_object(ObjectState(attributes=[told], events=1))}
+
+
+def listed(alerting: Alerting, number: int) -> set[int]:
+    """The journeys that the alert's link leads to."""
+    with alerting.engine.connect() as connection:
+        page = listing.list_page(connection, listing.Filter(alert=number), kinds=["order"], limit=500)
+        assert {*connection.scalars(listing.select_ids(listing.Filter(alert=number)))} == {
+            row.journey_id for row in page.items
+        }
+    return {row.journey_id for row in page.items}
+
+
+def test_the_link_lists_exactly_the_journeys_that_the_alert_counts(network: Alerting) -> None:
+    items = range(0, 240, 5)
+    network.run(*[late(number) for number in items], *[late(number, item="again:3") for number in (0, 5)])
+    network.run(*[over(number, group={}) for number in range(0, 50, 5)], after=INTERVAL + MINUTE)
+    alert = network.message().alert
+    assert listed(network, alert.id) == {*range(50, 240, 5), 5}
+    assert alert.journeys == len(listed(network, alert.id))
+    network.run(*[over(number, group={}) for number in items], over(5, item="again:3"), after=MINUTE)
+    assert network.alert()["items_open"] == 0
+    assert listed(network, alert.id) == {*items}
+    assert network.message().alert.journeys == len(items)
 
 
 # --- many groups at once ----------------------------------------------------------------------------------------------
