@@ -26,7 +26,8 @@ from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.decisions import correlation
 from milepost.inbox import identities, log
-from tests.dashboard import PASSWORD, Dashboard, dashboard
+from sla.objective.job import judge_once
+from tests.dashboard import CATALOG, PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
 from tests.seed import seed
 
@@ -37,6 +38,7 @@ PAGES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
     "alert": "/alerts/3", "anomalies": "/anomalies", "anomaly": "/anomalies/2", "sources": "/sources",
     "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
+    "objectives": "/objectives", "objective": "/objectives/promised-delivery",
     "decisions": "/decisions", "decision": "/decisions/1", "decide": "/decisions/new/merge?first=1001",
 }  # fmt: skip
 FLAGS = (
@@ -138,6 +140,7 @@ def served(databases: Databases) -> Iterator[Dashboard]:
             seed(connection, utc_now())
             ends = correlation.pair(connection, 1001, 1004)
             correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
+        judge_once(made.engine, CATALOG, now=utc_now(), through=utc_now())
         yield made
 
 

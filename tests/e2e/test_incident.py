@@ -44,6 +44,7 @@ policies:
     severity: critical
     group_by: [warehouse]
     owner: warehouse lead
+    objective: {{target: 1}}
   - <<: *policy
     name: island-acknowledgement
     match: {{warehouse: [island]}}
