@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from milepost.catalog.choice import Wish, choice
 from milepost.catalog.schema import Catalog, Milestone
 from milepost.clock import from_us
 from milepost.exceptions import Interval, Rules, intervals
 from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
 from sla.evaluate import occurrence_of
-from sla.policy import CompiledPolicy
+from sla.policy import CompiledPolicy, of_exception
 
 UNKNOWN: Final = "unknown"
 NO_NAMES: Final[Mapping[int, str]] = {}
@@ -124,8 +125,13 @@ def evidence(
     clock: RunningClock,
     change: JourneyChange,
     names: Mapping[int, str] = NO_NAMES,
+    family: Sequence[Wish] = (),
 ) -> dict[str, Any]:
-    """What record.breaches keeps as evidence: {why, calendar, zone, events: [{source, id, says}]}."""
+    """What record.breaches keeps as evidence: {why, calendar, zone, events: [{source, id, says}], choice}.
+
+    `family` are the policies that promise the same; `choice`, where there are others or attributes were asked for:
+    {matched: {attribute: value}, others: {policy: why not}}.
+    """
     policy = policy.variant(_attributes(policy, clock, change))
     told = (
         _start_event(policy, clock, change),
@@ -137,7 +143,20 @@ def evidence(
         "calendar": policy.calendar.name,
         "zone": policy.calendar.zone.key,
         "events": [event for event in told if event is not None],
+        **_choice(policy, clock, change, catalog.exceptions, family),
     }
+
+
+def _choice(
+    policy: CompiledPolicy, clock: RunningClock, change: JourneyChange, rules: Rules, family: Sequence[Wish]
+) -> dict[str, Any]:
+    """Why this policy and no other of its family, where there is something to say."""
+    if not policy.wanted and len(family) < 2:
+        return {}
+    attributes = _attributes(policy, clock, change)
+    found = exception(clock, change, rules) if policy.kind == "exception" else None
+    chosen = choice(family, policy.name, {**attributes, **of_exception(found)} if found is not None else attributes)
+    return {"choice": {"matched": chosen.matched, "others": chosen.others}} if chosen is not None else {}
 
 
 def _start_event(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> dict[str, str] | None:

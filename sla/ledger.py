@@ -134,7 +134,9 @@ def _values(book: Book, policy: CompiledPolicy, change: JourneyChange, clock: Ru
         "ended_at": None,
         "end": None,
         "stopped_at": None,
-        "evidence": breach.evidence(policy, book.catalog, clock, change, book.names),
+        "evidence": breach.evidence(
+            policy, book.catalog, clock, change, book.names, book.compiled.relatives[policy.name]
+        ),
         "dimensions": breach.dimensions(policy, book.catalog, clock, change),
         "amount": change.amount,
         "currency": change.currency,

@@ -1,17 +1,17 @@
 """SLA policies compiled for look-up: which of them runs for a journey, and when it falls due. Pure.
 
-Policies that promise the same thing (model, kind, start, end, date and `per`) are a family. Of a family one runs for a
-journey: the first that matches, ordered by the number of attributes that it asks for, then by priority, then by name.
+Which of several that promise the same runs is said in milepost/catalog/choice.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
 from milepost.calendar import DAYS, FIRST_YEAR, LAST_YEAR, Calendar, CalendarBoundsError, calendar_of
+from milepost.catalog.choice import EXCEPTION, Family, Wish, family_of, plain, spellings, wish_of
 from milepost.catalog.policy import CalendarChoice, Policy
 from milepost.catalog.schema import Catalog, Milestone, Model
 from milepost.clock import from_us, to_us
@@ -30,8 +30,6 @@ _CEILING_US: Final = to_us(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC))
 
 _PAUSES: Final[Mapping[str, str]] = {"between": "root", "dwell": "root", "by": "never", "exception": "never"}
 """What lets clocks of a kind stand still, unless the policy says. A promised date doesn't move."""
-
-Family = tuple[str, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class CompiledPolicy:
     spec: Policy
     version: str
     calendar: Calendar
-    wanted: tuple[tuple[str, frozenset[str]], ...]
+    wish: Wish
     after_start: frozenset[str]
     after_end: frozenset[str]
     start_events: tuple[str, ...]
@@ -76,6 +74,7 @@ class CompiledPolicy:
     within_us: int = field(init=False)
     warn_us: int | None = field(init=False)
     all_hours: bool = field(init=False)
+    wanted: bool = field(init=False)
     reads_attributes: bool = field(init=False)
     variants: Mapping[str, CompiledPolicy] = field(default_factory=dict)
     by_attribute: str = ""
@@ -96,8 +95,8 @@ class CompiledPolicy:
         object.__setattr__(self, "within_us", within)
         object.__setattr__(self, "warn_us", None if share is None else int(within * share))
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
-        reads = bool(self.wanted) or bool(self.date) or bool(self.variants)
-        object.__setattr__(self, "reads_attributes", reads)
+        object.__setattr__(self, "wanted", bool(self.wish.values or self.wish.ranges))
+        object.__setattr__(self, "reads_attributes", self.wanted or bool(self.date) or bool(self.variants))
         object.__setattr__(self, "unsteady", isinstance(self.spec.calendar, CalendarChoice))
         pause = self.spec.pause or _PAUSES[self.spec.kind]
         object.__setattr__(self, "may_pause", pause != "never")
@@ -105,7 +104,7 @@ class CompiledPolicy:
 
     def applies(self, attributes: Mapping[str, Scalar]) -> bool:
         """Whether every attribute asked for has one of the values asked for, without regard to case."""
-        return all(plain(attributes.get(name)) in values for name, values in self.wanted)
+        return self.wish.applies(attributes)
 
     def variant(self, attributes: Mapping[str, Scalar]) -> CompiledPolicy:
         """The same policy with the calendar that goes by these attributes."""
@@ -171,15 +170,6 @@ class CompiledPolicy:
         return None if business <= 0 else self.after(start_us, int(business * share))
 
 
-def plain(value: Scalar) -> str:
-    """The comparable form of an attribute: its text without regard to case; empty when missing."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value).strip().casefold()
-
-
 def _day(text: str) -> date | None:
     """The date, when the text is nothing but one."""
     if len(text) > len("2026-11-20"):
@@ -211,7 +201,7 @@ def bounded(at_us: int) -> int:
 class Compiled:
     """The policies of one catalog version, by model and family, those of kind exception apart.
 
-    `disabled` says what is wrong with the faulty ones.
+    `relatives`: what all policies of a policy's family ask for. `disabled` says what is wrong with the faulty ones.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -221,6 +211,7 @@ class Compiled:
         self.disabled: dict[str, str] = {}
         self.families: dict[str, list[list[CompiledPolicy]]] = {}
         self.exceptions: dict[str, list[list[CompiledPolicy]]] = {}
+        self.relatives: dict[str, list[Wish]] = {}
         families: dict[Family, list[CompiledPolicy]] = {}
         calendars: dict[str, Calendar] = {}
         for policy in catalog.policies:
@@ -230,10 +221,13 @@ class Compiled:
                 self.disabled[policy.name] = f"{type(error).__name__}: {error}"
                 continue
             self.policies[policy.name] = compiled
-            families.setdefault(_family(policy), []).append(compiled)
+            families.setdefault(family_of(policy), []).append(compiled)
         for (model, *_), members in families.items():
+            members.sort(key=lambda policy: policy.wish.rank)
+            wishes = [policy.wish for policy in members]
+            self.relatives.update((policy.name, wishes) for policy in members)
             target = self.exceptions if members[0].kind == "exception" else self.families
-            target.setdefault(model, []).append(sorted(members, key=_specificity))
+            target.setdefault(model, []).append(members)
 
     def disable(self, policy: CompiledPolicy, error: Exception) -> Verdict:
         """Take a policy out of service for this process."""
@@ -266,14 +260,6 @@ def compile_catalog(catalog: Catalog) -> Compiled:
     return known
 
 
-def _family(policy: Policy) -> Family:
-    return (policy.model, f"{policy.kind}:{policy.start}", policy.end, policy.date, policy.per)
-
-
-def _specificity(policy: CompiledPolicy) -> tuple[int, int, str]:
-    return (-len(policy.wanted), -policy.spec.priority, policy.name)
-
-
 def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -> CompiledPolicy:
     told = policy.calendar
     if isinstance(told, str):
@@ -281,7 +267,7 @@ def _compile(policy: Policy, catalog: Catalog, calendars: dict[str, Calendar]) -
     variants = {
         form: _with_calendar(policy, catalog, _calendar(name, catalog, calendars))
         for value, name in told.calendars.items()
-        for form in _spellings(told.attribute, [value], catalog)
+        for form in spellings(told.attribute, [value], catalog)
     }
     usual = _calendar(told.otherwise, catalog, calendars)
     return _with_calendar(policy, catalog, usual, variants=variants, by_attribute=told.attribute)
@@ -300,10 +286,7 @@ def _with_calendar(policy: Policy, catalog: Catalog, calendar: Calendar, **more:
         spec=policy,
         version=catalog.policy_versions[policy.name],
         calendar=calendar,
-        wanted=(
-            *((name, _spellings(name, values, catalog)) for name, values in policy.match.items()),
-            *_wanted(policy),
-        ),
+        wish=wish_of(policy, catalog),
         after_start=frozenset(item.name for item in _after(model, start_rank)),
         after_end=frozenset(item.name for item in _after(model, end_rank)),
         start_events=_events(model.milestones[start_rank : start_rank + 1]) if policy.start else (),
@@ -326,21 +309,10 @@ def _cut_off(policy: Policy, calendar: Calendar, catalog: Catalog) -> CutOff | N
     return CutOff(calendar, minutes, policy.days, None if policy.due_at is None else minutes_of(policy.due_at))
 
 
-def _wanted(policy: Policy) -> Iterator[tuple[str, frozenset[str]]]:
-    """What an exception must be, told as attributes that it has beside its object's (`of_exception`)."""
-    told = policy.exception
-    for name, values in (("exception kind", told.kind), ("exception type", told.type), ("exception code", told.code)):
-        if values:
-            yield name, frozenset(map(plain, values))
-
-
 def of_exception(exception: Interval) -> dict[str, Scalar]:
-    """What policies of kind exception match; no attribute of an event has such names."""
-    return {
-        "exception kind": exception.kind,
-        "exception type": exception.type,
-        "exception code": exception.last.code,
-    }
+    """What policies of kind exception match, beside the object's attributes."""
+    told = {"kind": exception.kind, "type": exception.type, "code": exception.last.code}
+    return {EXCEPTION[name]: value for name, value in told.items()}
 
 
 def _rank(model: Model, milestone: str | None) -> int:
@@ -355,11 +327,3 @@ def _after(model: Model, rank: int) -> list[Milestone]:
 
 def _events(milestones: Iterable[Milestone]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event for milestone in milestones for event in milestone.events))
-
-
-def _spellings(attribute: str, values: Iterable[str], catalog: Catalog) -> frozenset[str]:
-    """The values, with every other way in which the catalog knows a partner to be written."""
-    aliases = catalog.aliases.get(attribute, {})
-    names = {aliases.get(value.strip().lower(), value) for value in values}
-    forms = {form for form, name in aliases.items() if name in names}
-    return frozenset(plain(value) for value in (*values, *names, *forms))

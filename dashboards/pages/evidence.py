@@ -13,13 +13,17 @@ from dash import html
 from dashboards import policies, words
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, card, empty, link, state_badge, tone_of
+from dashboards.queries.choices import Chosen
 from dashboards.queries.journey import ClockRow, Event, Member
 from milepost.catalog.schema import Catalog
 
 SHOWN_EVENTS: Final = 300
 
 
-def clock_card(clocks: Sequence[ClockRow], members: Sequence[Member], catalog: Catalog, now: datetime) -> Any:
+def clock_card(
+    clocks: Sequence[ClockRow], members: Sequence[Member], chosen: Chosen, catalog: Catalog, now: datetime
+) -> Any:
+    """`chosen`: why the policies run, where there is something to say."""
     if not clocks:
         body: Any = empty(
             "No clock runs", "No policy matches this journey so far.", name="clock", className="mp-empty-small"
@@ -28,16 +32,19 @@ def clock_card(clocks: Sequence[ClockRow], members: Sequence[Member], catalog: C
         keys = {member.object_id: member for member in members}
         titles = {policy.name: policy.title for policy in catalog.policies}
         ordered = sorted(clocks, key=lambda clock: (clock.stopped_at is not None, clock.due_at or clock.started_at))
-        body = html.Div([_clock(clock, titles, keys, now) for clock in ordered], className="mp-clocks")
+        body = html.Div([_clock(clock, titles, keys, chosen, now) for clock in ordered], className="mp-clocks")
     return card(body, name="clocks", title="Clocks")
 
 
-def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member], now: datetime) -> html.Div:
+def _clock(
+    clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member], chosen: Chosen, now: datetime
+) -> html.Div:
     running = clock.stopped_at is None
     subject = keys.get(clock.subject_id)
     about: list[Any] = ["from ", ago(clock.started_at, "time")]
     if subject is not None and subject.depth > 0:
         about = [words.title(subject.type), " ", subject.key]
+    why = chosen.get((clock.policy, clock.subject_id))
     share = _elapsed(clock, clock.stopped_at or now)
     due = ago(clock.due_at, "left" if running else "time") if clock.due_at else _paused(clock)
     return html.Div(
@@ -57,6 +64,7 @@ def _clock(clock: ClockRow, titles: Mapping[str, str], keys: Mapping[int, Member
                 ],
                 className="mp-clock-foot",
             ),
+            *([html.Div(why, className="mp-clock-foot")] if why else []),
         ]
     )  # fmt: skip
 

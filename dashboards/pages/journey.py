@@ -18,6 +18,7 @@ from dashboards.deciding import RIGHT
 from dashboards.pages import evidence, reasons, track
 from dashboards.pages.exceptions import exception_card
 from dashboards.queries import alerts as alert_queries
+from dashboards.queries import choices
 from dashboards.queries import exceptions as exception_queries
 from dashboards.queries import gaps as gap_queries
 from dashboards.queries import journey as queries
@@ -38,6 +39,8 @@ class Story:
     milestones: Sequence[queries.Milestone]
     events: Sequence[queries.Event]
     clocks: Sequence[queries.ClockRow]
+    chosen: choices.Chosen
+    """Why the policies of the clocks run."""
     attributes: Mapping[str, Any]
     breaches: Sequence[Mapping[str, Any]]
     anomalies: Sequence[Mapping[str, Any]]
@@ -83,14 +86,17 @@ def read(context: Context, connection: sa.Connection, catalog: Catalog, head: qu
     members = queries.member_list(connection, head.journey_id)
     milestones = queries.milestone_list(connection, head.journey_id)
     reached, types = {item.name for item in milestones}, {member.type for member in members}
+    clocks = queries.clock_list(connection, head.journey_id)
+    attributes = queries.attributes(connection, head, members)
     return Story(
         head,
         model,
         members,
         milestones,
         queries.event_list(connection, head, [member.object_id for member in members]),
-        queries.clock_list(connection, head.journey_id),
-        queries.attributes(connection, head, members),
+        clocks,
+        choices.chosen(connection, catalog, clocks, attributes),
+        attributes,
         queries.breach_list(connection, head.journey_id),
         queries.anomaly_list(connection, head.journey_id),
         alert_queries.of_journey(connection, head.journey_id),
@@ -127,7 +133,7 @@ def _choose(found: Sequence[queries.Head], title: str, *, alone: bool = True) ->
 
 def _page(story: Story, catalog: Catalog, view: View) -> Any:
     side = [
-        evidence.clock_card(story.clocks, story.members, catalog, view.now),
+        evidence.clock_card(story.clocks, story.members, story.chosen, catalog, view.now),
         exception_card(story.exceptions, story.members),
         evidence.trouble_card(story.alerts, story.breaches, story.anomalies),
         reasons.why_card(story.why, may_act=view.person.may(RIGHT)) if story.why else None,

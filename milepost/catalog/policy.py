@@ -119,7 +119,13 @@ def check(catalog: Catalog, types: Mapping[str, Collection[str]]) -> None:
 
 
 def in_class(item: Mapping[str, Any], classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A policy as it is written, with what its class says and it doesn't. Raises CatalogError."""
+    """A policy as it is written, with what its class says and it doesn't. Raises CatalogError.
+
+    A single value that is to be matched is a list of one.
+    """
+    match = item.get("match")
+    if isinstance(match, dict):
+        item = {**item, "match": {name: [one] if isinstance(one, str) else one for name, one in match.items()}}
     name = item.get("class")
     if name is None:
         return dict(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,8 @@ from milepost.explanation import Proposal
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from dashboards.queries.journey import Head, Milestone
+    from dashboards.queries.choices import Chosen
+    from dashboards.queries.journey import ClockRow, Head, Milestone
     from milepost.catalog.schema import Model
     from milepost.decisions.correlation import Act, Named
 
@@ -49,6 +50,7 @@ def explain(
 ) -> None:
     """Tell which event proved which link, what was kept out, what was missing when, and what late evidence changed."""
     from correlator.explain import explain as reasons_of
+    from dashboards.queries import choices
     from dashboards.queries import journey as queries
     from milepost.cli import reasons
     from milepost.decisions import catalog as decided
@@ -58,12 +60,16 @@ def explain(
         head = _only(queries.candidates(connection, catalog, kind, key, namespace, epoch), kind, key)
         model = catalog.models.get(kind)
         reached = queries.milestone_list(connection, head.journey_id)
+        members = queries.member_list(connection, head.journey_id)
+        clocks = queries.clock_list(connection, head.journey_id)
+        why = choices.chosen(connection, catalog, clocks, queries.attributes(connection, head, members))
         explained = reasons_of(connection, catalog, head.journey_id)
     amount = f", {head.amount} {head.currency or ''}" if head.amount is not None else ""
     reasons.say(f"{kind} {head.key}: {head.state}, {head.stage or 'nothing reached'}{amount}")
     reasons.say(f"from {reasons.at(head.started_at)} to {reasons.at(head.last_at)}\n")
     _milestones(model, reached, {one.thing.type for one in explained.members})
     reasons.say("")
+    _clocks(clocks, {member.object_id: f"{member.type} {member.key}" for member in members}, why)
     reasons.show(explained, everything=history)
 
 
@@ -94,6 +100,27 @@ def _milestones(model: Model | None, reached: Sequence[Milestone], types: set[st
         for step in (model.milestones if model is not None else [])
     ]
     table("milestone", "reached", "events", "", rows=rows, empty="")
+
+
+def _clocks(clocks: Sequence[ClockRow], names: Mapping[int, str], why: Chosen) -> None:
+    """Each with the reason for which its policy runs."""
+    from milepost.cli import reasons
+
+    rows = [
+        (
+            clock.policy,
+            names.get(clock.subject_id),
+            f"{clock.state} since {reasons.at(clock.paused_at)} by {clock.paused_by}"
+            if clock.paused_at
+            else clock.state,
+            clock.due_at,
+            why.get((clock.policy, clock.subject_id), ""),
+        )
+        for clock in clocks
+    ]
+    if rows:
+        table("promise", "of", "state", "due", "because", rows=rows, empty="")
+        reasons.say("")
 
 
 @app.command("hubs")

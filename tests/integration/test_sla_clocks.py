@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from correlator.rebuild import Rebuild
+from dashboards.queries import choices
+from dashboards.queries import journey as queries
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from milepost.db.tables import alerts, breaches, clocks, events, journeys, running_clocks, signals
@@ -180,6 +182,31 @@ def test_a_breach_says_why_and_proves_it(world: World) -> None:
     assert body["summary"] == f"S1 {why}"
     assert (body["title"], body["owner"], body["amount"]) == ("Orders are confirmed in time", "order desk", "120.5000")
     assert body["journey_id"] == row["journey_id"]
+
+
+def test_a_breach_says_why_this_policy_judged_it(engine: sa.Engine) -> None:
+    big = {"name": "big", "match": {"channel": "edi", "amount": ">= 100"}, "within": "1h"}
+    world = World(engine, CONFIRMED, {**CONFIRMED, **big}, {**CONFIRMED, "name": "web", "match": {"channel": ["web"]}})
+    world.tell("order.received", T, attributes={"channel": "EDI", "amount": "120.50", "currency": "EUR"})
+    world.check(T + HOUR)
+    ((policy, evidence),) = world.rows(breaches, "policy", "evidence")
+    assert policy == "big"
+    assert evidence["choice"] == {
+        "matched": {"channel": "EDI", "amount": "120.50"},
+        "others": {
+            "web": "it is for others (channel is EDI)",
+            "confirmed": "it asks for fewer attributes",
+        },
+    }
+    with engine.connect() as connection:
+        head = queries.candidates(connection, world.catalog, "order", "S1")[0]
+        running = queries.clock_list(connection, head.journey_id)
+        attributes = queries.attributes(connection, head, queries.member_list(connection, head.journey_id))
+        told = choices.chosen(connection, world.catalog, running, attributes)
+    assert told == {
+        ("big", head.root_id): "channel is EDI and amount is 120.50;"
+        " not web: it is for others (channel is EDI); not confirmed: it asks for fewer attributes"
+    }
 
 
 def test_an_attribute_that_is_missing_groups_as_unknown(world: World) -> None:
