@@ -30,7 +30,7 @@ BreachKey = tuple[int, str, int, int]
 class Found(Struct, frozen=True):
     """A breach that would have been found. Times in microseconds.
 
-    `opened_us`: when; None where it was over before Milepost heard of it. `cleared_us`: when its end was heard of.
+    `opened_us`: when; None where it was over before Milepost heard of it. `cleared_us`: when the end of one that was open was heard of.
     `notify`: whether people would have been told. `stopped_us` is when the end happened.
     """
 

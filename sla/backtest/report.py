@@ -204,8 +204,8 @@ class Comparison:
             self._samples[kind].append(Difference(one, other))
 
     def report(self, since: datetime, until: datetime, judged_at: datetime, seconds: float) -> Report:
-        played = play(self.tried.found, self.tried.catalog.routing, until)
-        before = played if self.same else play(self.today.found, self.today.catalog.routing, until)
+        played = play(self.tried.found, self.tried.catalog, until)
+        before = played if self.same else play(self.today.found, self.today.catalog, until)
         today = self.tried if self.same else self.today
         figures = [
             _figures(name, self.tried, played, self._told["new", name], self._told["gone", name])
