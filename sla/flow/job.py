@@ -1,13 +1,14 @@
 """Steps for the scheduler: look at every flow, open and end breaches, tell alerting. Each is one transaction.
 
 A look costs what sources, types of events and open breaches there are; a backlog, which reads the journeys that are
-open, is counted once a minute.
+open, is counted once a minute or, where that takes long, more rarely.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -29,6 +30,10 @@ from sla.flow.reading import Look, Reading, State, backlogs, cutoff, length, rat
 from sla.flow.store import Open
 
 LOCK: Final = "sla.flow"
+LONG: Final = timedelta(seconds=60)
+"""How often a backlog is counted, which reads all journeys of the model that are open …"""
+RESTS: Final = 100
+"""… and so many times as long as it takes passes in between at least: a hundredth of the time goes into it, at most."""
 _TITLES: Final[Mapping[str, str]] = {
     "silence": "Feed dark",
     "rate": "Too much goes wrong",
@@ -70,6 +75,8 @@ class _Step:
     now: datetime
     at: datetime
     open: Mapping[tuple[str, str], Open]
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds that it took to count each backlog."""
 
     def withdraw(self) -> Iterator[Signal]:
         """What the catalog no longer asks for, or asks for otherwise: it is judged anew."""
@@ -88,7 +95,7 @@ class _Step:
             readings = self._readings(policy, look)
             if readings is None:
                 continue
-            changed.append(look.whole(policy))
+            changed.append(replace(look.whole(policy), value=self.took.get(policy.name)))
             found: set[str] = set()
             for reading in readings:
                 found.add(reading.item)
@@ -125,11 +132,13 @@ class _Step:
         if isinstance(policy, Rate):
             return rates(policy, look)
         before = look.states.get((policy.name, ""))
-        if before is not None and timedelta(0) <= self.at - before.judged_at < store.LONG:
+        if before is not None and timedelta(0) <= self.at - before.judged_at < _rest(before.value):
             return None
         since = cutoff(policy, look.calendar(policy), self.at)
-        model = self.catalog.models[policy.model]
-        return backlogs(policy, look, store.backlog(self.connection, policy, model, since))
+        model, begun = self.catalog.models[policy.model], time.monotonic()
+        groups = store.backlog(self.connection, policy, model, since)
+        self.took[policy.name] = time.monotonic() - begun
+        return backlogs(policy, look, groups)
 
     # --- verdicts -----------------------------------------------------------------------------------------------------
 
@@ -182,6 +191,11 @@ class _Step:
 def item(breach_id: int) -> str:
     """The alert's item of a flow's breach."""
     return f"{FLOW}{breach_id}"
+
+
+def _rest(took: float | None) -> timedelta:
+    """How long after a look at a backlog, which took so many seconds, the next one is due."""
+    return max(LONG, timedelta(seconds=RESTS * (took or 0.0)))
 
 
 def _kind(policy: FlowPolicy) -> str:

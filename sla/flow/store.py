@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -126,7 +126,3 @@ def silences_since(connection: sa.Connection, at: datetime) -> list[tuple[str, d
         b.kind == "silence", b.ended_at >= at, b.measured["heard_at"].astext.is_not(None)
     )
     return [(source, datetime.fromisoformat(begin), until) for source, begin, until in connection.execute(query)]
-
-
-LONG: Final = timedelta(seconds=60)
-"""How often a backlog is counted: that reads all journeys that are open."""
