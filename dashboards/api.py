@@ -13,6 +13,7 @@ from dashboards import (
     exporting,
     gaps,
     mending,
+    notifying,
     objectives,
     oncall,
     policies,
@@ -45,6 +46,7 @@ def make_router(context: Context) -> APIRouter:
     gaps.add(router, context, who)
     exporting.add(router, context, who)
     mending.add(router, context, who)
+    notifying.add(router, context, who)
     objectives.add(router, context, who)
     oncall.add(router, context, who)
     policies.add(router, context, who)

@@ -77,6 +77,8 @@ HTTP_ACTS = {
     "POST /v1/oncall/overrides": "oncall.overridden",
     "POST /v1/oncall/overrides/{number}/end": "oncall.override_ended",
     "POST /v1/silences/{number}/end": "silence.ended",
+    "POST /v1/alerts/test-route": "route.tested",
+    "POST /v1/notifications/retry": "notification.retried",
     "POST /v1/quarantine/{number}/edit": "quarantine.edited",
     "POST /v1/quarantine/{number}/replay": "quarantine.replayed",
     "POST /v1/quarantine/{number}/discard": "quarantine.discarded",
