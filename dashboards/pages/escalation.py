@@ -37,9 +37,9 @@ def _line(at: datetime | None, rung: Rung, channels: list[str]) -> html.Div:
 def told(change: Mapping[str, Any]) -> str:
     """Whom a route or an escalation reached, and who was on call."""
     detail = change["detail"]
-    on_call = detail["on_call"].values()
+    on_call = [f"{person} ({rotation})" for rotation, person in detail["on_call"].items()]
     reached = [name.replace("/", " → ") for name in detail["channels"]] or ["nobody"]
     ways = ", ".join(detail.get("routes") or [detail["route"]])
     after = f", after {words.span(timedelta(seconds=detail['after_seconds']))}" if detail.get("after_seconds") else ""
-    called = f"; on call: {', '.join(dict.fromkeys(on_call))}" if on_call else ""
+    called = f"; on call: {', '.join(on_call)}" if on_call else ""
     return f"{', '.join(reached)} (route {ways}{after}){called}"

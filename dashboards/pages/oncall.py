@@ -14,6 +14,7 @@ from alerting.oncall import Duty
 from alerting.overrides import Roster
 from dashboards import words
 from dashboards.components import filters
+from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, badge, card, empty, facts, table
 from dashboards.context import Context
@@ -51,11 +52,16 @@ class OnCall:
         with context.engine.connect() as connection:
             found = overrides.rosters(connection, routing, view.now, until)
         may_act = view.person.may(RIGHT)
-        cards = [part for one in found for part in _rotation(one, routing, may_act=may_act)]
-        return [*cards, _form(routing, view)] if may_act else cards
+        heads = [_head(one, routing) for one in found]
+        plans = [_plan(one, routing, may_act=may_act) for one in found]
+        return [*heads, _form(routing, view), *plans] if may_act else [*heads, *plans]
 
 
-def _rotation(one: Roster, routing: Routing, *, may_act: bool) -> list[html.Section]:
+def _title(one: Roster) -> str:
+    return one.rotation.title or words.title(one.name)
+
+
+def _head(one: Roster, routing: Routing) -> html.Section:
     now, following = one.now, one.following
     values = [
         ("Now", html.B(name_of(routing, now.person))),
@@ -65,14 +71,15 @@ def _rotation(one: Roster, routing: Routing, *, may_act: bool) -> list[html.Sect
         ("Reached by", ", ".join(one.rotation.channels)),
         ("Hands over", _handover(one)),
     ]
-    title = one.rotation.title or words.title(one.name)
-    head = card(facts(values), name=f"now-{one.name}", title=title, className="mp-block")
+    return card(facts(values), name=f"now-{one.name}", title=_title(one), className="mp-block")
+
+
+def _plan(one: Roster, routing: Routing, *, may_act: bool) -> html.Section:
     rows = [_duty(duty, one, routing, may_act=may_act) for duty in one.duties]
-    plan = card(
-        table(["From", "Until", "On call", "", ""], rows), name=f"plan-{one.name}", title=f"{title}: the turns to come",
-        aside=words.many(len(one.overrides), "override") if one.overrides else None, className="mp-block",
-    )  # fmt: skip
-    return [head, plan]
+    aside = words.many(len(one.overrides), "override") if one.overrides else None
+    body = table(["From", "Until", "On call", "", ""], rows)
+    title = f"{_title(one)}: the turns to come"
+    return card(body, name=f"plan-{one.name}", title=title, aside=aside, className="mp-block")
 
 
 def _handover(one: Roster) -> str:
@@ -109,7 +116,7 @@ def _form(routing: Routing, view: View) -> html.Section:
         _select("person", "Who stands in", people, None),
         dmc.DateTimePicker(
             id=_ident("since"), placeholder="From now", valueFormat="DD MMM YYYY HH:mm", clearable=True, size="sm",
-            className="mp-select", minDate=view.now.astimezone(view.zone).date().isoformat(),
+            className="mp-select", minDate=view.now.astimezone(view.zone).date().isoformat(), **attrs(aria_label="From when"),
         ),
         _select("hours", "For how long", list(_LENGTHS.items()), "8"),
         dmc.TextInput(
@@ -130,7 +137,7 @@ def _form(routing: Routing, view: View) -> html.Section:
 def _select(name: str, label: str, options: Sequence[tuple[str, str]], value: str | None) -> Any:
     return dmc.Select(
         id=_ident(name), data=[{"value": key, "label": text} for key, text in options], value=value, placeholder=label,
-        allowDeselect=False, size="sm", className="mp-select", inputProps={"aria-label": label},
+        allowDeselect=False, size="sm", className="mp-select", **attrs(aria_label=label),
     )  # fmt: skip
 
 
