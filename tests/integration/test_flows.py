@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from milepost.catalog import loader
@@ -23,19 +23,25 @@ NORTH = "/wms/north"
 HOURS = '{zone: UTC, weekly: {wed: [["08:00", "17:00"]], thu: [["08:00", "17:00"]]}}'
 
 
-def catalog_of(*policies: str) -> Catalog:
-    listed = "".join(f"  - {{{policy}}}\n" for policy in policies) or "  []\n"
+def catalog_of(tag: str, *policies: str) -> Catalog:
+    listed = "".join(f"  - {{{policy}}}\n" for policy in policies).replace("TAG", tag) or "  []\n"
     texts = {**loader.default_texts(), "slas.yaml": f"policies:\n{listed}"}
     return loader.load({**texts, "calendars.yaml": f"calendars: {{office: {HOURS}}}\n"})
 
 
 class Site:
-    """A chain, and the flows of a catalog looked at minute by minute. What is told is received when it happens."""
+    """A chain, and the flows of a catalog looked at minute by minute. What is told is received when it happens.
+
+    Each has sources and keys of its own: TAG in policies, and left out of what is answered.
+    """
+
+    tags = itertools.count()
 
     def __init__(self, engine: sa.Engine, *policies: str) -> None:
         self.engine = engine
         self.now = NOW
-        self.catalog = catalog_of(*policies)
+        self.tag = f"t{next(self.tags)}"
+        self.catalog = catalog_of(self.tag, *policies)
         self.chain = Chain(engine, catalog=self.catalog)
         self.told = 0
 
@@ -46,9 +52,15 @@ class Site:
     def wire(self, kind: str, source: str, outcome: str, keys: Any, attributes: Any) -> Any:
         self.told += 1
         subject = kind.partition(".")[0]
-        data = {"keys": keys or {subject: f"{subject}-{self.told}"}, "outcome": outcome, "attributes": attributes}
-        event: Wire = {"specversion": "1.0", "id": f"e{self.told}", "source": source, "type": kind, "data": data}
-        return entry({**event, "time": self.now.isoformat()}, to_us(self.now))
+        data = {"keys": keys or {subject: f"{self.tag}-{self.told}"}, "outcome": outcome, "attributes": attributes}
+        event: Wire = {
+            "specversion": "1.0",
+            "id": f"e{self.told}",
+            "source": self.tag + source,
+            "type": kind,
+            "data": data,
+        }
+        return entry({**event, "source": self.tag + source, "time": self.now.isoformat()}, to_us(self.now))
 
     def look(self, after: timedelta = timedelta(0), through: datetime | None = None) -> list[tuple[Any, ...]]:
         """The signals of a look that comes later: (action, policy, group or why)."""
@@ -56,8 +68,15 @@ class Site:
         last = self.one(sa.select(sa.func.coalesce(sa.func.max(t.signals.c.signal_id), 0)))
         job.judge_once(self.engine, self.catalog, now=self.now, applied_through=through or self.now)
         s = t.signals.c
-        query = sa.select(s.action, s.rule, s.group, s.body).where(s.signal_id > last).order_by(s.signal_id)
-        return [(row.action, row.rule, row.group or row.body["why"]) for row in self.rows(query)]
+        mine = s.signal_id > last, s.rule.startswith(f"{self.tag}-")
+        query = sa.select(s.action, s.rule, s.group, s.body).where(*mine).order_by(s.signal_id)
+        return [(row.action, self.name(row.rule), self.plain(row.group) or row.body["why"]) for row in self.rows(query)]
+
+    def name(self, text: str) -> str:
+        return text.removeprefix(self.tag).removeprefix("-")
+
+    def plain(self, labels: dict[str, str]) -> dict[str, str]:
+        return {name: self.name(value) for name, value in labels.items()}
 
     def watch(self, minutes: int) -> list[tuple[Any, ...]]:
         """A look each minute."""
@@ -71,32 +90,19 @@ class Site:
         return self.rows(query)[0][0]
 
     def breaches(self) -> list[Any]:
-        return self.rows(sa.select(t.flow_breaches).order_by(t.flow_breaches.c.breach_id))
-
-
-@pytest.fixture
-def empty(shared: sa.Engine) -> sa.Engine:
-    """The module's database without what the test before left."""
-    names = [
-        table.fullname for table in t.metadata.sorted_tables
-        if table.name not in ("identity_generations", "catalog_versions", "audit")
-    ]  # fmt: skip
-    with shared.begin() as connection:
-        for generation in connection.scalars(sa.select(t.identity_generations.c.generation)):
-            connection.execute(sa.text(f"TRUNCATE input.identities_{generation}"))
-        connection.execute(sa.text(f"TRUNCATE {', '.join(names)}"))
-    return shared
+        b = t.flow_breaches.c
+        return self.rows(sa.select(t.flow_breaches).where(b.item.contains(self.tag)).order_by(b.breach_id))
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------
 
-QUIET = "name: quiet, kind: silence, within: 30m, owner: it desk"
+QUIET = "name: TAG-quiet, kind: silence, within: 30m, owner: it desk, sources: [TAG*]"
 DARK = ("raise", "quiet", {"source": NORTH})
 SPEAKS = ("clear", "quiet", "it speaks again")
 
 
-def test_a_source_that_stops_is_silent_until_it_speaks_again(empty: sa.Engine) -> None:
-    site = Site(empty, QUIET)
+def test_a_source_that_stops_is_silent_until_it_speaks_again(shared: sa.Engine) -> None:
+    site = Site(shared, QUIET)
     site.tell("picking.released")
     site.tell("order.confirmed", source="odoo")
     assert site.look(29 * MINUTE + timedelta(seconds=59)) == []
@@ -109,22 +115,26 @@ def test_a_source_that_stops_is_silent_until_it_speaks_again(empty: sa.Engine) -
     assert (row.kind, row.since, row.judged_at, row.end) == (
         "silence", NOW + 30 * MINUTE, NOW + 30 * MINUTE, "it speaks again",
     )  # fmt: skip
-    assert row.policy_version == site.catalog.policy_versions["quiet"]
+    assert row.policy_version == site.catalog.policy_versions[f"{site.tag}-quiet"]
     assert row.measured["heard_at"] == NOW.isoformat()
-    assert row.measured["says"].startswith("/wms/north is silent since Wed 18 Nov 10:00 UTC (30 min)")
+    assert (
+        row.measured["says"]
+        .removeprefix(site.tag)
+        .startswith("/wms/north is silent since Wed 18 Nov 10:00 UTC (30 min)")
+    )
     assert row.measured["end"]["heard_at"] == (NOW + 35 * MINUTE).isoformat()
 
 
-def test_nobody_is_silent_while_milepost_is_behind(empty: sa.Engine) -> None:
-    site = Site(empty, QUIET)
+def test_nobody_is_silent_while_milepost_is_behind(shared: sa.Engine) -> None:
+    site = Site(shared, QUIET)
     site.tell("picking.released")
     site.look()
     assert site.look(2 * HOUR, through=NOW + 10 * MINUTE) == []
     assert site.look(MINUTE, through=NOW + 31 * MINUTE) == [DARK]
 
 
-def test_nights_and_holidays_are_no_silence(empty: sa.Engine) -> None:
-    site = Site(empty, f"{QUIET}, calendar: office")
+def test_nights_and_holidays_are_no_silence(shared: sa.Engine) -> None:
+    site = Site(shared, f"{QUIET}, calendar: office")
     site.look(6 * HOUR + 50 * MINUTE)  # 16:50
     site.tell("picking.released")
     assert site.look(15 * HOUR) == []  # Thursday, 07:50
@@ -132,8 +142,8 @@ def test_nights_and_holidays_are_no_silence(empty: sa.Engine) -> None:
     assert site.look(MINUTE) == [DARK]  # ten minutes yesterday, twenty today
 
 
-def test_history_does_not_bring_a_silent_source_to_life_but_a_repeat_does(empty: sa.Engine) -> None:
-    site = Site(empty, QUIET)
+def test_history_does_not_bring_a_silent_source_to_life_but_a_repeat_does(shared: sa.Engine) -> None:
+    site = Site(shared, QUIET)
     site.tell("picking.released")
     again = site.wire("picking.packed", NORTH, "ok", None, {})
     site.chain.append([again])
@@ -149,17 +159,17 @@ def test_history_does_not_bring_a_silent_source_to_life_but_a_repeat_does(empty:
     assert site.look(MINUTE) == [SPEAKS]
 
 
-def test_a_source_that_is_named_must_begin_to_speak(empty: sa.Engine) -> None:
-    site = Site(empty, f"{QUIET}, sources: [{NORTH}]")
+def test_a_source_that_is_named_must_begin_to_speak(shared: sa.Engine) -> None:
+    site = Site(shared, f"name: TAG-quiet, kind: silence, within: 30m, sources: [TAG{NORTH}]")
     assert site.look() == []
     assert site.look(29 * MINUTE) == []
     assert site.look(MINUTE) == [DARK]
 
 
-def test_what_counts_as_speaking_can_be_narrowed(empty: sa.Engine) -> None:
+def test_what_counts_as_speaking_can_be_narrowed(shared: sa.Engine) -> None:
     site = Site(
-        empty,
-        "name: quiet, kind: silence, within: 30m, sources: [/wms/*], events: [picking.*],"
+        shared,
+        "name: TAG-quiet, kind: silence, within: 30m, sources: [TAG/wms/*], events: [picking.*],"
         " match: {warehouse: [north, south]}, group_by: [warehouse]",
     )
     site.tell("picking.released", "/wms/both", warehouse="north")
@@ -175,30 +185,30 @@ def test_what_counts_as_speaking_can_be_narrowed(empty: sa.Engine) -> None:
     assert site.look(MINUTE) == [("clear", "quiet", "it speaks again")]
 
 
-def test_a_policy_that_is_gone_takes_its_breach_with_it(empty: sa.Engine) -> None:
-    site = Site(empty, QUIET)
+def test_a_policy_that_is_gone_takes_its_breach_with_it(shared: sa.Engine) -> None:
+    site = Site(shared, QUIET)
     site.tell("picking.released")
     assert site.look(HOUR) == [DARK]
-    site.catalog = catalog_of()
+    site.catalog = catalog_of(site.tag)
     assert site.look(MINUTE) == [("clear", "quiet", "withdrawn")]
-    assert site.rows(sa.select(t.flow_states)) == []
+    assert [row.policy for row in site.rows(sa.select(t.flow_states)) if row.policy.startswith(site.tag)] == []
 
 
-def test_what_is_usual_is_learnt_from_history(empty: sa.Engine) -> None:
-    site = Site(empty, "name: quiet, kind: silence, within: auto")
+def test_what_is_usual_is_learnt_from_history(shared: sa.Engine) -> None:
+    site = Site(shared, "name: TAG-quiet, kind: silence, within: auto, sources: [TAG*]")
     every = sa.func.generate_series(NOW - timedelta(days=20), NOW, timedelta(minutes=10)).alias("every")
     columns = [t.source_minutes.c[name] for name in ("events", "duplicates", "conflicts", "lag_us_sum", "lag_us_max")]
-    spoken = sa.select(sa.literal(NORTH), every.column, *(sa.literal(number) for number in (3, 0, 0, 5, 5)))
+    spoken = sa.select(sa.literal(site.tag + NORTH), every.column, *(sa.literal(number) for number in (3, 0, 0, 5, 5)))
     stats = dict.fromkeys(("events", "duplicates", "conflicts", "skewed"), 0)
     times = {"first_received_at": NOW - timedelta(days=20), "last_received_at": NOW, "last_occurred_at": NOW}
     with site.engine.begin() as connection:
         names = ["source", "minute", *(column.name for column in columns)]
         connection.execute(sa.insert(t.source_minutes).from_select(names, spoken))
-        connection.execute(sa.insert(t.source_stats).values(source=NORTH, **stats, **times))
+        connection.execute(sa.insert(t.source_stats).values(source=site.tag + NORTH, **stats, **times))
         learner = learn.Learner()
         looks = [learner.step(connection, site.catalog, NOW + minute * MINUTE) for minute in range(-9, 1)]
         assert looks == [minute in (0, 1, 3, 7) for minute in range(10)]
-        assert heard.usual_gaps(connection, NOW) == {NORTH: 10 * MINUTE}
+        assert heard.usual_gaps(connection, NOW, [site.tag + NORTH]) == {site.tag + NORTH: 10 * MINUTE}
     site.look()
     assert site.look(29 * MINUTE) == []
     assert site.look(MINUTE) == [DARK]  # three times as long
@@ -206,11 +216,11 @@ def test_what_is_usual_is_learnt_from_history(empty: sa.Engine) -> None:
 
 # --- rate -------------------------------------------------------------------------------------------------------------
 
-REJECTED = "name: rejections, kind: rate, limit: 0.2, window: 30m, at_least: 10, for: 5m"
+REJECTED = "name: TAG-rejections, kind: rate, sources: [TAG*], limit: 0.2, window: 30m, at_least: 10, for: 5m"
 
 
-def test_a_share_above_its_limit_for_long_enough_is_a_breach_that_does_not_flap(empty: sa.Engine) -> None:
-    site = Site(empty, REJECTED)
+def test_a_share_above_its_limit_for_long_enough_is_a_breach_that_does_not_flap(shared: sa.Engine) -> None:
+    site = Site(shared, REJECTED)
     site.look()
     for _ in range(10):
         site.tell("order.validated", source="odoo")
@@ -230,9 +240,11 @@ def test_a_share_above_its_limit_for_long_enough_is_a_breach_that_does_not_flap(
     assert row.measured["end"]["events"] == 19
 
 
-def test_few_events_tell_nothing_and_old_ones_leave_the_window(empty: sa.Engine) -> None:
+def test_few_events_tell_nothing_and_old_ones_leave_the_window(shared: sa.Engine) -> None:
     site = Site(
-        empty, "name: rejections, kind: rate, limit: 0.2, window: 30m, at_least: 10, failures: [message.failed]"
+        shared,
+        "name: TAG-rejections, kind: rate, sources: [TAG*], limit: 0.2, window: 30m, at_least: 10,"
+        " failures: [message.failed]",
     )
     site.look()
     for _ in range(9):
@@ -243,30 +255,33 @@ def test_few_events_tell_nothing_and_old_ones_leave_the_window(empty: sa.Engine)
     assert site.watch(28) == []
     assert site.watch(2) == [("clear", "rejections", "below the limit again")]
     assert site.watch(2) == []
-    assert [row.item for row in site.rows(sa.select(t.flow_states))] == ["", '{"source":"esb"}']
+    items = [row.item for row in site.rows(sa.select(t.flow_states))]
+    assert items == ["", f'{{"source":"{site.tag}esb"}}']
 
 
 # --- backlog ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_backlog_is_what_is_open_in_a_stage_for_long_enough_by_group(empty: sa.Engine) -> None:
+def test_a_backlog_is_what_is_open_in_a_stage_for_long_enough_by_group(shared: sa.Engine) -> None:
     site = Site(
-        empty,
-        "name: waiting, kind: backlog, model: order, stages: [confirmed], older_than: 1h, limit: 2, until: 1,"
+        shared,
+        "name: TAG-waiting, kind: backlog, model: order, stages: [confirmed], older_than: 1h, limit: 2, until: 1,"
+        " match: {channel: [TAG]},"
         " group_by: [warehouse]",
-        "name: worth, kind: backlog, model: order, stages: [confirmed], measure: money, limit: 250",
+        "name: TAG-worth, kind: backlog, model: order, stages: [confirmed], measure: money, limit: 250,"
+        " match: {channel: [TAG]}",
     )
     for number, warehouse in enumerate(["north"] * 3 + ["south"] * 2):
-        keys = {"order": f"S{number}"}
-        site.tell("order.confirmed", "odoo", keys=keys, warehouse=warehouse, amount="100", currency="EUR")
+        told = {"warehouse": warehouse, "amount": "100", "currency": "EUR", "channel": site.tag}
+        site.tell("order.confirmed", "odoo", keys={"order": f"{site.tag}-{number}"}, **told)
     assert site.look() == [("raise", "worth", "")]
     assert site.look(59 * MINUTE) == []
     assert site.look(MINUTE) == [("raise", "waiting", {"warehouse": "north"})]
     signal = site.rows(sa.select(t.signals.c.body).order_by(t.signals.c.signal_id.desc()))[0][0]
     assert signal["summary"] == "warehouse north: 3 order journeys wait in confirmed for more than 1h (limit 2)"
     assert (signal["amount"], signal["currency"]) == ("300.0000", "EUR")
-    site.tell("order.cancelled", "odoo", keys={"order": "S0"})
+    site.tell("order.cancelled", "odoo", keys={"order": f"{site.tag}-0"})
     assert site.look(MINUTE) == []
-    site.tell("order.cancelled", "odoo", keys={"order": "S1"})
+    site.tell("order.cancelled", "odoo", keys={"order": f"{site.tag}-1"})
     assert site.look(timedelta(seconds=59)) == []  # a backlog is counted once a minute
     assert site.look(MINUTE) == [("clear", "waiting", "below the limit again")]
