@@ -116,7 +116,8 @@ def _form(routing: Routing, view: View) -> html.Section:
         _select("person", "Who stands in", people, None),
         dmc.DateTimePicker(
             id=_ident("since"), placeholder="From now", valueFormat="DD MMM YYYY HH:mm", clearable=True, size="sm",
-            className="mp-select", minDate=view.now.astimezone(view.zone).date().isoformat(), **attrs(aria_label="From when"),
+            className="mp-select", minDate=view.now.astimezone(view.zone).date().isoformat(),
+            **attrs(aria_label="From when"),
         ),
         _select("hours", "For how long", list(_LENGTHS.items()), "8"),
         dmc.TextInput(
