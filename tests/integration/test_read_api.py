@@ -246,6 +246,32 @@ def test_a_resolved_alert_can_not_be_acknowledged(served: Dashboard) -> None:
     problem(_post(served, "Otto", f"/v1/alerts/{alert}/acknowledge"), 409)
 
 
+def test_only_an_admin_tries_a_route(served: Dashboard) -> None:
+    asked = {"labels": {"warehouse": "north"}, "channels": ["nowhere"]}
+    problem(_post(served, "Otto", "/v1/alerts/test-route", **asked), 403)
+    planned = _post(served, "Ada", "/v1/alerts/test-route", **asked, dry_run=True).json()
+    assert (planned["labels"]["warehouse"], planned["routes"], planned["outcomes"]) == ("north", [], [])
+    (outcome,) = _post(served, "Ada", "/v1/alerts/test-route", **asked).json()["outcomes"]
+    assert outcome == {"channel": "nowhere", "arrived": False, "said": "channel nowhere is not in the catalog any more"}
+    problem(_post(served, "Ada", "/v1/alerts/test-route", labels={"severity": "loud"}, channels=["nowhere"]), 400)
+
+
+def test_what_was_given_up_is_listed_and_sent_again(served: Dashboard) -> None:
+    values = {
+        "alert_id": 1, "channel": "ops-chat", "event": "updated", "message_id": "parked", "body": {}, "created_at": NOW,
+        "state": "parked", "attempts": 3, "next_attempt_at": NOW, "error": "Slack: not_in_channel",
+    }  # fmt: skip
+    with served.engine.begin() as connection:
+        connection.execute(sa.insert(t.notifications).values(values))
+    (parked,) = served.get("/v1/notifications/parked", channel="ops-chat").json()["items"]
+    assert (parked["attempts"], parked["error"]) == (3, "Slack: not_in_channel")
+    problem(_post(served, "Otto", "/v1/notifications/retry", numbers=[]), 400)
+    problem(_post(served, "Vera", "/v1/notifications/retry", channel="ops-chat"), 403)
+    again = _post(served, "Otto", "/v1/notifications/retry", numbers=[parked["notification_id"]])
+    assert again.json() == {"retried": 1}
+    assert served.get("/v1/notifications/parked", channel="ops-chat").json()["items"] == []
+
+
 def test_sources_are_listed(served: Dashboard) -> None:
     found = {item["source"]: item for item in served.get("/v1/sources").json()["items"]}
     assert found["/wms/north"]["refused"] == 37
