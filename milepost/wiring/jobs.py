@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Final
 
 import sqlalchemy as sa
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from alerting import digests, heartbeat, pipeline, resend, send, silences, stages
@@ -56,12 +58,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`work` every `every` seconds, first after `first`. It may raise anything: that is logged, and it goes on."""
+    """`work` every `every` seconds, first after `first`. It may raise anything: that is logged, and it goes on.
+
+    When it answers true, the job named `then` has something to do, and doesn't wait for its time.
+    """
 
     name: str
     every: float
     work: Callable[[], object]
     first: float = 0.0
+    then: str | None = None
 
 
 def jobs_of(resources: Resources) -> list[Job]:
@@ -79,14 +85,15 @@ def _watching(resources: Resources, last: Signs) -> list[Job]:
     links = Links.of(with_secret(resources.settings))
     watermark, collectors = Watermark(), LostCollectors()
 
-    def check_due() -> None:
+    def check_due() -> int:
         now = clock()
         with engine.begin() as connection:
             known = watermark.read(connection, now)
             collectors.tell(connection, known, now)
         last.through = known.through
-        check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
+        found = check_due_once(engine, resources.catalog(), now=now, applied_through=known.through)
         last.judged = clock()
+        return found
 
     def alert() -> bool:
         catalog, url = resources.catalog(), resources.settings.public_url
@@ -118,8 +125,8 @@ def _watching(resources: Resources, last: Signs) -> list[Job]:
         resend.step(engine, resources.catalog().routing, options, clock=clock)
 
     return [
-        Job("sla", TICK, check_due),
-        Job("alerting", ALERTING, partial(_until_idle, alert)),
+        Job("sla", TICK, check_due, then="alerting"),
+        Job("alerting", ALERTING, partial(_until_idle, alert), then="delivery"),
         Job("silences", REMINDERS, remind),
         Job("digests", DIGESTS, tell_by_the_day, first=SOON),
         Job("delivery", ALERTING, partial(_until_idle, deliver)),
@@ -280,18 +287,23 @@ def _in_transaction(engine: sa.Engine, step: Callable[[sa.Connection], int]) -> 
         return bool(step(connection))
 
 
-def _until_idle(step: Callable[[], bool]) -> None:
+def _until_idle(step: Callable[[], bool]) -> bool:
+    """Whether there was anything to do."""
+    found = False
     for _ in range(_MANY_STEPS):
         if not step():
-            return
+            break
+        found = True
+    return found
 
 
 class Guarded:
     """A job that can't fail: what it raises is logged once, and it waits longer between tries while it goes on."""
 
-    def __init__(self, job: Job, lost: Callable[[], None]) -> None:
+    def __init__(self, job: Job, lost: Callable[[], None], wake: Callable[[str], None] = lambda _: None) -> None:
         self._job = job
         self._lost = lost
+        self._wake = wake
         self._trouble = Trouble(job.name)
         self._not_before = 0.0
 
@@ -299,7 +311,7 @@ class Guarded:
         if time.monotonic() < self._not_before:
             return
         try:
-            self._job.work()
+            found = self._job.work()
         except (MilepostError, sa.exc.SQLAlchemyError) as error:
             self._not_before = time.monotonic() + self._trouble.happened(error)
             if isinstance(error, Unavailable):
@@ -309,6 +321,8 @@ class Guarded:
             self._not_before = time.monotonic() + self._job.every
         else:
             self._trouble.over()
+            if found and self._job.then is not None:
+                self._wake(self._job.then)
 
 
 class Schedule:
@@ -326,12 +340,16 @@ class Schedule:
 
     def _add(self, job: Job) -> None:
         self._scheduler.add_job(
-            Guarded(job, self.lost.set),
+            Guarded(job, self.lost.set, self._wake),
             "interval",
             seconds=job.every,
             id=job.name,
             next_run_time=utc_now() + timedelta(seconds=job.first),
         )
+
+    def _wake(self, name: str) -> None:
+        with suppress(JobLookupError):  # it is being shut down
+            self._scheduler.modify_job(name, next_run_time=utc_now())
 
     def __enter__(self) -> Schedule:
         self._scheduler.start()

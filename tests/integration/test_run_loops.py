@@ -223,6 +223,13 @@ def test_a_slow_job_keeps_no_other_waiting() -> None:
         slow.set()
 
 
+def test_a_job_that_found_something_does_not_let_the_next_one_wait() -> None:
+    late = threading.Event()
+    jobs = [Job("first", 3600.0, lambda: True, then="next"), Job("next", 3600.0, late.set, first=3600.0)]
+    with Schedule(jobs):
+        assert late.wait(PATIENCE)
+
+
 def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     from milepost.settings import Settings
 
