@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from milepost.cli.access import length
+from milepost.cli.access import length, moment
 from milepost.cli.output import notes, out, table
-from milepost.clock import aware, from_us
-from milepost.errors import CatalogError, ConfigurationError, Permanent
+from milepost.clock import from_us
+from milepost.errors import CatalogError, ConfigurationError
 
 if TYPE_CHECKING:
     from milepost.catalog.schema import Catalog
@@ -68,14 +68,8 @@ def backtest(
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    try:
-        return aware(datetime.fromisoformat(text))
-    except ValueError:
-        pass
-    try:
-        return now - length(text)
-    except Permanent as error:
-        raise ConfigurationError(f'"{text}" is no length of time like 90d, and no day like 2026-08-01') from error
+    """A time, or a length of time before now. Raises Permanent."""
+    return now - length(text) if text[-1:] in "smhdw" else moment(text)
 
 
 def _catalogs(engine: Any, cache: CatalogCache, file: Path | None, folder: Path | None) -> tuple[Catalog, Catalog]:
@@ -134,7 +128,10 @@ def _text(found: Report) -> None:
 
 def _policies(found: Report) -> None:
     rows: list[tuple[object, ...]] = []
+    idle = [one.policy for one in found.policies if not one.met + one.missed + one.breaches + one.gone]
     for one in found.policies:
+        if one.policy in idle:
+            continue
         was = found.was.get(one.policy)
         rows.append(
             (
@@ -151,7 +148,9 @@ def _policies(found: Report) -> None:
         "policy", "clocks", "met", "today", "breaches", "today", "new", "gone", "taken back", "known late", "alerts",
         "messages",
     )  # fmt: skip
-    table(*columns, rows=rows, empty="The catalog has no policies.")
+    table(*columns, rows=rows, empty="No clock fell due.")
+    if idle:
+        _say(out, f"No clock fell due of: {', '.join(idle)}")
 
 
 def _percent(share: float | None) -> str:

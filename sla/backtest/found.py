@@ -27,11 +27,19 @@ BreachKey = tuple[int, str, int, int]
 """Journey, policy, subject, occurrence."""
 
 
+Promise = tuple[str, str | None, str | None]
+"""Kind, start and end of a policy: those that share them promise the same."""
+
+
+def promise_of(policy: CompiledPolicy) -> Promise:
+    return policy.kind, policy.start, policy.end
+
+
 class Found(Struct, frozen=True):
     """A breach that would have been found. Times in microseconds.
 
-    `opened_us`: when; None where it was over before Milepost heard of it. `cleared_us`: when the end of one that was open was heard of.
-    `notify`: whether people would have been told. `stopped_us` is when the end happened.
+    `opened_us`: when; None where it was over before Milepost heard of it. `cleared_us`: when the end of one that was
+    open was heard of. `notify`: whether people would have been told. `stopped_us` is when the end happened.
     """
 
     journey_id: int
@@ -56,6 +64,7 @@ class Found(Struct, frozen=True):
     amount: Decimal | None
     currency: str | None
     why: str
+    promise: Promise = ("", None, None)
 
     @property
     def identity(self) -> BreachKey:
@@ -142,6 +151,7 @@ def _found(
         amount=change.amount,
         currency=change.currency,
         why=breach.why(policy, catalog, told, change, names),
+        promise=promise_of(policy),
     )
 
 

@@ -12,7 +12,7 @@ from milepost.catalog.schema import Catalog
 from milepost.clock import from_us
 from milepost.journeystate import JourneyChange
 from sla.backtest.alerts import Played, play
-from sla.backtest.found import BreachKey, Found, Outcome, breach_of, outcome
+from sla.backtest.found import BreachKey, Found, Outcome, breach_of, outcome, promise_of
 from sla.evaluate import Clock, evaluate
 from sla.policy import Compiled
 
@@ -84,20 +84,20 @@ class Difference:
 
 def instead(one: Found, clocks: Iterable[Clock], compiled: Compiled, judged_us: int) -> str:
     """What a catalog that does not find the breach says of the same promise."""
-    mine = one.policy, one.subject_id
-    same = [clock for clock in clocks if (clock.policy.name, clock.subject_id) == mine]
-    if not same:
+    mine = [clock for clock in clocks if clock.subject_id == one.subject_id]
+    same = [clock for clock in mine if clock.policy.name == one.policy]
+    heirs = same or [clock for clock in mine if promise_of(clock.policy) == one.promise]
+    if not heirs:
         gone = one.policy not in compiled.policies
-        return "there is no such policy" if gone else "the policy does not run for it, or was not due"
-    clock = same[0]
+        return "there is no such policy" if gone else "the policy does not run for it"
+    clock = heirs[0]
+    who = "" if same else f"{clock.policy.name}: "
     if clock.due_us is None:
-        return "the clock stands still"
-    due = f"due {_at(clock, clock.due_us)}"
+        return f"{who}the clock stands still"
     became = outcome(clock, judged_us)
-    if became == "running":
-        return f"{due}: not due yet"
     ended = "" if clock.stopped_us is None else f", ended {_at(clock, clock.stopped_us)}"
-    return f"{due}{ended}: {'in time' if became != 'missed' else 'late, but not in the window'}"
+    words = {"running": "not due yet", "missed": "late"}.get(became, "in time")
+    return f"{who}due {_at(clock, clock.due_us)}{ended}: {words}"
 
 
 def _at(clock: Clock, at_us: int) -> str:
