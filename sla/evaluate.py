@@ -134,7 +134,8 @@ def _judge(
 ) -> None:
     """The clock of a family on the journey, on one of its objects, or on an exception of one."""
     change = case.change
-    policy: CompiledPolicy | None = family[0]
+    first = family[0]
+    policy: CompiledPolicy | None = first
     attributes: Mapping[str, Scalar]
     try:
         if exception is not None and object_id is not None:
@@ -143,12 +144,12 @@ def _judge(
             clock = policy and _of_exception(case, policy, object_id, attributes, exception)
         elif object_id is not None:
             attributes = change.attributes
-            if family[0].reads_attributes:  # if the first doesn't, it is the one that runs
+            if first.reads_attributes:  # if the first doesn't, it is the one that runs
                 attributes = {**attributes, **change.states[object_id].values()}
-            policy = select(family, attributes)
+            policy = first if first.unconditional else select(family, attributes)
             clock = policy and _of_object(case, policy, object_id, attributes)
         else:
-            policy = select(family, change.attributes)
+            policy = first if first.unconditional else select(family, change.attributes)
             clock = policy and _of_journey(case, policy)
         if clock:
             case.clocks.append(clock)
@@ -157,7 +158,7 @@ def _judge(
     except CalendarBoundsError as error:
         case.verdicts.append(_verdict(policy, "outside the calendar", error))
     except FAULTS as error:
-        case.verdicts.append(case.compiled.disable(policy or family[0], error))
+        case.verdicts.append(case.compiled.disable(policy or first, error))
 
 
 def _verdict(
@@ -259,10 +260,7 @@ def _timed(
     occurrence = OCCURRENCE if exception is None else occurrence_of(exception)
     before = case.known.get((policy.name, subject_id, occurrence))
     if before is not None and (
-        before.started_us != started
-        or before.policy_version != policy.version
-        or before.pause is not None
-        or policy.unsteady
+        before.started_us != started or before.policy_version != policy.kept_version or before.pause is not None
     ):
         before = None
     due: int | None

@@ -50,8 +50,9 @@ class CompiledPolicy:
     """One policy, ready to run. Lengths in microseconds of the calendar's business time.
 
     `after_start` and `after_end` are the milestones of higher rank in the flow, those beside it left out.
-    `variants` are the same policy by the value of the attribute that chooses its calendar; a deadline of one that has
-    some (`unsteady`) isn't taken over, since the attribute may have changed.
+    `variants` are the same policy by the value of the attribute that chooses its calendar. `unconditional`: it runs for
+    everything, by one calendar. Deadlines of clocks of `kept_version` are taken over; where an attribute chooses the
+    calendar that is none, since it may have changed.
     `start_events`, `end_events`, `higher_events` and `cancel_event` say what counts on a single object (`per`).
     """
 
@@ -79,7 +80,8 @@ class CompiledPolicy:
     variants: Mapping[str, CompiledPolicy] = field(default_factory=dict)
     by_attribute: str = ""
     cut_off: CutOff | None = None
-    unsteady: bool = field(init=False)
+    unconditional: bool = field(init=False)
+    kept_version: str = field(init=False)
     may_pause: bool = field(init=False)
     subject_pauses: bool = field(init=False)
     _dates: dict[str, int] = field(init=False, default_factory=dict, repr=False)
@@ -97,7 +99,9 @@ class CompiledPolicy:
         object.__setattr__(self, "all_hours", self.calendar.hours is None)
         object.__setattr__(self, "wanted", bool(self.wish.values or self.wish.ranges))
         object.__setattr__(self, "reads_attributes", self.wanted or bool(self.date) or bool(self.variants))
-        object.__setattr__(self, "unsteady", isinstance(self.spec.calendar, CalendarChoice))
+        chooses = isinstance(self.spec.calendar, CalendarChoice)
+        object.__setattr__(self, "unconditional", not self.wanted and not chooses)
+        object.__setattr__(self, "kept_version", "" if chooses else self.version)
         pause = self.spec.pause or _PAUSES[self.spec.kind]
         object.__setattr__(self, "may_pause", pause != "never")
         object.__setattr__(self, "subject_pauses", pause != "root")

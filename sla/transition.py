@@ -143,7 +143,9 @@ def _same(clock: Clock, former: RunningClock) -> bool:
 
 def _goes_on(clock: Clock, former: RunningClock) -> bool:
     """Whether a clock runs just as it did. A new version of the policy may warn otherwise, and a pause too."""
-    return _same(clock, former) and (not former.warned or former.breached or clock.warn_us == former.warn_us)
+    if clock.started_us != former.started_us or clock.due_us != former.due_us:
+        return False
+    return not former.warned or former.breached or clock.warn_us == former.warn_us
 
 
 def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: int) -> None:
