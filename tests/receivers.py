@@ -84,7 +84,14 @@ class Receiver:
 
     def next_trouble(self) -> Trouble:
         with self.arrived:
+            self.arrived.notify_all()
             return self.troubles.pop(0) if self.troubles else self.trouble
+
+    def has_had_its_troubles(self) -> None:
+        """Wait until a request that was given up has met its trouble, so that the next one doesn't."""
+        with self.arrived:
+            self.arrived.wait_for(lambda: not self.troubles, 5)
+            self.troubles.clear()
 
     def note(self, thing: Any, *, accepted: bool) -> None:
         with self.arrived:

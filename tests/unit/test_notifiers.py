@@ -187,6 +187,7 @@ def test_a_failure_is_told_by_its_type_and_loses_and_doubles_nothing(
         kind.make(SHORT if trouble in ("hang", "drip") else 10.0).deliver(DELIVERY)
     assert str(caught.value)
     assert "secret" not in str(caught.value)
+    kind.receiver.has_had_its_troubles()
     if expected is Permanent:
         assert kind.shown() == 0
         return
