@@ -10,7 +10,6 @@ from dash import html
 
 from dashboards import words
 from dashboards.components import filters
-from dashboards.components.grid import column, grid
 from dashboards.components.icons import icon
 from dashboards.components.parts import (
     ago,
@@ -18,7 +17,6 @@ from dashboards.components.parts import (
     card,
     empty,
     facts,
-    journey_href,
     link,
     live,
     pager,
@@ -26,10 +24,11 @@ from dashboards.components.parts import (
     tone_of,
 )
 from dashboards.context import Context
-from dashboards.pages import escalation, wave
+from dashboards.pages import alert_items, escalation, wave
+from dashboards.pages.alert_items import HIDDEN
 from dashboards.pages.silences import hider_href, new_href
 from dashboards.queries import alerts as queries
-from dashboards.queries import hidden
+from dashboards.queries import feeds, hidden
 from dashboards.queries.paging import DEFAULT_LIMIT
 from dashboards.view import View
 from milepost.decisions.audit import SYSTEM
@@ -59,14 +58,6 @@ _CHANGES: Final = {
     "routed": "was told",
     "escalated": "was not acknowledged",
     "retracted": "was taken back",
-}
-
-
-_HIDDEN: Final = {
-    "silence": "Silenced",
-    "inhibit": "Explained",
-    "threshold": "Too few",
-    "record_only": "Not told",
 }
 
 
@@ -157,7 +148,7 @@ def _hidden_badge(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
         return None
     number = sum(one.items for one in hiders)
     share = "" if number >= alert.items_open else f" {words.count(number)}"
-    return badge(f"{_HIDDEN[hiders[0].stage]}{share}", "muted")
+    return badge(f"{HIDDEN[hiders[0].stage]}{share}", "muted")
 
 
 def _small(name: str, value: Any) -> html.Div:
@@ -189,12 +180,16 @@ class Alert:
             changes = queries.changes(connection, alert_id)
             deliveries = queries.deliveries(connection, alert_id)
             calls = escalation.calls_next(context, connection, alert_id, view.now)
+            stuck = feeds.explained(connection, alert_id)
             more = [*wave.facts(connection, alert), ("Calls next", calls)]
         return [
             _head(alert, hiders, more, may_act=view.person.may("act")),
             html.Div(
                 [
-                    html.Div(_item_card(alert, items), className="mp-span-8 mp-stack"),
+                    html.Div(
+                        [alert_items.wrong(alert, items), alert_items.stuck_card(stuck)],
+                        className="mp-span-8 mp-stack",
+                    ),
                     html.Div(
                         [wave.before_card(alert), _change_card(changes), _delivery_card(deliveries, hiders)],
                         className="mp-span-4 mp-stack",
@@ -272,53 +267,6 @@ def _acts(alert: queries.Alert) -> html.Div:
     labels = [("kind", alert.kind), ("rule", alert.rule), *sorted(alert.group.items())]
     silence = link([icon("silence", 16), "Silence this"], new_href(labels), className="mp-button")
     return html.Div([first, button("resolve", "Resolve", "cross", ""), silence], className="mp-acts")
-
-
-def _item_card(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
-    columns = [
-        column("key", "What", flex=1, width=100, cell="MpKey", wide=False),
-        column("summary", "Why", flex=3, width=180, cell="MpLines"),
-        column("amount", "Value", width=124, right=True, cell="MpText"),
-        column("since", "Since", width=130, cell="MpTime", wide=False),
-        column("state", "State", width=118, cell="MpBadge"),
-    ]
-    hidden = alert.items_total - len(items)
-    aside = (
-        f"the {len(items)} most urgent of {alert.items_total}"
-        if hidden > 0 and len(items) >= queries.MAX_ITEMS
-        else None
-    )
-    rows = [_item(item) for item in items]
-    return card(
-        grid("items", columns, rows, height=54),
-        name="items-card",
-        alive=False,
-        title="What is wrong",
-        aside=aside,
-        className="mp-flush",
-    )
-
-
-def _item(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item without a journey leads nowhere."""
-    href = None
-    if item["journey_key"] is not None:
-        href = journey_href(item["journey_kind"], item["journey_key"], item["journey_namespace"] or "")
-    cleared = item["cleared_at"] is not None
-    return {
-        "id": item["item"],
-        "href": href,
-        "key": item["journey_key"] or item["item"],
-        "summary": item["summary"].removeprefix(f"{item['journey_key']} "),
-        "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
-        "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
-        "state": {"text": "Cleared", "tone": "ok"} if cleared else _open(item),
-    }
-
-
-def _open(item: Mapping[str, Any]) -> dict[str, str]:
-    """An open item was told, or says by what it is hidden."""
-    return {"text": _HIDDEN.get(item["hidden_stage"], "Open"), "tone": "muted" if item["hidden_stage"] else "bad"}
 
 
 def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:

@@ -111,9 +111,17 @@ def related(connection: sa.Connection, alert: Alert) -> list[Related]:
 def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> list[dict[str, Any]]:
     """What is wrong, each with its journey's kind and key, and with what hides it now: the open ones first, the oldest
     of them first."""
+    i = alert_items.c
+    statement = select_items().where(i.alert_id == alert_id)
+    ordered = statement.order_by(i.cleared_at.is_not(None), i.at, i.item).limit(limit)
+    return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def select_items() -> sa.Select[Any]:
+    """Items with their journeys, and with what hides each now."""
     i, j, h = alert_items.c, journeys.c, alert_hidden.c
     names = ("item", "at", "raised_at", "cleared_at", "cleared_why", "journey_id", "summary", "labels")
-    statement = (
+    return (
         sa.select(
             *(i[name] for name in names),
             i.amount,
@@ -125,11 +133,7 @@ def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> l
         )
         .select_from(alert_items.outerjoin(journeys, j.journey_id == i.journey_id))
         .outerjoin(alert_hidden, sa.and_(h.alert_id == i.alert_id, h.item == i.item, h.ended_at.is_(None)))
-        .where(i.alert_id == alert_id)
-        .order_by(i.cleared_at.is_not(None), i.at, i.item)
-        .limit(limit)
     )
-    return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def changes(connection: sa.Connection, alert_id: int, limit: int = 200) -> list[dict[str, Any]]:

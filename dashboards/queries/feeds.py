@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from dashboards.queries.alerts import select_items
 from milepost.catalog import flow
 from milepost.catalog.flow import Silence
 from milepost.catalog.schema import Catalog
 from milepost.db.tables import alert_hidden, alert_items, flow_breaches
 from milepost.inbox import heard
+
+EXPLAINED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,24 @@ def promises(catalog: Catalog, source: str) -> list[Promise]:
         for policy in catalog.flows
         if isinstance(policy, Silence) and flow.concerns(policy, source)
     ]
+
+
+def explained(connection: sa.Connection, alert_id: int, limit: int = EXPLAINED) -> list[dict[str, Any]]:
+    """What is stuck for want of the source whose silence this alert tells, the oldest first; as alerts.items has it."""
+    b, i = flow_breaches.c, alert_items.c
+    silences = (
+        sa.select(b.dimensions)
+        .join(alert_items, i.item == sa.func.concat("flow:", b.breach_id))
+        .where(i.alert_id == alert_id, b.kind == "silence", b.ended_at.is_(None))
+    )
+    found: list[dict[str, Any]] = []
+    for labels in connection.scalars(silences).all():
+        others = [i.labels[name].astext == value for name, value in labels.items() if name != "source"]
+        # as the index alert_items_awaits_idx has it
+        awaits = sa.text("labels ->> 'awaits' = :source AND labels ? 'awaits'").bindparams(source=labels["source"])
+        query = select_items().where(awaits, i.cleared_at.is_(None), *others).order_by(i.at, i.item).limit(limit)
+        found += (dict(row) for row in connection.execute(query).mappings())
+    return found
 
 
 def _add_silences(connection: sa.Connection, found: defaultdict[str, Feed]) -> None:
