@@ -311,6 +311,27 @@ def test_notifications_are_tried_and_sent_again(databases: Databases, tmp_path: 
             command(line, url)
 
 
+def test_route_alerts(databases: Databases, tmp_path: Path) -> None:
+    page = HOW_TO / "route-alerts.md"
+    (routes,) = blocks(page, "yaml")
+    write(routes, tmp_path / "routes.yaml")
+    looks, acts, _, _ = [block.text.splitlines() for block in blocks(page, "sh")]
+    with databases.fresh() as url:
+        assert "warning" not in command(f"milepost catalog check {tmp_path}", url)
+        command(f"milepost catalog apply {tmp_path}", url)
+        shown, listed = [command(line, url) for line in looks]
+        assert sum(shown.count(name) for name in ("Berg", "Falk", "Dahl")) == 2, "who is, and who is next"
+        assert listed.count("duty") >= 3
+        command(acts[0], url)
+        assert "cleo (Cleo Dahl), for " in command(looks[0], url)
+        command(acts[1], url)
+        assert command(looks[0], url) == shown
+    wrong = routes.text.replace("severity: [critical]", "werehouse: [north]")
+    (tmp_path / "routes.yaml").write_text(wrong)
+    (said,) = blocks(page, "text")
+    assert said.text.strip() in CliRunner().invoke(cli, ["catalog", "check", str(tmp_path)]).output.replace("\n", " ")
+
+
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 

@@ -197,7 +197,7 @@ def test_every_command_in_the_docs_is_one() -> None:
 
 
 def longest_first(words: list[str]) -> list[str]:
-    return [" ".join(["milepost", *words[:count]]) for count in (2, 1)]
+    return [" ".join(["milepost", *words[:count]]) for count in (3, 2, 1)]
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
