@@ -93,7 +93,7 @@ def _check_channel(channel: Channel) -> None:
     where = f"{FILE}: {channel.name}"
     given = frozenset(name for name in ("url", "to", "secret_env", "url_env") if getattr(channel, name))
     if given not in _USES[channel.kind]:
-        ways = " or ".join(" and ".join(sorted(fields)) for fields in _USES[channel.kind])
+        ways = ", or ".join(" and ".join(sorted(fields)) for fields in _USES[channel.kind])
         raise CatalogError(f"{where}: a channel of kind {channel.kind} needs {ways}, and nothing else")
     if channel.kind == "slack" and len(channel.to) > 1:
         raise CatalogError(f"{where}: to: one conversation; make a channel for each")
