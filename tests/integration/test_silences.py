@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,10 +22,12 @@ from milepost.catalog.matcher import read
 from milepost.catalog.routing import Channel, Route, Routing
 from milepost.catalog.schema import After, Duration
 from milepost.catalog.window import Every, Window
-from milepost.db.tables import alert_hidden, audit, notifications
+from milepost.db.engine import make_engine
+from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, audit, notifications, signals
 from milepost.db.tables import silences as table
 from milepost.errors import Conflict, NotFound, Permanent
 from milepost.settings import Alerting as Settings
+from tests.databases import Databases
 from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, NOW, ROUTING, SECOND, URL, breach, over
 from tests.integration.test_alerting_pipeline import Alerting as Base
 from tests.receivers import Receiver, http_receiver
@@ -69,9 +75,23 @@ class Alerting(Base):
         return [row["item"] for row in self.rows(alert_hidden) if row["ended_at"] is None]
 
 
+@pytest.fixture(scope="module")
+def shared(databases: Databases) -> Iterator[sa.Engine]:
+    """One database for the module: each test begins with empty tables."""
+    with databases.fresh() as url:
+        made = make_engine(url, application_name="test silences")
+        yield made
+        made.dispose()
+
+
 @pytest.fixture
-def alerting(engine: sa.Engine) -> Alerting:
-    return Alerting(engine)
+def alerting(shared: sa.Engine) -> Alerting:
+    names = ", ".join(
+        str(one) for one in (alerts, alert_items, alert_changes, alert_hidden, notifications, signals, table, audit)
+    )
+    with shared.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY"))
+    return Alerting(shared)
 
 
 def test_a_silence_hides_and_what_is_still_open_at_its_end_is_told_as_new(alerting: Alerting) -> None:
@@ -293,3 +313,93 @@ def test_a_real_receiver_hears_nothing_until_the_silence_is_over(alerting: Alert
     assert receiver.got[0].json["data"]["alert"]["items_open"] == 50
     alerting.run(*[over(each) for each in range(50)], after=MINUTE)
     assert deliver() == ["alert.opened", "alert.resolved"]
+
+
+# --- nothing is lost --------------------------------------------------------------------------------------------------
+
+
+class Chance:
+    """Somebody who raises, clears, silences, reroutes and acknowledges at random."""
+
+    def __init__(self, alerting: Alerting, seed: int) -> None:
+        self.alerting, self.dice = alerting, random.Random(seed)
+        self.silences: list[int] = []
+        self.numbers = itertools.count(1)
+        self.open: list[Any] = []
+
+    def act(self) -> None:
+        self.dice.choice(
+            [self.raise_, self.raise_, self.raise_, self.clear, self.silence, self.end, self.route, self.ack]
+        )()
+        self.alerting.run(after=self.dice.choice([SECOND, MINUTE, 7 * MINUTE, 50 * MINUTE]))
+
+    def raise_(self) -> None:
+        place = {"warehouse": self.dice.choice(["north", "south", "east"])}
+        new = [
+            breach(
+                next(self.numbers), group=place, labels=place, notify=self.dice.random() < 0.8,
+                rule=self.dice.choice(["often", "seldom"]), severity=self.dice.choice(["info", "critical"]),
+            )
+            for _ in range(self.dice.choice([1, 1, 4]))
+        ]  # fmt: skip
+        self.open += new
+        self.alerting.run(*new, *self.dice.sample(self.open, 1))
+
+    def clear(self) -> None:
+        gone = self.dice.sample(self.open, len(self.open) // 2)
+        self.open = [one for one in self.open if one not in gone]
+        self.alerting.run(*[replace(one, action="clear", why="late") for one in gone])
+
+    def silence(self) -> None:
+        what = self.dice.choice(
+            ["warehouse=north", "severity=critical", "rule=seldom", "warehouse=*h,south", "kind=sla"]
+        )
+        self.silences.append(self.alerting.silence(what, lasts=self.dice.choice([5 * MINUTE, HOUR, 24 * HOUR])))
+
+    def end(self) -> None:
+        for number in self.silences:
+            with contextlib.suppress(Conflict):
+                self.alerting.end(number)
+        self.silences.clear()
+
+    def route(self) -> None:
+        quiet = [Route(match={"warehouse": ["south"]}, channels=[])]
+        routes = self.dice.choice([ROUTING.routes, [*quiet, *ROUTING.routes], ROUTING.routes[:1]])
+        self.alerting.routing = Routing(ROUTING.channels, routes, ROUTING.group_interval)
+
+    def ack(self) -> None:
+        for row in self.alerting.rows(alerts):
+            if row["state"] == "firing" and self.dice.random() < 0.3:
+                self.alerting.act(commands.acknowledge, row["alert_id"], actor="anna")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_item_is_told_or_over_or_hidden_with_a_reason(alerting: Alerting, seed: int) -> None:
+    chance = Chance(alerting, seed)
+    for _ in range(14):
+        chance.act()
+        check_nothing_is_lost(alerting, settled=False)
+    chance.end()
+    alerting.routing = ROUTING
+    for _ in range(3):
+        alerting.run(after=25 * HOUR)
+    check_nothing_is_lost(alerting, settled=True)
+
+
+def check_nothing_is_lost(alerting: Alerting, *, settled: bool) -> None:
+    hidden_now = {(row["alert_id"], row["item"]): row for row in alerting.rows(alert_hidden) if row["ended_at"] is None}
+    shown = {(row["alert_id"], row["item"]): row["told_at"] for row in alerting.rows(alert_hidden) if row["told_at"]}
+    state = {row["alert_id"]: row for row in alerting.rows(alerts)}
+    told = {row["alert_id"]: row["created_at"] for row in alerting.rows(notifications) if row["state"] != "dropped"}
+    is_open = {(row["alert_id"], row["item"]): row for row in alerting.rows(alert_items) if row["cleared_at"] is None}
+    assert hidden_now.keys() <= is_open.keys()
+    assert all(row["reason"] for row in hidden_now.values())
+    for place in is_open.keys() - hidden_now.keys():
+        alert = state[place[0]]
+        known_at = shown.get(place, is_open[place]["raised_at"])
+        assert place[0] in told, "nobody was told of it, and nothing says why"
+        waits = alert["next_update_at"] is not None
+        assert told[place[0]] >= known_at or waits or alert["state"] == "acknowledged"
+        assert not (settled and waits)
+    if settled:
+        assert {row["stage"] for row in hidden_now.values()} <= {"record_only", "threshold"}
