@@ -11,7 +11,7 @@ from alerting.explain import Cause, Findings, Totals
 
 _NOUNS: Final = {
     "sla": ("breach", "breaches"),
-    "objective": ("error budget burns", "error budgets burn"),
+    "objective": ("burning budget", "burning budgets"),
     "anomaly": ("anomaly", "anomalies"),
     "reconciliation": ("day over tolerance", "days over tolerance"),
     "platform": ("problem", "problems"),

@@ -204,7 +204,7 @@ def _attainment_card(connection: sa.Connection, catalog: Catalog, kind: str, now
         "No policy yet", "Say what must happen by when, in slas.yaml, and put it in force: milepost catalog apply.",
         name="policy", className="mp-empty-small",
     )  # fmt: skip
-    return card(body, name="attainment", title="SLA attainment", aside="the last 30 days")
+    return card(body, name="attainment", title="SLA attainment, last 30 days", aside=link("Objectives", "/objectives"))
 
 
 def _attainment_row(policy: Any, found: queries.Attainment | None) -> Any:
