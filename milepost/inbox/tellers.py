@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from milepost.db.tables import events, journeys, milestones, tellers, volume_hours
+from milepost.db.tables import events, journeys, milestones, tellers
 
 DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
-EVIDENCE: Final = 120
-"""Events of a milestone from which it is judged who tells it."""
-LOOKED_AT: Final = 2_000
-"""Milestones of a name that are looked at for these: several models may have one of that name."""
+WEEKS: Final = timedelta(days=28)
+SLICES: Final = 8
+"""Into so many parts the time is cut from which is judged who tells a milestone …"""
+EVIDENCE: Final = 20
+"""… by so many events of each …"""
+LOOKED_AT: Final = 300
+"""… out of so many milestones of a name: several models may have one of that name."""
 CLEARER: Final = 0.1
 """By how much a dimension must tell sources apart better than none does."""
 _j, _ms, _e = journeys.c, milestones.c, events.c
@@ -45,10 +48,26 @@ class Teller:
 
 
 def teller(connection: sa.Connection, model: str, milestone: str, since: datetime) -> Teller:
-    """Judged by the milestones of a model that were reached last, since `since`."""
+    """Judged by milestones of a model that were reached since then, in the last weeks of it.
+
+    They are taken from all over that time: among the latest there are none of a source that is silent.
+    """
+    newest = connection.scalar(sa.select(sa.func.max(_ms.reached_at)).where(_ms.name == milestone))
+    if newest is None or newest < since:
+        return Teller(None, {}, None)
+    until = newest + timedelta(microseconds=1)
+    length = min(until - since, WEEKS) / SLICES
+    ends = [until - length * number for number in range(SLICES)]
+    slices = [_slice(model, milestone, end - length, end) for end in ends]
+    rows = connection.execute(sa.union_all(*(sa.select(one) for one in slices))).mappings()
+    return judge([dict(row) for row in rows])
+
+
+def _slice(model: str, milestone: str, since: datetime, until: datetime) -> sa.Subquery:
+    """Who told the last milestones of a part of the time, and for which journeys."""
     recent = (
         sa.select(_ms.journey_id, _ms.event_no, _ms.received_at)
-        .where(_ms.name == milestone, _ms.reached_at >= since)
+        .where(_ms.name == milestone, _ms.reached_at >= since, _ms.reached_at < until)
         .order_by(_ms.reached_at.desc())
         .limit(LOOKED_AT)
         .subquery("recent")
@@ -60,74 +79,33 @@ def teller(connection: sa.Connection, model: str, milestone: str, since: datetim
         .lateral("one")
     )
     of = recent.join(journeys, sa.and_(_j.journey_id == recent.c.journey_id, _j.model == model)).join(one, sa.true())
-    statement = sa.select(one.c.source, *(_j[name] for name in DIMENSIONS)).select_from(of).limit(EVIDENCE)
-    return judge([dict(row) for row in connection.execute(statement).mappings()])
+    return sa.select(one.c.source, *(_j[name] for name in DIMENSIONS)).select_from(of).limit(EVIDENCE).subquery()
 
 
 def judge(told: Sequence[Mapping[str, Any]]) -> Teller:
-    """Who tells a milestone, from examples with `source` and dimensions: pure."""
-    by: dict[str, dict[str, Counter[str]]] = {dimension: defaultdict(Counter) for dimension in DIMENSIONS}
-    for row in told:
-        for dimension in DIMENSIONS:
-            if row[dimension] is not None:
-                by[dimension][row[dimension]][row["source"]] += 1
-    return weigh(Counter(row["source"] for row in told), by)
-
-
-def weigh(overall: Counter[str], by: Mapping[str, Mapping[str, Counter[str]]]) -> Teller:
-    """The same from counts by source, of all and of each value of a dimension: pure. The dimension that tells sources
-    apart best counts, where it does so clearly better than none."""
-    total = overall.total()
-    if not total:
+    """Who tells a milestone, from examples with `source` and dimensions: pure. The dimension that tells sources apart
+    best counts, where it does so clearly better than none."""
+    overall = Counter(row["source"] for row in told)
+    if not overall:
         return Teller(None, {}, None)
     mostly = _most(overall)
-    best, right = None, overall[mostly] / total + CLEARER
-    for dimension, counts in by.items():
+    best, by, right = None, {}, overall[mostly] / len(told) + CLEARER
+    for dimension in DIMENSIONS:
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in told:
+            if row[dimension] is not None:
+                counts[row[dimension]][row["source"]] += 1
         known = sum(count.total() for count in counts.values())
         hits = sum(max(count.values()) for count in counts.values())
-        rest = overall[mostly] / total * (total - known)
-        if (hits + rest) / total > right:
-            best, right = dimension, (hits + rest) / total
-    values = by[best] if best is not None else {}
-    return Teller(best, {value: _most(count) for value, count in values.items()}, mostly)
+        rest = overall[mostly] / len(told) * (len(told) - known)
+        if (hits + rest) / len(told) > right:
+            best, right = dimension, (hits + rest) / len(told)
+            by = {value: _most(count) for value, count in counts.items()}
+    return Teller(best, by, mostly)
 
 
 def _most(counts: Counter[str]) -> str:
     return min(counts, key=lambda source: (-counts[source], source))
-
-
-def counted(connection: sa.Connection, since: datetime) -> dict[str, Told]:
-    """By event type who told how many of what happened since then, as the recorder counted them.
-
-    Not from the latest events: the ones of a source that is silent would not be among them.
-    """
-    v = volume_hours.c
-    query = sa.select(v.type, v.dimension, v.source, sa.func.sum(v.events)).where(v.hour >= since)
-    found: defaultdict[str, Told] = defaultdict(Told)
-    for kind, dimension, source, number in connection.execute(query.group_by(v.type, v.dimension, v.source)):
-        name, _, value = dimension.partition("=")
-        counts = found[kind].by.setdefault(name, {}).setdefault(value, Counter()) if name else found[kind].overall
-        counts[source] += int(number)
-    return dict(found)
-
-
-@dataclass(slots=True)
-class Told:
-    """Events by source, of all and by dimension and value."""
-
-    overall: Counter[str] = field(default_factory=Counter)
-    by: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-
-    def add(self, other: Told) -> None:
-        self.overall += other.overall
-        for dimension, values in other.by.items():
-            for value, counts in values.items():
-                own = self.by.setdefault(dimension, {}).setdefault(value, Counter())
-                own += counts
-
-    @property
-    def teller(self) -> Teller:
-        return weigh(self.overall, {name: self.by[name] for name in DIMENSIONS if name in self.by})
 
 
 def known(connection: sa.Connection) -> dict[tuple[str, str], Teller]:

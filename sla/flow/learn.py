@@ -7,7 +7,7 @@ derived.source_gaps and derived.tellers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import Catalog, Milestone
 from milepost.db.tables import source_gaps, source_minutes, tellers, volume_hours
 from milepost.inbox.heard import speaking
-from milepost.inbox.tellers import Teller, Told, counted
+from milepost.inbox.tellers import Teller, teller
 from sla.flow import store
 from sla.flow.usual import HOUR, SPAN, Span, usual
 
@@ -84,13 +84,13 @@ def _happened(connection: sa.Connection, since: datetime) -> Iterator[tuple[str,
 
 
 def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> int:
-    told, rows = counted(connection, now - SPAN), list[dict[str, Any]]()
+    rows: list[dict[str, Any]] = []
     for name, model in catalog.models.items():
         for step in model.milestones:
-            teller = Teller(None, {}, step.source) if step.source else _of(told, step.events)
+            told = _teller(connection, name, step, now)
             rows += [
                 {"model": name, "milestone": step.name, "dimension": dimension, "value": value, "source": source}
-                for dimension, value, source in teller.rows()
+                for dimension, value, source in told.rows()
             ]
     connection.execute(tellers.delete())
     # without any, a row says that it was looked
@@ -99,10 +99,5 @@ def _tellers(connection: sa.Connection, catalog: Catalog, now: datetime) -> int:
     return len(rows)
 
 
-def _of(told: dict[str, Told], types: Iterable[str]) -> Teller:
-    """Who tells a milestone that events of these types reach."""
-    whole = Told()
-    for kind in types:
-        if kind in told:
-            whole.add(told[kind])
-    return whole.teller
+def _teller(connection: sa.Connection, model: str, step: Milestone, now: datetime) -> Teller:
+    return Teller(None, {}, step.source) if step.source else teller(connection, model, step.name, now - SPAN)
