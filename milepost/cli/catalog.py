@@ -36,8 +36,9 @@ def _texts(folder: Path | None) -> Texts:
 
 
 def _tell(catalog: Catalog, what: str) -> None:
+    policies = len(catalog.policies) + len(catalog.flows)
     notes.print(
-        f"{what}: version {catalog.version}, {len(catalog.models)} journey models, {len(catalog.policies)} policies,"
+        f"{what}: version {catalog.version}, {len(catalog.models)} journey models, {policies} policies,"
         f" {len(catalog.routing.channels)} channels, {len(catalog.mappings)} mappings",
         markup=False,
         highlight=False,
