@@ -72,21 +72,3 @@ def matches(route: Route, labels: Labels) -> bool:
 def title(routing: Routing, index: int) -> str:
     """A route's name for people: its own, or its place."""
     return routing.routes[index].name or str(index + 1)
-
-
-def channels_for(routing: Routing, labels: Labels) -> list[str]:
-    """The channels of the first route that matches, and of further ones while they go on; each once, in order."""
-    chosen: dict[str, None] = {}
-    for route in routing.routes:
-        if matches(route, labels):
-            chosen.update(dict.fromkeys(route.channels))
-            if not route.goes_on:
-                break
-    return list(chosen)
-
-
-def channels_for_any(routing: Routing, all_labels: Iterable[Labels]) -> list[str]:
-    """The channels of several things that share one alert: each is routed by itself, so that nobody is left out."""
-    different = {tuple(sorted(labels.items())) for labels in all_labels}
-    chosen = dict.fromkeys(name for labels in sorted(different) for name in channels_for(routing, dict(labels)))
-    return list(chosen)

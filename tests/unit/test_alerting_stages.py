@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from alerting import group, lifecycle, limit, retry, route, text
+from alerting.desk import Desk
 from alerting.explain import Cause, Findings, Totals
 from alerting.group import Standing
 from alerting.limit import Told
@@ -191,16 +192,18 @@ ROUTING = Routing(
 )
 def test_routes(fields: dict[str, Any], expected: list[str]) -> None:
     given = signal(**fields)
-    assert route.channels_for(ROUTING, route.labels_of(given, given.group)) == expected
+    desk = Desk(ROUTING, NOW)
+    assert route.channels(desk, route.way(desk, route.labels_of(given, given.group)).taken) == expected
 
 
 def test_items_of_one_alert_are_routed_each_by_itself() -> None:
     labels = [{"kind": "sla", "warehouse": "north"}, {"kind": "sla", "warehouse": "south"}]
-    assert sorted(route.channels_for_any(ROUTING, labels)) == ["mail", "north"]
+    desk = Desk(ROUTING, NOW)
+    assert route.channels(desk, route.way_of_all(desk, labels).taken) == ["north", "mail"]
 
 
 def test_without_routes_nobody_is_told() -> None:
-    assert route.channels_for(Routing(), {"kind": "sla"}) == []
+    assert route.way(Desk(Routing(), NOW), {"kind": "sla"}).taken == ()
 
 
 # --- limit ------------------------------------------------------------------------------------------------------------
