@@ -1,7 +1,8 @@
 """Tells each Alertmanager again what it was told: what fires, and for some minutes what is over.
 
 It sends the last message that the channel has taken about each alert, so that what nobody was told of is not told this
-way either. Lost or double, a round matters little: the next one comes in a minute.
+way either. Lost or double, a round matters little: the next one comes in a minute. One that is refused raises the alert
+about the channel, as a message that is refused does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from alerting import send
 from alerting.message import Message
 from alerting.notifiers.alertmanager import LASTS, Alertmanager, alert
 from milepost.catalog.routing import Channel, Routing
@@ -53,8 +55,14 @@ def _tell(engine: sa.Engine, channel: Channel, settings: Alerting, now: datetime
         receiver = Alertmanager.make(channel, settings, environ)
         for start in range(0, len(told), MOST):
             receiver.send([alert(message, now) for message in told[start : start + MOST]], now)
-    except (Permanent, Transient) as error:
+    except Transient as error:
         log.warning("channel %s could not be told again what fires: %s", channel.name, error)
+    except Permanent as error:
+        with engine.begin() as connection:
+            send.fails(connection, channel.name, now, str(error))
+    else:
+        with engine.begin() as connection:
+            send.works(connection, channel.name, now)
 
 
 def last_told(connection: sa.Connection, channel: str, now: datetime) -> list[Message]:

@@ -130,10 +130,7 @@ def _delivered(sender: Sender, claimed: Claimed, taken: Taken) -> None:
     now = sender.clock()
     with sender.engine.begin() as connection:
         outbox.sent(connection, claimed, now, taken)
-        if store.is_open(connection, key_of("platform", RULE, _group(claimed))):
-            commands.send(
-                connection, [replace(_trouble(claimed, now, ""), action="clear", why="it works again")], now=now
-            )
+        works(connection, claimed.channel, now)
 
 
 def _failed(sender: Sender, claimed: Claimed, error: Transient) -> None:
@@ -166,21 +163,36 @@ def _give_up(sender: Sender, claimed: Claimed, error: str, now: datetime) -> Non
     """Park it, and let people know on the channels that do work."""
     with sender.engine.begin() as connection:
         outbox.park(connection, claimed, error)
-        commands.send(connection, [_trouble(claimed, now, error)], now=now)
+        fails(connection, claimed.channel, now, error)
 
 
-def _group(claimed: Claimed) -> Mapping[str, str]:
-    return {"channel": claimed.channel}
+# --- Milepost's own alert about a channel -----------------------------------------------------------------------------
 
 
-def _trouble(claimed: Claimed, now: datetime, words: str) -> Signal:
+def fails(connection: sa.Connection, channel: str, now: datetime, error: str) -> None:
+    """Let people know, on the channels that do work, that this one does not."""
+    commands.send(connection, [_trouble(channel, now, error)], now=now)
+
+
+def works(connection: sa.Connection, channel: str, now: datetime) -> None:
+    """End the alert about a channel, if there is one."""
+    if store.is_open(connection, key_of("platform", RULE, _group(channel))):
+        clear = replace(_trouble(channel, now, ""), action="clear", why="it works again")
+        commands.send(connection, [clear], now=now)
+
+
+def _group(channel: str) -> Mapping[str, str]:
+    return {"channel": channel}
+
+
+def _trouble(channel: str, now: datetime, words: str) -> Signal:
     """One item a channel: a channel that can't even tell of its own trouble does not pile up."""
     return Signal(
         action="raise",
         kind="platform",
         rule=RULE,
-        group=_group(claimed),
-        item=f"channel:{claimed.channel}",
+        group=_group(channel),
+        item=f"channel:{channel}",
         at=now,
         summary=words,
         title="Notifications can't be delivered",

@@ -166,6 +166,16 @@ def test_alertmanager_hears_of_what_fires_every_minute_and_of_the_end_for_five(d
         assert len(receiver.got[-1].json) == 1
         receiver.trouble = "server error"
         desk.resend(after=MINUTE)  # it is left for the next minute
+        desk.run()
+        assert "delivery" not in {row["rule"] for row in desk.rows(alerts)}
+        receiver.trouble = "client error"
+        desk.resend(after=MINUTE)
+        desk.run()
+        assert [row["state"] for row in desk.rows(alerts) if row["rule"] == "delivery"] == ["firing"]
+        receiver.trouble = ""
+        desk.resend(after=MINUTE)
+        desk.run()
+        assert [row["state"] for row in desk.rows(alerts) if row["rule"] == "delivery"] == ["resolved"]
     assert api.complaints == []
 
 

@@ -287,6 +287,16 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(kind: str, certificate
         assert receiver.seen == []
 
 
+def test_apprise_refuses_such_a_certificate_too(certificate: Path) -> None:
+    """Its log says so without a status, so that it is tried again."""
+    with http_receiver(certificate, providers.AppriseJson()) as receiver:
+        made = secure("apprise", receiver.port)
+        assert isinstance(made, Apprise)
+        with pytest.raises(Transient):
+            replace(made, run=apprise_child.send).deliver(DELIVERY)
+        assert receiver.seen == []
+
+
 @pytest.mark.parametrize("kind", SECURE)
 def test_a_certificate_that_the_operator_trusts(kind: str, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
