@@ -22,12 +22,10 @@ from milepost.catalog.matcher import read
 from milepost.catalog.routing import Channel, Route, Routing
 from milepost.catalog.schema import After, Duration
 from milepost.catalog.window import Every, Window
-from milepost.db.engine import make_engine
 from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, audit, notifications, signals
 from milepost.db.tables import silences as table
 from milepost.errors import Conflict, NotFound, Permanent
 from milepost.settings import Alerting as Settings
-from tests.databases import Databases
 from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, NOW, ROUTING, SECOND, URL, breach, over
 from tests.integration.test_alerting_pipeline import Alerting as Base
 from tests.receivers import Receiver, http_receiver
@@ -73,15 +71,6 @@ class Alerting(Base):
 
     def open_hidden(self) -> list[str]:
         return [row["item"] for row in self.rows(alert_hidden) if row["ended_at"] is None]
-
-
-@pytest.fixture(scope="module")
-def shared(databases: Databases) -> Iterator[sa.Engine]:
-    """One database for the module: each test begins with empty tables."""
-    with databases.fresh() as url:
-        made = make_engine(url, application_name="test silences")
-        yield made
-        made.dispose()
 
 
 @pytest.fixture

@@ -1,0 +1,160 @@
+"""Silences and maintenance windows on pages and over HTTP: seen, tried, made and ended, by whom may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+import pytest
+
+from milepost.catalog.window import Every, Window
+from milepost.clock import utc_now
+from tests.dashboard import CATALOG, Dashboard, dashboard
+from tests.databases import Databases
+from tests.integration.test_pages import show, texts
+from tests.integration.test_read_api import post, problem
+from tests.seed import seed
+
+WINDOW = Window(match={"warehouse": ["north"]}, every=Every("00:00", "24:00"), title="The north is moved")
+NORTH = [{"label": "warehouse", "op": "=", "values": ["north"]}]
+
+
+@pytest.fixture(scope="module")
+def served(databases: Databases) -> Iterator[Dashboard]:
+    """The seed has a silence that hides what is wrong in the north."""
+    catalog = msgspec.structs.replace(CATALOG, windows={"moving": WINDOW})
+    with databases.fresh() as url, dashboard(url, catalog=catalog) as made:
+        with made.engine.begin() as connection:
+            seed(connection, utc_now())
+        yield made
+
+
+def drawn(served: Dashboard, address: str, who: str = "Otto") -> str:
+    with served.session(who) as client:
+        return " | ".join(texts(show(client, address)["body"]))
+
+
+def ends(hours: float) -> str:
+    return (utc_now() + timedelta(hours=hours)).isoformat()
+
+
+def test_the_list_says_what_each_hides(served: Dashboard) -> None:
+    shown = drawn(served, "/silences")
+    for text in ("warehouse=north", "stock-taking", "Ada", "Active", "moving", "The north is moved", "Open", "End"):
+        assert text in shown
+    assert "End" not in drawn(served, "/silences", "Vera").split(" | ")
+    (one,) = [row for row in served.get("/v1/silences").json()["items"] if row["id"] == 1]
+    assert (one["state"], one["matchers"], one["hides"] > 0, one["kept"] == one["hides"]) == (
+        "active",
+        NORTH,
+        True,
+        True,
+    )
+    (window,) = served.get("/v1/windows").json()["items"]
+    assert (window["name"], window["matchers"], window["open_until"] is not None) == ("moving", NORTH, True)
+
+
+def test_a_silence_lists_what_it_kept_and_the_alert_says_by_what_it_is_hidden(served: Dashboard) -> None:
+    one = served.get("/v1/silences/1").json()
+    kept = one["kept_items"][0]
+    assert (kept["by_name"], kept["end"], kept["journey_key"] is not None) == ("silence 1", None, True)
+    shown = drawn(served, "/silences/1")
+    assert kept["journey_key"] in shown
+    assert "Hidden" in shown
+    alert = served.get(f"/v1/alerts/{kept['alert_id']}").json()
+    assert {(item["hidden_stage"], item["hidden_by"]) for item in alert["items"]} == {("silence", "silence 1")}
+    shown = drawn(served, f"/alerts/{kept['alert_id']}")
+    assert "silenced by Ada: stock-taking" in shown
+    assert "Silence this" in shown
+    assert "Silenced" in drawn(served, "/alerts")
+
+
+def test_a_window_says_when_it_is_open_and_what_it_is_about(served: Dashboard) -> None:
+    shown = drawn(served, "/silences/window/moving")
+    assert "came while it was open" in shown
+    assert "It has kept nothing from anybody" in shown
+    assert "no such window" in drawn(served, "/silences/window/other")
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"what": "warehouse=north; severity!=info"}, "would have been hidden"),
+        ({"what": "warehouse north"}, "is no matcher"),
+        ({"what": "carrier!=dhl"}, "Yes, everything"),
+        ({"what": "carrier!=dhl", "everything": "yes"}, "Silence until"),
+        ({"what": "carrier!=dhl", "everything": "yes", "for": "8h"}, "lasts 4 h at most"),
+        ({"what": "warehouse=north", "from": "2020-01-01T00:00"}, "starts now or later"),
+        ({"what": "warehouse=north", "from": "tomorrow"}, "can't be read"),
+    ],
+)
+def test_a_silence_is_tried_before_it_is_made(served: Dashboard, params: dict[str, str], said: str) -> None:
+    assert said in drawn(served, f"/silences/new?{urlencode(params)}")
+
+
+def press(client: httpx.Client, button: dict[str, Any], typed: dict[str, str]) -> dict[str, Any]:
+    """What the browser is sent after a click."""
+    dependencies = client.get("/_dash-dependencies").json()
+    (output,) = [one["output"] for one in dependencies if f'"{button["type"]}"' in str(one["inputs"])]
+    outputs = [dict(zip(("id", "property"), part.split("."), strict=True)) for part in output.strip(".").split("...")]
+    boxes = {name: {"type": "silence-text", "name": name} for name in typed}
+    values = [{"id": ident, "property": "value", "value": typed[name]} for name, ident in boxes.items()]
+    idents = [{"id": ident, "property": "id", "value": ident} for ident in boxes.values()]
+    sent = {
+        "output": output,
+        "outputs": outputs if len(outputs) > 1 else outputs[0],
+        "inputs": [[{"id": button, "property": "n_clicks", "value": 1}]],
+        "state": [values, idents] if typed else [],
+        "changedPropIds": [f"{json.dumps(dict(sorted(button.items())), separators=(',', ':'))}.n_clicks"],
+    }
+    answer = client.post("/_dash-update-component", json=sent)
+    assert answer.status_code in (200, 204), answer.text
+    return dict(answer.json()["response"]) if answer.status_code == 200 else {}
+
+
+def test_buttons_make_and_end_a_silence(served: Dashboard) -> None:
+    button = {"type": "silence-add", "what": urlencode({"what": "warehouse=west", "for": "1h"})}
+    with served.session("Otto") as client:
+        made = press(client, button, {"reason": "moving", "owner": "lead"})
+        number = int(made["url"]["pathname"].removeprefix("/silences/"))
+        assert "Ended" in str(press(client, {"type": "silence-end", "silence": number}, {}))
+    one = served.get(f"/v1/silences/{number}").json()
+    assert (one["reason"], one["owner"], one["state"], one["ended_by"]) == ("moving", "lead", "ended", "Otto")
+    with served.session("Vera") as client:
+        press(client, button, {"reason": "moving", "owner": ""})
+    assert max(row["id"] for row in served.get("/v1/silences", state="over").json()["items"]) == number
+
+
+def test_over_http_it_is_tried_made_and_ended(served: Dashboard) -> None:
+    wanted = {"matchers": NORTH, "reason": "stock-taking", "ends_at": ends(2)}
+    tried = post(served, "Otto", "/v1/silences", **wanted, dry_run=True)
+    assert tried.status_code == 200
+    assert tried.json()["preview"]["open"]["items"] > 0
+    made = post(served, "Otto", "/v1/silences", **wanted)
+    assert made.status_code == 201
+    number = made.json()["silence"]
+    assert post(served, "Otto", f"/v1/silences/{number}/end").status_code == 202
+    problem(post(served, "Otto", f"/v1/silences/{number}/end"), 409)
+    problem(post(served, "Otto", "/v1/silences/999/end"), 404)
+
+
+@pytest.mark.parametrize(
+    ("who", "changed", "status"),
+    [
+        ("Vera", {}, 403),
+        ("Otto", {"matchers": []}, 400),
+        ("Otto", {"ends_at": ends(24 * 40)}, 400),
+        ("Ada", {"ends_at": ends(24 * 40), "dry_run": True}, 200),
+        ("Ada", {"matchers": [], "everything": True}, 400),
+        ("Otto", {"matchers": [{"label": "Ware House", "values": ["x"]}]}, 422),
+        ("Otto", {"matchers": [{"label": "warehouse", "op": "~", "values": ["x"]}]}, 422),
+    ],
+)
+def test_who_may_silence_what(served: Dashboard, who: str, changed: dict[str, Any], status: int) -> None:
+    wanted = {"matchers": NORTH, "reason": "x", "ends_at": ends(6), **changed}
+    assert post(served, who, "/v1/silences", **wanted).status_code == status
