@@ -37,6 +37,12 @@ def backtest(
     catalog: Annotated[Path | None, typer.Option(help="A folder: try this whole catalog instead.")] = None,
     since: Annotated[str, typer.Option(help="What fell due in the last so long, or since that day.")] = "90d",
     until: Annotated[str | None, typer.Option(help="… and before that day, or so long ago.")] = None,
+    as_it_happened: Annotated[
+        bool,
+        typer.Option(
+            "--as-it-happened", help="As if everything had been received when it happened: for imported history."
+        ),
+    ] = False,
     format_: Annotated[
         Literal["text", "json", "csv"], typer.Option("--format", help="A text, everything, or the breaches as a table.")
     ] = "text",
@@ -62,7 +68,10 @@ def backtest(
         with resources.engine.begin() as connection:
             judged_at = Watermark().read(connection, now).through
         with _progress() as progress:
-            found = run(resources.engine, tried, today, window, judged_at=judged_at, progress=progress)
+            found = run(
+                resources.engine, tried, today, window,
+                judged_at=judged_at, progress=progress, as_it_happened=as_it_happened,
+            )  # fmt: skip
     _note(found)
     {"text": _text, "json": _json, "csv": _csv}[format_](found)
 

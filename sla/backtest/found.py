@@ -71,6 +71,17 @@ class Found(Struct, frozen=True):
         return (self.journey_id, self.policy, self.subject_id, self.occurrence)
 
 
+class Span(Struct, frozen=True):
+    """Which clocks count: those due from `since_us` on and before `until_us`, when they are judged.
+
+    `as_it_happened`: as if everything had been received when it happened; for history that was imported.
+    """
+
+    since_us: int
+    until_us: int
+    as_it_happened: bool = False
+
+
 def outcome(clock: Clock, judged_us: int) -> Outcome:
     """What became of a clock, as attainment counts it; `running` does not count."""
     if clock.stopped_us is None:
@@ -81,19 +92,41 @@ def outcome(clock: Clock, judged_us: int) -> Outcome:
 
 
 def breach_of(
-    clock: Clock, change: JourneyChange, catalog: Catalog, names: Mapping[int, str], judged_us: int
+    clock: Clock, change: JourneyChange, catalog: Catalog, names: Mapping[int, str], span: Span
 ) -> Found | None:
-    """The breach of a clock; None for one that was kept, and known to be kept when it was due."""
+    """The breach of a clock; None for one that was kept, and known to be kept when it was due.
+
+    What was kept and heard of past its time, in pieces, is none either: an import would have called nobody.
+    """
     stopped, due = clock.stopped_us, clock.due_us
     if due is None:
         return None  # it stands still
-    heard = None if stopped is None else _heard(clock, change, stopped)
-    opened = max(due, clock.started_received_us)
-    if opened <= judged_us and (heard is None or heard > opened):
-        return _found(clock, due, change, catalog, names, opened, heard)
-    if clock.late:
-        return _found(clock, due, change, catalog, names, None, None)
-    return None
+    known, heard = _known(clock, change, span)
+    opened = max(due, known)
+    if opened < span.until_us and (heard is None or heard > opened):
+        one = _found(clock, (due, known), change, catalog, names, (opened, heard), span)
+        return one if clock.late or stopped is None or one.notify or due > known else None
+    return _found(clock, (due, known), change, catalog, names, (None, None), span) if clock.late else None
+
+
+def _known(clock: Clock, change: JourneyChange, span: Span) -> tuple[int, int | None]:
+    """When the clock was heard of, and its end."""
+    stopped = clock.stopped_us
+    if span.as_it_happened:
+        return clock.started_us, stopped
+    known = max(clock.started_received_us, _dated(clock, change))
+    return known, None if stopped is None else _heard(clock, change, stopped)
+
+
+def _dated(clock: Clock, change: JourneyChange) -> int:
+    """When the date was heard of that a clock goes by: there was none before."""
+    name = clock.policy.date
+    for object_id in (clock.subject_id, change.root_id, *change.states) if name else ():
+        state = change.states.get(object_id)
+        for told in state.attributes if state is not None else ():
+            if state is not None and name in told.values:
+                return min(_received(state, told.at_us), default=0)
+    return 0
 
 
 def _heard(clock: Clock, change: JourneyChange, stopped_us: int) -> int:
@@ -113,21 +146,22 @@ def _received(state: ObjectState, at_us: int) -> Iterator[int]:
 
 def _found(
     clock: Clock,
-    due_us: int,
+    times: tuple[int, int],
     change: JourneyChange,
     catalog: Catalog,
     names: Mapping[int, str],
-    opened: int | None,
-    heard: int | None,
+    open_from_to: tuple[int | None, int | None],
+    span: Span,
 ) -> Found:
+    (due_us, known_us), (opened, heard) = times, open_from_to
     policy, subject, occurrence = clock.policy, clock.subject_id, clock.key[2]
     retracted = clock.stopped_us is not None and not clock.late
     told = RunningClock(
         policy.name, subject, occurrence, policy.version, clock.started_us, clock.started_received_us, due_us,
         clock.warn_us, stopped_us=None if retracted else clock.stopped_us, pause=clock.pause,
     )  # fmt: skip
-    known = change if opened is None else _as_known(change, opened)
-    dimensions = breach.dimensions(policy, catalog, told, known)
+    then = change if opened is None else _as_known(change, opened, span)
+    dimensions = breach.dimensions(policy, catalog, told, then)
     return Found(
         journey_id=change.journey_id,
         model=change.model,
@@ -141,10 +175,10 @@ def _found(
         due_us=due_us,
         stopped_us=clock.stopped_us,
         end=_end(clock),
-        late_known=due_us <= clock.started_received_us,
+        late_known=due_us <= known_us,
         opened_us=opened,
         cleared_us=heard,
-        notify=_notifies(policy, clock, due_us, opened),
+        notify=_notifies(policy, due_us, known_us, opened),
         severity=policy.spec.severity,
         group=breach.group(policy, dimensions),
         dimensions=dimensions,
@@ -163,20 +197,25 @@ def _end(clock: Clock) -> End:
     return "late" if clock.how == "reached" else "stopped"
 
 
-def _as_known(change: JourneyChange, at_us: int) -> JourneyChange:
-    """The journey without the steps of its objects that were received later."""
+def _as_known(change: JourneyChange, at_us: int, span: Span) -> JourneyChange:
+    """The journey without the steps of its objects that were heard of later."""
     states = {
         object_id: replace(
-            state, reached={kind: one for kind, one in state.reached.items() if one.first_received_us <= at_us}
+            state,
+            reached={
+                kind: one
+                for kind, one in state.reached.items()
+                if (one.first_us if span.as_it_happened else one.first_received_us) <= at_us
+            },
         )
         for object_id, state in change.states.items()
     }
     return replace(change, states=states)
 
 
-def _notifies(policy: CompiledPolicy, clock: Clock, due_us: int, opened: int | None) -> bool:
+def _notifies(policy: CompiledPolicy, due_us: int, known_us: int, opened: int | None) -> bool:
     """As the ledger decides: what was known too late to prevent is told only while it is young."""
     if opened is None or not policy.spec.notify:
         return False
     young = opened - due_us < policy.spec.notify_within.us
-    return young or due_us > clock.started_received_us
+    return young or due_us > known_us

@@ -12,7 +12,7 @@ from milepost.catalog.schema import Catalog
 from milepost.clock import from_us
 from milepost.journeystate import JourneyChange
 from sla.backtest.alerts import Played, play
-from sla.backtest.found import BreachKey, Found, Outcome, breach_of, outcome, promise_of
+from sla.backtest.found import BreachKey, Found, Outcome, Span, breach_of, outcome, promise_of
 from sla.evaluate import Clock, evaluate
 from sla.policy import Compiled
 
@@ -39,17 +39,17 @@ class Side:
     faults: dict[str, str] = field(default_factory=dict)
     """By policy what kept clocks from being judged."""
 
-    def judge(self, change: JourneyChange, names: Mapping[int, str], span: tuple[int, int], judged_us: int) -> _Judged:
-        """Judge the clocks of a journey that fall due in the span (microseconds), and remember what became of them."""
+    def judge(self, change: JourneyChange, names: Mapping[int, str], span: Span) -> _Judged:
+        """Judge the clocks of a journey that fall due in the span, and remember what became of them."""
         evaluation = evaluate(self.compiled, change)
         for verdict in evaluation.verdicts:
             self.faults.setdefault(verdict.policy, f"{verdict.reason}: {verdict.detail}")
         found = []
         for clock in evaluation.clocks:
-            if clock.due_us is None or not span[0] <= clock.due_us < span[1]:
+            if clock.due_us is None or not span.since_us <= clock.due_us < span.until_us:
                 continue
-            self._count(clock, change, judged_us)
-            one = breach_of(clock, change, self.catalog, names, judged_us)
+            self._count(clock, change, span.until_us)
+            one = breach_of(clock, change, self.catalog, names, span)
             if one is not None:
                 found.append(one)
         self.found += found
@@ -147,7 +147,6 @@ class Report:
     today: str
     since: datetime
     until: datetime
-    judged_at: datetime
     journeys: int
     seconds: float
     policies: Sequence[PolicyFigures]
@@ -180,30 +179,32 @@ class Comparison:
         self._changes: dict[BreachKey, Change] = {}
         self._gone: list[Found] = []
 
-    def judge(self, change: JourneyChange, names: Mapping[int, str], span: tuple[int, int], judged_us: int) -> None:
+    def judge(self, change: JourneyChange, names: Mapping[int, str], span: Span) -> None:
         """Judge a journey by both."""
         self.journeys += 1
-        mine = self.tried.judge(change, names, span, judged_us)
+        mine = self.tried.judge(change, names, span)
         if self.same:
             return
-        theirs = self.today.judge(change, names, span, judged_us)
+        theirs = self.today.judge(change, names, span)
         known = {one.identity for one in theirs.found}
         for one in mine.found:
             if one.identity not in known:
                 self._changes[one.identity] = "new"
-                self._tell("new", one, instead(one, theirs.clocks, self.today.compiled, judged_us))
+                self._tell("new", one, instead(one, theirs.clocks, self.today.compiled, span.until_us))
         still = {one.identity for one in mine.found}
         for one in theirs.found:
             if one.identity not in still:
                 self._gone.append(one)
-                self._tell("gone", one, instead(one, mine.clocks, self.tried.compiled, judged_us))
+                self._tell("gone", one, instead(one, mine.clocks, self.tried.compiled, span.until_us))
 
     def _tell(self, kind: Literal["new", "gone"], one: Found, other: str) -> None:
         self._told[kind, one.policy] += 1
         if self._told[kind, one.policy] <= SAMPLES:
             self._samples[kind].append(Difference(one, other))
 
-    def report(self, since: datetime, until: datetime, judged_at: datetime, seconds: float) -> Report:
+    def report(self, span: Span, seconds: float) -> Report:
+        """What came of it, after so many seconds."""
+        since, until = from_us(span.since_us), from_us(span.until_us)
         played = play(self.tried.found, self.tried.catalog, until)
         before = played if self.same else play(self.today.found, self.today.catalog, until)
         today = self.tried if self.same else self.today
@@ -216,7 +217,6 @@ class Comparison:
             today=self.today.catalog.version,
             since=since,
             until=until,
-            judged_at=judged_at,
             journeys=self.journeys,
             seconds=seconds,
             policies=figures,

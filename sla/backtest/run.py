@@ -13,6 +13,7 @@ from exports.snapshot import opened
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from sla.backtest import history
+from sla.backtest.found import Span
 from sla.backtest.history import Window
 from sla.backtest.report import Comparison, Report
 from sla.policy import Compiled
@@ -22,17 +23,23 @@ Progress = Callable[[int, int], None]
 
 
 def backtest(
-    engine: sa.Engine, tried: Catalog, today: Catalog, window: Window, *, judged_at: datetime, progress: Progress
+    engine: sa.Engine,
+    tried: Catalog,
+    today: Catalog,
+    window: Window,
+    *,
+    judged_at: datetime,
+    progress: Progress,
+    as_it_happened: bool = False,
 ) -> Report:
     """What `tried` would have found of the clocks that fell due in the window, and how `today` differs.
 
-    `judged_at` is the watermark: nothing due later counts. `today` has the models of the stored journeys. The memory
-    that it takes grows with the breaches that are found, not with the journeys. Raises Transient when the journeys are
-    rebuilt meanwhile.
+    `judged_at` is the watermark: nothing due later counts. `as_it_happened`: see found.Span. `today` has the models of
+    the stored journeys. The memory that it takes grows with the breaches that are found, not with the journeys. Raises
+    Transient when the journeys are rebuilt meanwhile.
     """
-    judged_at = min(judged_at, window.until)
-    window = replace(window, until=judged_at)
-    span, judged_us = (to_us(window.since), to_us(window.until)), to_us(judged_at)
+    window = replace(window, until=min(judged_at, window.until))
+    span = Span(to_us(window.since), to_us(window.until), as_it_happened)
     # not those of the process: what a faulty policy is disabled for here is not the live engine's business
     comparison = Comparison(tried, today, (Compiled(tried), Compiled(today)))
     begun = perf_counter()
@@ -40,6 +47,6 @@ def backtest(
         total = history.count(snapshot.connection, window)
         for batch in history.batches(snapshot, today, window):
             for change in batch.changes:
-                comparison.judge(change, batch.names, span, judged_us)
+                comparison.judge(change, batch.names, span)
             progress(comparison.journeys, total)
-    return comparison.report(window.since, window.until, judged_at, perf_counter() - begun)
+    return comparison.report(span, perf_counter() - begun)

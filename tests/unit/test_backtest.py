@@ -9,7 +9,7 @@ from typing import Any
 from milepost.clock import from_us, to_us
 from milepost.journeystate import JourneyChange
 from sla.backtest.alerts import play
-from sla.backtest.found import Found, breach_of, outcome
+from sla.backtest.found import Found, Span, breach_of, outcome
 from sla.backtest.report import Comparison
 from sla.evaluate import evaluate
 from sla.policy import Compiled
@@ -31,10 +31,10 @@ def told(steps: Mapping[str, float], received: Mapping[str, float] | None = None
     return journey(times, received={**times, **late}, attributes={"channel": "edi"})
 
 
-def found(change: JourneyChange, judged: float = 100, **policy: Any) -> Found | None:
+def found(change: JourneyChange, judged: float = 100, live: bool = False, **policy: Any) -> Found | None:
     made = catalog({**CONFIRMED, **policy})
     (clock,) = evaluate(Compiled(made), change).clocks
-    return breach_of(clock, change, made, {}, to_us(T + judged * HOUR))
+    return breach_of(clock, change, made, {}, Span(0, to_us(T + judged * HOUR), live))
 
 
 def hours(at_us: int | None) -> float | None:
@@ -67,6 +67,14 @@ def test_what_was_over_when_it_was_heard_of_wakes_nobody() -> None:
     imported = {"received": 50.0, "confirmed": 50.0}
     assert seen(found(told({"received": 0, "confirmed": 6}, imported))) == ("late", None, None, False)
     assert found(told({"received": 0, "confirmed": 3}, imported)) is None
+
+
+def test_imported_history_can_be_judged_as_it_happened() -> None:
+    imported = {"received": 50.0, "confirmed": 52.0}
+    assert found(told({"received": 0, "confirmed": 3}, imported)) is None, "it came in pieces, and was never late"
+    assert seen(found(told({"received": 0, "confirmed": 6}, imported))) == ("late", 50, 52, False)
+    assert seen(found(told({"received": 0, "confirmed": 6}, imported), live=True)) == ("late", 4, 6, True)
+    assert found(told({"received": 0, "confirmed": 3}, imported), live=True) is None
 
 
 def test_what_is_known_late_wakes_somebody_only_while_it_is_young() -> None:
@@ -150,11 +158,12 @@ def test_a_comparison_tells_what_is_new_and_what_is_gone() -> None:
     changes = [told({"received": 0, "confirmed": hours}) for hours in (1, 6, 20)]
     for number, change in enumerate(changes):
         change.journey_id, change.key = number, f"S{number}"
+    span = Span(0, to_us(T + 100 * HOUR))
     for tried, today, wanted in ((faster, slower, "new"), (slower, faster, "gone")):
         compared = Comparison(tried, today, (Compiled(tried), Compiled(today)))
         for change in changes:
-            compared.judge(change, {}, (0, to_us(T + 100 * HOUR)), to_us(T + 100 * HOUR))
-        report = compared.report(T, T + 100 * HOUR, T + 100 * HOUR, 1.0)
+            compared.judge(change, {}, span)
+        report = compared.report(span, 1.0)
         (mine,) = report.policies
         assert (mine.new, mine.gone) == ((1, 0) if wanted == "new" else (0, 1))
         assert (mine.breaches, report.was["confirmed"].breaches) == ((2, 1) if wanted == "new" else (1, 2))
