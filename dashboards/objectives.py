@@ -24,6 +24,13 @@ from milepost.catalog.schema import Catalog
 from milepost.errors import NotFound
 
 DAYS: Final = timedelta(days=30)
+_FILES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/html": {}, "text/csv": {}}},
+    404: {
+        "description": "There is no such policy",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    },
+}
 Name = Annotated[str, Path(max_length=64)]
 
 
@@ -51,9 +58,11 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
             page = queries.eaters(connection, policy, since, until, limit=limit, cursor=cursor)
         return answer_page(page, shape_breach)
 
-    @router.get("/sla/report", summary="A month's attainment and breaches as a file", **options)
+    @router.get(
+        "/sla/report", summary="A month's attainment and breaches as a file", responses=_FILES, **options
+    )  # fmt: skip
     def report(
-        month: Annotated[str, Query(max_length=7, description="Like 2026-11")],
+        month: Annotated[str, Query(pattern=sla_report.MONTH, description="Like 2026-11")],
         format: Annotated[
             Literal["html", "csv", "breaches"], Query(description="A page, who attained what, or every breach")
         ] = "html",

@@ -23,7 +23,7 @@ from milepost.catalog.schema import Catalog
 from milepost.errors import ConfigurationError, NotFound
 
 UNKNOWN: Final = "unknown"
-_MONTH: Final = re.compile(r"((?:19|20|21)\d{2})-(0[1-9]|1[0-2])")
+MONTH: Final = r"^((?:19|20|21)[0-9]{2})-(0[1-9]|1[0-2])$"
 Narrowed = Mapping[str, str]
 """Only what has these values, without regard to case: of DIMENSIONS, and `policy`."""
 
@@ -105,7 +105,7 @@ class Report:
 
 def spans(catalog: Catalog, month: str, now: datetime) -> Spans:
     """The month by policy, in the zone of its calendar, up to the present. Raises ConfigurationError."""
-    found = _MONTH.fullmatch(month)
+    found = re.fullmatch(MONTH, month)
     if found is None:
         raise ConfigurationError(f"{month} is no month; write it like 2026-11")
     year, number = int(found[1]), int(found[2])

@@ -128,16 +128,20 @@ def eaters(
     """The breaches of a policy that fell due in a window and count, the latest first. Raises Permanent for a bad
     cursor."""
     limit = bounded(limit)
-    query = (
+    query = select_eaters(policy, since, until, limit + 1).where(ORDER.after(cursor))
+    found = [breach(row) for row in connection.execute(query).mappings()]
+    return ORDER.page(found, limit, lambda one: (one.due_at, one.breach_id))
+
+
+def select_eaters(policy: str, since: datetime, until: datetime, limit: int) -> sa.Select[Any]:
+    return (
         sa.select(*COLUMNS)
         .select_from(SOURCE)
         .where(_b.policy == policy, _b.due_at >= since, _b.due_at < until)
-        .where(sa.or_(_b.end.is_(None), _b.end.not_in(VOID)), ORDER.after(cursor))
+        .where(sa.or_(_b.end.is_(None), _b.end.not_in(VOID)))
         .order_by(*ORDER.by())
-        .limit(limit + 1)
+        .limit(limit)
     )
-    found = [breach(row) for row in connection.execute(query).mappings()]
-    return ORDER.page(found, limit, lambda one: (one.due_at, one.breach_id))
 
 
 def breach(row: sa.RowMapping) -> Breach:

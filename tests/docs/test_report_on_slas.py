@@ -218,7 +218,7 @@ def test_programs_download_the_same(told: str, tmp_path: Path) -> None:
         page = served.get("/v1/sla/report", month=MONTH)
         assert page.headers["content-type"].startswith("text/html")
         assert f'filename="sla-{MONTH}.html"' in page.headers["content-disposition"]
-        assert served.get("/v1/sla/report", month="2026-13").status_code == 400
+        assert served.get("/v1/sla/report", month="2026-13").status_code == 422
         assert served.get("/v1/sla/report", month=MONTH, policy="none").status_code == 404
         assert served.get("/v1/sla/report", key="", month=MONTH).status_code == 401
         check_objectives(served)

@@ -66,7 +66,8 @@ LOOKS = {
     "mapping test", "edi show", "odoo check", "alerts list", "quarantine groups", "quarantine list", "quarantine show",
     "audit list", "audit verify", "contract schema", "journeys explain", "journeys hubs", "journeys decisions",
     "folders list", "folders files", "journeys reused", "exceptions list", "exceptions groups", "gaps",
-    "reconcile list", "reconcile run", "reconcile report", "alerts parked",
+    "reconcile list", "reconcile run", "reconcile report", "alerts parked", "sla objectives", "sla report",
+    "sla backtest", "catalog diff", "catalog versions",
     "oncall show", "oncall list", "silences list", "silences show", "silences preview",
 }  # fmt: skip
 """Commands that look, or that do what Milepost does by itself."""

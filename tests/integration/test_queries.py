@@ -17,6 +17,7 @@ from dashboards.queries import (
     gaps,
     journey,
     journeys,
+    objectives,
     overview,
     quarantine,
     search,
@@ -290,6 +291,10 @@ HOT = [
     (exceptions.select_rows(exceptions.Filter(objects=[1, 2, 3]), 50), "exceptions_"),
     (exceptions.select_groups(None), "exceptions_open_idx"),
     (gaps.select_groups("order", CATALOG.models["order"], NOW, ["warehouse"], 50), "journeys_model_state_started_at"),
+    (
+        objectives.select_eaters("promised-delivery", NOW - timedelta(days=30), NOW, 50),
+        "breaches_policy_due_at_idx",
+    ),
     (search.select_exact(t.objects, ["S00003"]), "objects_key_type_namespace_epoch_key"),
     (search.select_prefix(t.objects, ["S0000"], 200), "objects_key_type_namespace_epoch_key"),
 ]
