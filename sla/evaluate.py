@@ -105,7 +105,7 @@ def evaluate(compiled: Compiled, change: JourneyChange, known: Mapping[Key, Runn
         return Evaluation(case.clocks, case.verdicts)
     for state in change.states.values():
         if state.trouble:
-            case.troubles = Troubles(change, compiled.rules)
+            case.troubles = Troubles(change, compiled.rules, compiled.lesser.get(change.model, ()))
             break
     for family in compiled.families.get(change.model, ()):
         if not family:

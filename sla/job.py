@@ -210,18 +210,14 @@ def _quiet_heirs(connection: sa.Connection, openings: list[Opening]) -> list[Ope
         return openings
     models = sorted({opening.change.model for opening in openings})
     absorbed = {
-        (row.policy, row.root_id)
+        (row.policy, row.root_id, row.subject_id, row.occurrence)
         for row in connection.execute(
-            sa.select(breaches.c.policy, breaches.c.root_id).where(
+            sa.select(breaches.c.policy, breaches.c.root_id, breaches.c.subject_id, breaches.c.occurrence).where(
                 breaches.c.model.in_(models), breaches.c.root_id == any_of(members), breaches.c.end == "absorbed"
             )
         )
     }
     for opening in openings:
-        if any((opening.clock.policy, member.object_id) in absorbed for member in opening.change.members):
+        if transition.inherits(opening.change, opening.clock, absorbed):
             opening.notify = False
     return openings
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.func.any(sa.cast(sorted(ids), sa.ARRAY(sa.BigInteger)))

@@ -6,11 +6,11 @@ for the business time that they share with the clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from milepost.exceptions import Interval, Rules, intervals
-from milepost.journeystate import JourneyChange, Pause
+from milepost.journeystate import JourneyChange, ObjectState, Pause, Trouble
 from sla.policy import CompiledPolicy
 
 
@@ -23,14 +23,19 @@ class Halt(NamedTuple):
 
 
 class Troubles:
-    """The exceptions of a journey's objects, each object's worked out once and only when it is asked for."""
+    """The exceptions of a journey's objects, each object's worked out once and only when it is asked for.
 
-    __slots__ = ("_change", "_known", "_rules")
+    `lesser`: the types that stand in for the root while it isn't known.
+    """
 
-    def __init__(self, change: JourneyChange, rules: Rules) -> None:
+    __slots__ = ("_change", "_known", "_lesser", "_root", "_rules")
+
+    def __init__(self, change: JourneyChange, rules: Rules, lesser: Collection[str]) -> None:
         self._change = change
         self._rules = rules
+        self._lesser = lesser
         self._known: dict[int, list[Interval]] = {}
+        self._root: list[Interval] | None = None
 
     def of(self, object_id: int) -> list[Interval]:
         if object_id not in self._known:
@@ -38,11 +43,35 @@ class Troubles:
             self._known[object_id] = intervals(state, self._rules) if state is not None and state.trouble else []
         return self._known[object_id]
 
+    def of_root(self) -> list[Interval]:
+        """Those of the root under whatever name: the shop may hold its order and the ERP release it."""
+        if self._root is None:
+            change = self._change
+            others = [one for one, kind in change.types.items() if kind in self._lesser and one != change.root_id]
+            states = [change.states[one] for one in (change.root_id, *others) if one in change.states]
+            alone = not any(state.trouble for state in states[1:])
+            self._root = self.of(change.root_id) if alone else intervals(_together(states), self._rules)
+        return self._root
+
     def halts(self, policy: CompiledPolicy, subject_id: int, own: Interval | None = None) -> list[Halt]:
         """What pauses a clock of this policy: sorted, disjoint. Its `own` exception never does."""
-        root = self._change.root_id
-        ids = (root,) if subject_id == root or not policy.subject_pauses else (root, subject_id)
-        return _united(item for one in ids for item in self.of(one) if item != own and policy.pauses(item))
+        found = self.of_root()
+        if policy.subject_pauses and subject_id != self._change.root_id:
+            found = [*found, *self.of(subject_id)]
+        return _united(item for item in found if (own is None or item.type != own.type) and policy.pauses(item))
+
+
+def _together(states: Sequence[ObjectState]) -> ObjectState:
+    """What went wrong with several objects, and well, as if they were one."""
+    trouble: dict[str, list[Trouble]] = {}
+    for state in states:
+        for kind, told in state.trouble.items():
+            trouble.setdefault(kind, []).extend(told)
+    for told in trouble.values():
+        told.sort(key=lambda one: (one.at_us, one.source, one.id))
+    kinds = {kind for state in states for kind in (*state.reached, *(state.repeats or ()))}
+    well = {kind: sorted({at for state in states for at in state.went_well(kind)}) for kind in kinds}
+    return ObjectState(trouble=trouble, repeats=well)
 
 
 def _united(found: Iterable[Interval]) -> list[Halt]:

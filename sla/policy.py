@@ -205,12 +205,14 @@ def bounded(at_us: int) -> int:
 class Compiled:
     """The policies of one catalog version, by model and family, those of kind exception apart.
 
-    `relatives`: what all policies of a policy's family ask for. `disabled` says what is wrong with the faulty ones.
+    `lesser`: the types that stand in for a model's first root type. `relatives`: what all policies of a policy's family
+    ask for. `disabled` says what is wrong with the faulty ones.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self.version = catalog.version
         self.rules: Rules = catalog.exceptions
+        self.lesser = {name: frozenset(model.roots[1:]) for name, model in catalog.models.items()}
         self.policies: dict[str, CompiledPolicy] = {}
         self.disabled: dict[str, str] = {}
         self.families: dict[str, list[list[CompiledPolicy]]] = {}

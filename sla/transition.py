@@ -6,7 +6,7 @@ where one was open already and its clock moved (its due time, or the journey tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -282,7 +282,7 @@ def take_over(found: Iterable[Transition], now_us: int) -> None:
     """A breach open when its journey is absorbed goes on in the journey that contains it, and nobody is told anew."""
     moved = list(found)
     absorbed = {
-        (closing.clock.policy, one.change.root_id)
+        (closing.clock.policy, one.change.root_id, closing.clock.subject_id, closing.clock.occurrence)
         for one in moved
         for closing in one.closings
         if closing.end == "absorbed"
@@ -290,15 +290,25 @@ def take_over(found: Iterable[Transition], now_us: int) -> None:
     if not absorbed:
         return
     for heir in moved:
-        members = [member.object_id for member in heir.change.members]
         for clock in heir.running:
-            if (
-                clock.breached
-                or not clock.due_by(now_us)
-                or all((clock.policy, one) not in absorbed for one in members)
-            ):
+            if clock.breached or not clock.due_by(now_us) or not inherits(heir.change, clock, absorbed):
                 continue
             clock.breached = True
             heir.openings.append(Opening(heir.change, clock, notify=False))
             heir.rows = [row for row in heir.rows if row[0] is not clock]
             heir.rows.append((clock, open_state(clock)))
+
+
+def inherits(change: JourneyChange, clock: RunningClock, absorbed: Collection[tuple[str, int, int, int]]) -> bool:
+    """Whether a clock goes on with one of a journey that this one absorbed: (policy, root, subject, occurrence).
+
+    A clock on the whole journey goes on with one on the whole other journey, any other with one on the same object.
+    """
+    of_journey = clock.subject_id == change.root_id
+    for member in change.members:
+        root = member.object_id
+        if (clock.policy, root, clock.subject_id, clock.occurrence) in absorbed:
+            return True
+        if of_journey and (clock.policy, root, root, clock.occurrence) in absorbed:
+            return True
+    return False

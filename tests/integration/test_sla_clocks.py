@@ -314,6 +314,21 @@ def test_absorbing_goes_on_in_the_journey_that_contains_it_without_a_new_notific
     assert world.ends() == [("confirmed", "absorbed"), ("confirmed", "late")]
 
 
+def test_an_exception_that_was_told_is_told_no_more_when_its_journey_is_absorbed_but_others_are(
+    engine: sa.Engine,
+) -> None:
+    world = World(engine, {**RESOLVED, "group_by": []})
+    world.tell_channel_order()
+    world.tell("order.confirmed", T, order=[], channel_order="C1", outcome="failed")
+    world.check(T + 2 * HOUR)
+    world.tell("order.received", T, T + 3 * HOUR, channel_order="C1")
+    assert world.signals() == ["raise", "quiet raise", "absorbed"]
+    # what goes wrong afterwards is news
+    world.tell("order.confirmed", T + 4 * HOUR, outcome="failed")
+    assert world.check(T + 6 * HOUR) == 1
+    assert world.signals() == ["raise", "quiet raise", "absorbed", "raise"]
+
+
 def test_absorbing_before_due_just_moves_the_clock(engine: sa.Engine) -> None:
     world = World(engine, CONFIRMED)
     world.tell_channel_order()

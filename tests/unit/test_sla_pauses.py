@@ -6,7 +6,7 @@ import pytest
 
 from milepost.catalog import loader
 from milepost.errors import CatalogError
-from milepost.journeystate import JourneyClocks, Pause, RunningClock, decode_clocks, encode_clocks
+from milepost.journeystate import JourneyClocks, ObjectState, Pause, RunningClock, decode_clocks, encode_clocks
 from sla.evaluate import Clock, evaluate
 from sla.policy import Compiled
 from sla.transition import Transition, settle
@@ -123,6 +123,16 @@ def test_the_hold_of_an_object_pauses_its_own_clock_only_if_the_policy_says(paus
     if isinstance(pause, list):
         root = held([])
     assert paused(policy, root, objects={5: ("shipment", shipment)}).due_us == due
+
+
+def test_a_hold_in_the_shop_holds_the_order_that_took_it_in() -> None:
+    """The root under whatever name: held by the shop, released by the ERP."""
+    shop = held([T + HOUR])
+    change: dict[str, Any] = {"objects": {5: ("channel_order", shop)}}
+    assert paused(BETWEEN, ObjectState(), **change).due_us is None
+    assert paused(BETWEEN, held([], [T + 2 * HOUR]), **change).due_us == T + 5 * HOUR
+    parcel: dict[str, Any] = {"objects": {5: ("shipment", shop)}}
+    assert paused(BETWEEN, ObjectState(), **parcel).due_us == T + 4 * HOUR
 
 
 def test_a_hold_that_failed_is_none() -> None:

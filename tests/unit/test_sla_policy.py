@@ -163,9 +163,7 @@ def test_a_class_that_is_none() -> None:
 
 
 def test_a_policy_is_written_with_its_class_and_calendars() -> None:
-    slas = (
-        "classes: {hourly: {within: 1h, calendar: {attribute: carrier, calendars: {X: business}, else: warehouse}}}"
-    )
+    slas = "classes: {hourly: {within: 1h, calendar: {attribute: carrier, calendars: {X: business}, else: warehouse}}}"
     texts = {**loader.default_texts(), "slas.yaml": f"{slas}\npolicies: [{{name: p, kind: dwell, class: hourly}}]"}
     written = overlay.written(texts, "p") or ""
     assert [part in written for part in ("hourly:", "  business:", "  warehouse:")] == [True] * 3
