@@ -43,6 +43,7 @@ class Silence:
     labels: Mapping[str, str]
     alert_id: int
     since: datetime
+    opened_at: datetime
     ended_at: datetime | None = None
 
     def explains(self, candidate: Candidate) -> bool:
@@ -96,9 +97,8 @@ def _why(source: str, feed: Feed, candidate: Candidate, now: datetime) -> Kept |
     explaining = [one for one in feed.silences if one.explains(candidate)]
     for one in explaining:
         if one.ended_at is None:
-            return Kept(
-                source, f"{source} is silent: alert {one.alert_id} tells it", one.alert_id, None, now + LOOK_DARK, True
-            )
+            look_at = now + (LOOK if now - one.opened_at < 2 * LOOK else LOOK_DARK)  # is it told at all?
+            return Kept(source, f"{source} is silent: alert {one.alert_id} tells it", one.alert_id, None, look_at, True)
     for one in explaining:
         if one.ended_at is not None and now < one.ended_at + GRACE:
             reason = f"{source} speaks again since {text.when(one.ended_at)}: what it had to tell may be on its way"

@@ -23,6 +23,7 @@ from milepost.quiet import due_at
 _H: Final = alert_hidden.c
 _I: Final = alert_items.c
 _B: Final = flow_breaches.c
+_UNTOLD: Final = _H.stage.in_(("record_only", "threshold"))
 _SOURCE: Final = _B.dimensions["source"].astext
 # no parameters: as the index alert_items_awaits_idx has them
 _AWAITED: Final = _I.labels.op("->>", return_type=sa.Text())(sa.literal_column(f"'{AWAITS}'"))
@@ -97,16 +98,23 @@ def _silences(
     found: defaultdict[str, list[Silence]] = defaultdict(list)
     for row in connection.execute(_lately(now).where(_SOURCE.in_(sorted(sources)))):
         if watch.tells(row.policy, row.opened_at - row.since):
-            found[row.source].append(Silence(row.source, row.dimensions, row.alert_id, row.since, row.ended_at))
+            found[row.source].append(Silence(*(getattr(row, name) for name in _SILENCE)))
     return found
 
 
+_SILENCE: Final = ("source", "dimensions", "alert_id", "since", "opened_at", "ended_at")
+
+
 def _lately(now: datetime) -> sa.Select[tuple[str, str, dict[str, str], datetime, datetime, datetime | None, int]]:
-    """The silences that are open or just over, with the alert that tells each."""
+    """The silences that are open or just over, with the alert that tells each.
+
+    Without those that are told to nobody, as no route takes them or they are too few.
+    """
     names = (_B.policy, _SOURCE.label("source"), _B.dimensions, _B.since, _B.opened_at, _B.ended_at, _I.alert_id)
     return (
         sa.select(*names)
         .join(alert_items, _I.item == sa.func.concat(inhibit.FLOW, _B.breach_id))
+        .where(~sa.exists().where(_H.alert_id == _I.alert_id, _H.item == _I.item, _H.ended_at.is_(None), _UNTOLD))
         .where(_B.kind == "silence", sa.or_(_B.ended_at.is_(None), _B.ended_at > now - GRACE))
         .order_by(_B.breach_id)
     )
@@ -129,7 +137,7 @@ def explained(connection: sa.Connection, alert_ids: Collection[int], now: dateti
 
 def _of_source(connection: sa.Connection, alert_id: int, labels: Mapping[str, str]) -> Explained:
     others = {name: value for name, value in labels.items() if name != "source"}
-    conditions = [labels["source"] == _AWAITED, _AWAITS, _I.cleared_at.is_(None)]
+    conditions = [sa.literal(labels["source"]) == _AWAITED, _AWAITS, _I.cleared_at.is_(None)]
     conditions += [_I.labels[name].astext == value for name, value in others.items()]
     owner = sa.func.coalesce(sa.cast(_I.journey_id, sa.Text), _I.item)
     held = (

@@ -63,8 +63,8 @@ class Site:
         self.chain = Chain(engine, changed=Clocks().on_journeys_changed, catalog=self.catalog)
         self.chain.assembler = Assembler(engine, lambda _: self.catalog, lambda: self.now, Clocks().on_journeys_changed)
 
-    def use(self, slas: str) -> None:
-        own = {"slas.yaml": slas, "routes.yaml": ROUTES.format(port=self.receiver.port)}
+    def use(self, slas: str, routes: str = ROUTES) -> None:
+        own = {"slas.yaml": slas, "routes.yaml": routes.format(port=self.receiver.port)}
         self.catalog = loader.load({**loader.default_texts(), **own})
 
     def tell(self, *wires: Wire) -> None:
@@ -173,3 +173,11 @@ def test_nobody_waits_for_a_verdict_that_comes_too_late(site: Site) -> None:
     site.use(SLAS.replace("30m", "36m"))
     site.allocate(0, 1)
     assert site.tick(20 * MINUTE) == [("opened", "released")]
+
+
+def test_a_silence_that_no_route_takes_keeps_nothing_from_people(site: Site) -> None:
+    site.use(SLAS, ROUTES.replace("channels: [hook]", "match: {{rule: [released]}}, channels: [hook]"))
+    site.allocate(0, 1)
+    assert site.tick(20 * MINUTE) == []
+    assert site.tick(10 * MINUTE) == []
+    assert site.tick(5 * MINUTE) == [("opened", "released")]

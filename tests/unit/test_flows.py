@@ -175,10 +175,10 @@ def test_older_than_is_in_the_calendars_time(hours: int) -> None:
 # --- inhibition -------------------------------------------------------------------------------------------------------
 
 NORTH = "/wms/north"
-DARK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR)
-SOUTH_ONLY = Silence(NORTH, {"source": NORTH, "warehouse": "south"}, 8, NOW - HOUR)
-BACK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR, ended_at=NOW - MINUTE)
-LONG_BACK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR, ended_at=NOW - 5 * MINUTE)
+DARK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR, NOW - HOUR)
+SOUTH_ONLY = Silence(NORTH, {"source": NORTH, "warehouse": "south"}, 8, NOW - HOUR, NOW - HOUR)
+BACK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR, NOW - HOUR, ended_at=NOW - MINUTE)
+LONG_BACK = Silence(NORTH, {"source": NORTH}, 7, NOW - HOUR, NOW - HOUR, ended_at=NOW - 5 * MINUTE)
 
 
 @pytest.mark.parametrize(
