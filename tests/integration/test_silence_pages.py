@@ -131,7 +131,7 @@ def test_buttons_make_and_end_a_silence(served: Dashboard) -> None:
 
 
 def test_over_http_it_is_tried_made_and_ended(served: Dashboard) -> None:
-    wanted = {"matchers": NORTH, "reason": "stock-taking", "ends_at": ends(2)}
+    wanted: dict[str, Any] = {"matchers": NORTH, "reason": "stock-taking", "ends_at": ends(2)}
     tried = post(served, "Otto", "/v1/silences", **wanted, dry_run=True)
     assert tried.status_code == 200
     assert tried.json()["preview"]["open"]["items"] > 0
@@ -156,5 +156,5 @@ def test_over_http_it_is_tried_made_and_ended(served: Dashboard) -> None:
     ],
 )
 def test_who_may_silence_what(served: Dashboard, who: str, changed: dict[str, Any], status: int) -> None:
-    wanted = {"matchers": NORTH, "reason": "x", "ends_at": ends(6), **changed}
+    wanted: dict[str, Any] = {"matchers": NORTH, "reason": "x", "ends_at": ends(6), **changed}
     assert post(served, who, "/v1/silences", **wanted).status_code == status
