@@ -143,11 +143,13 @@ class Told:
         self.send(hidden=True)
 
     def send(self, *, hidden: bool) -> None:
-        for one in ORDERS:
-            for kind, at, data in one.events():
-                if hidden is (one.hidden and kind == "order.confirmed"):
-                    received = AFTER + 50 * HOUR if hidden else at
-                    self.chain.append([entry(wire(kind, one.number, at, data), to_us(received))])
+        told = [
+            (wire(kind, one.number, at, data), AFTER + 50 * HOUR if hidden else at)
+            for one in ORDERS
+            for kind, at, data in one.events()
+            if hidden is (one.hidden and kind == "order.confirmed")
+        ]
+        self.chain.append([entry(event, to_us(received)) for event, received in told])
         self.chain.settle()
 
 
