@@ -72,7 +72,7 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": item["item"],
         "href": href,
-        "key": item["journey_key"] or item["item"],
+        "key": item["journey_key"] or item["labels"].get("source") or item["item"],
         "summary": item["summary"].removeprefix(f"{item['journey_key']} "),
         "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
         "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
