@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Literal
 
 from alerting.signal import Signal
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 StageName = Literal["record_only", "threshold", "inhibit", "silence"]
 Place = tuple[int, str]
@@ -60,8 +61,8 @@ class Kept:
     """By the alert `by_id`, which tells it."""
 
 
-Keep = Callable[[sa.Connection, Sequence[Candidate], datetime], Mapping[Place, Kept]]
-Quiet = Callable[[sa.Connection, Collection[int], datetime], Mapping[int, datetime]]
+Keep = Callable[["sa.Connection", Sequence[Candidate], datetime], Mapping[Place, Kept]]
+Quiet = Callable[["sa.Connection", Collection[int], datetime], Mapping[int, datetime]]
 
 
 @dataclass(frozen=True, slots=True)

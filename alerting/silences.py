@@ -34,6 +34,8 @@ REMIND: Final = timedelta(days=1)
 """The reminder comes so long before the end at most, and at most a quarter of the silence's length."""
 
 _S: Final = silences.c
+# Made here so that msgspec knows the type before threads do: alerting/message.py says why.
+_known: Final = msgspec.json.Decoder(tuple[Matcher, ...])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -85,7 +86,7 @@ def _add_lists(router: APIRouter, context: Context, who: Who) -> None:
             name = found.cover().name
             counted = _counted(hidden.counts(connection, "silence", [name])[name])
             kept = hidden.by(connection, "silence", name)
-        return answer({**shape(found, now), **counted, "kept_items": [msgspec.to_builtins(row) for row in kept]})
+        return answer({**shape(found, now), **counted, "kept_items": [asdict(row) for row in kept]})
 
     @router.get("/windows", tags=["read"], summary="List maintenance windows", dependencies=[Depends(who)])
     def windowed() -> Response:
@@ -153,7 +154,7 @@ def seen(found: Preview) -> dict[str, Any]:
 
 
 def _sum(one: Sum) -> dict[str, Any]:
-    alerts = [msgspec.to_builtins(each) for each in one.found]
+    alerts = [asdict(each) for each in one.found]
     return {"items": one.items, "alerts": one.alerts, "money": dict(one.money), "most": alerts}
 
 
