@@ -209,6 +209,18 @@ def _policies(catalog: Catalog) -> Iterator[_Found]:
             yield _Found(level, ("policies", policy.name, field), text)
 
 
+def _exceptions(catalog: Catalog) -> Iterator[_Found]:
+    """Types of exceptions that policies name and that nothing tells."""
+    known = event_types(catalog) | catalog.exceptions.keys()
+    for policy in catalog.policies:
+        pauses = [told.partition(":")[0] for told in policy.pause] if isinstance(policy.pause, list) else []
+        for field, types in (("pause", pauses), ("exception", policy.exception.type)):
+            for kind in types:
+                if kind not in known:
+                    text = f"nothing that Milepost knows tells {kind}{near(kind, known)}; senders of your own may"
+                    yield _Found("warning", ("policies", policy.name, field), text)
+
+
 def _flows(catalog: Catalog) -> Iterator[_Found]:
     for name, entry, text in flow.doubts(catalog, event_types(catalog)):
         yield _Found("warning", ("policies", name, entry), text)
@@ -248,6 +260,6 @@ def _object(event_type: str) -> str:
 
 _CHECKS: Final[Mapping[str, tuple[Callable[[Catalog], Iterator[_Found]], ...]]] = {
     _JOURNEYS: (_trees, _cycles, _key_rules, _event_types, _reach, _overlaps, _ends),
-    _SLAS: (_policies, _flows),
+    _SLAS: (_policies, _exceptions, _flows),
     routing.FILE: (_routes,),
 }

@@ -20,6 +20,10 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from milepost.catalog.findings import findings
+from milepost.catalog.lines import parse
+from milepost.catalog.loader import default_texts, load
+from milepost.catalog.overlay import lay
 from milepost.cli import app as cli
 from milepost.client import Client
 from milepost.clock import utc_now
@@ -172,7 +176,7 @@ def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> Non
     environment = {"MILEPOST_DATABASE_URL": database}
     shell(start.text, tmp_path, environment)
     assert "order-confirmation" in (tmp_path / "my-catalog" / "slas.yaml").read_text()
-    (policies,) = blocks(page, "yaml")
+    policies, more, calendars = blocks(page, "yaml")
     write(policies, tmp_path / "my-catalog" / "slas.yaml")
     shell(apply.text, tmp_path, environment)
     with engine.connect() as connection:
@@ -184,6 +188,10 @@ def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> Non
     error = "slas.yaml:7: edi-acknowledged: start: model order has no milestone receivd"
     assert error in said
     assert error in " ".join(page.read_text().split())
+    overlaid = lay({"slas.yaml": parse(more.text), "calendars.yaml": parse(calendars.text)}, default_texts())
+    added = {policy.name: policy for policy in load(overlaid).policies}
+    assert (str(added["booking-failed"].within), added["booking-failed"].severity) == ("1h", "critical")
+    assert not [one for one in findings(overlaid, load(overlaid)) if one.file == "slas.yaml"]
 
 
 def test_write_a_model(database: str, engine: sa.Engine, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from milepost.catalog import loader
+from milepost.catalog.findings import findings
 from milepost.errors import CatalogError
 from milepost.exceptions import intervals
 from milepost.journeystate import JourneyChange, ObjectState
@@ -165,3 +168,12 @@ def test_clocks_are_those_of_the_oracle(opened: list[int], well: list[int], with
         for one in found
     } == expected
     assert len({one.key for one in found}) == len(found)
+
+
+def test_types_that_nothing_tells_are_doubted() -> None:
+    policy = {**ANY, "model": "order", "exception": {"type": ["shipment.reject"]}, "pause": ["order.heldd:customer"]}
+    texts = loader.default_texts() | {"slas.yaml": yaml.safe_dump({"policies": [policy]})}
+    told = [one for one in findings(texts, loader.load(texts)) if one.file == "slas.yaml"]
+    assert [(one.level, one.place.split(": ")[-1]) for one in told] == [("warning", "exception"), ("warning", "pause")]
+    assert "did you mean shipment.rejected?" in told[0].text
+    assert "did you mean order.held?" in told[1].text
