@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 
+from milepost.catalog import loader, overlay
 from milepost.db import tables as t
+from milepost.decisions import catalog as decided
 from milepost.journeystate import JourneyFacts, encode_facts
 from tests.dashboard import Dashboard, dashboard
 from tests.databases import Databases
 from tests.seed import seed
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
+STUCK = {"name": "stuck", "kind": "dwell", "model": "order", "start": "packed", "within": "8h"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -314,3 +318,25 @@ def test_gaps_say_of_how_many(served: Dashboard) -> None:
     assert 0 < found["items"][0]["missing"] < found["items"][0]["expected"] < 300
     assert found["untold"] == []
     problem(served.get("/v1/gaps", days=999_999), 422)
+
+
+# --- policies as they were --------------------------------------------------------------------------------------------
+
+
+def test_a_breach_leads_to_the_words_of_the_policy_that_judged_it(served: Dashboard) -> None:
+    texts = overlay.lay({"try.yaml": {"policies": [STUCK]}}, loader.default_texts())
+    later = {**STUCK, "within": "1h"}
+    with served.engine.begin() as connection:
+        version = decided.apply(connection, texts, actor="ann", now=NOW).policy_versions["stuck"]
+        changed = overlay.lay({"try.yaml": {"policies": [later]}}, loader.default_texts())
+        decided.apply(connection, changed, actor="ben", now=NOW + timedelta(hours=1))
+        decided.apply(connection, loader.default_texts(), actor="ben", now=NOW + timedelta(hours=2))
+    for at in (None, NOW.isoformat(), (NOW + timedelta(days=1)).isoformat()):
+        body = served.get(f"/v1/policies/stuck/{version}", at=at).json()
+        assert (body["policy"], body["version"], body["by"]) == ("stuck", version, "ann")
+        assert yaml.safe_load(body["text"])["policies"] == [STUCK]
+    text = served.get(f"/v1/policies/stuck/{version}", format="text")
+    assert text.headers["content-type"] == "text/plain; charset=utf-8"
+    assert text.text.startswith(f"# stuck, version {version}, of catalog ")
+    assert "never" in problem(served.get("/v1/policies/never/x"), 404)["detail"]
+    assert problem(served.get(f"/v1/policies/stuck/{version}", key=""), 401)
