@@ -20,8 +20,10 @@ from alerting.signal import Signal
 from milepost.db.tables import alert_hidden, alert_items, alerts, silences
 
 End = Literal["told", "cleared", "handed on"]
-AT_ONCE: Final = 5_000
-"""So many hidden items are judged again in a step at most."""
+AT_ONCE: Final = 10_000
+"""So much that comes out of silences and outages a step judges again at most: one message is to tell of all of it."""
+LEISURELY: Final = 1_000
+"""So much that only may come out, as rules and routes change, it looks at: what is new is not to wait for it."""
 LATELY: Final = timedelta(days=7)
 """Silences that were ended before are not looked at: what they kept came out at their planned end at the latest."""
 
@@ -35,7 +37,9 @@ _OPEN: Final = _TABLE.ended_at.is_(None)
 def due(connection: sa.Connection, now: datetime) -> list[Candidate]:
     """What is to be judged again: its time has come, or the silence that keeps it was ended."""
     chosen = sa.select(_TABLE.hidden_id).where(_OPEN).limit(AT_ONCE)
-    found = set(connection.scalars(chosen.where(_TABLE.look_at <= now)))
+    soon = _TABLE.stage.in_(("silence", "inhibit"))
+    found = set(connection.scalars(chosen.where(_TABLE.look_at <= now, soon)))
+    found |= set(connection.scalars(chosen.where(_TABLE.look_at <= now, ~soon).limit(LEISURELY)))
     # asked by itself: joined, it would read all that silences hide, four times a second
     ended = list(connection.scalars(sa.select(silences.c.silence_id).where(_ended_lately(now))))
     if ended:

@@ -21,14 +21,17 @@ def list_alerts(
     """List the alerts, the newest first."""
     import sqlalchemy as sa
 
+    from dashboards.queries import hidden
     from milepost.db.tables import alerts
 
     a = alerts.c
     query = sa.select(a.alert_id, a.state, a.severity, a.title, a.items_open, a.opened_at, a.acknowledged_by)
     query = query if everything else query.where(a.state != "resolved")
     with transaction() as (connection, _, _):
-        rows = connection.execute(query.order_by(a.alert_id.desc()).limit(limit)).all()
-    columns = ("number", "state", "severity", "title", "open", "since", "acknowledged by")
+        found = connection.execute(query.order_by(a.alert_id.desc()).limit(limit)).all()
+        hiders = hidden.hiders(connection, [row.alert_id for row in found])
+    rows = [(*row, ", ".join(f"{one.items} by {one.by_name}" for one in hiders.get(row.alert_id, ()))) for row in found]
+    columns = ("number", "state", "severity", "title", "open", "since", "acknowledged by", "hidden")
     table(*columns, rows=rows, empty="There are no alerts.")
 
 
