@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from milepost.catalog.oncall import Rotation, address_of, addressed
@@ -109,14 +109,14 @@ def _reaching(routing: Routing, rotation: Rotation, person: str) -> Sequence[str
 def _number(rotation: Rotation, at: datetime) -> int:
     """The number of the turn that `at` lies in: guessed by the wall's date, at most one off."""
     day = at.astimezone(ZoneInfo(rotation.zone)).date()
-    number = (day - date.fromisoformat(rotation.start)).days // _days(rotation) + 1
+    number = (day - rotation.start.date).days // _days(rotation) + 1
     while _begins(rotation, number) > at:
         number -= 1
     return number
 
 
 def _begins(rotation: Rotation, number: int) -> datetime:
-    day = date.fromisoformat(rotation.start) + timedelta(days=number * _days(rotation))
+    day = rotation.start.date + timedelta(days=number * _days(rotation))
     wall = datetime.combine(day, time.fromisoformat(rotation.handover))
     return EPOCH + timedelta(microseconds=first_at(wall, ZoneInfo(rotation.zone)))
 

@@ -84,7 +84,7 @@ def _plan(one: Roster, routing: Routing, *, may_act: bool) -> html.Section:
 
 def _handover(one: Roster) -> str:
     spec = one.rotation
-    day = f"{datetime.fromisoformat(spec.start):%A}s" if spec.every == "week" else "every day"
+    day = f"{spec.start.date:%A}s" if spec.every == "week" else "every day"
     return f"{day} at {spec.handover} ({spec.zone})"
 
 

@@ -160,7 +160,7 @@ def _parse(name: str, text: str) -> dict[str, Any]:
 
 
 def _decode_custom(kind: type[Any], value: Any) -> Any:
-    if issubclass(kind, Duration):
+    if issubclass(kind, Duration | oncall.Day):
         return kind(str(value))
     raise NotImplementedError(kind)
 

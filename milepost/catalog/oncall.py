@@ -24,6 +24,27 @@ _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d", re.ASCII)
 Names = Annotated[list[Ident], Meta(min_length=1)]
 
 
+class Day:
+    """A date, written 2026-11-16; YAML makes a date of that, and a text where it is quoted."""
+
+    __slots__ = ("date",)
+
+    def __init__(self, text: str) -> None:
+        try:
+            self.date = date.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f'"{text}" is not a date; write it like 2026-11-16') from error
+
+    def __repr__(self) -> str:
+        return self.date.isoformat()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Day) and other.date == self.date
+
+    def __hash__(self) -> int:
+        return hash(self.date)
+
+
 class Person(Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody who can be on call, with an address for each kind of channel that is to reach them.
 
@@ -48,7 +69,7 @@ class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
 
     people: Names
     channels: Names
-    start: str
+    start: Day
     every: Literal["day", "week"] = "week"
     handover: str = "08:00"
     zone: str = "UTC"
@@ -170,10 +191,6 @@ def _check_rotation(name: str, rotation: Rotation, routing: Routing) -> None:
         if not any(address_of(channels[one], routing.people[person]) for one in rotation.channels):
             raise CatalogError(f"{where}: people: {person} has no address for any of {', '.join(rotation.channels)}")
     _check_time(f"{where}: handover", rotation.handover)
-    try:
-        date.fromisoformat(rotation.start)
-    except ValueError as error:
-        raise CatalogError(f'{where}: start: "{rotation.start}" is not a date (YYYY-MM-DD)') from error
     try:
         ZoneInfo(rotation.zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

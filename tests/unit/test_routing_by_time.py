@@ -20,7 +20,7 @@ from alerting.oncall import Override
 from milepost.calendar import build_calendar
 from milepost.catalog import loader
 from milepost.catalog.findings import findings
-from milepost.catalog.oncall import Rotation, channel_of
+from milepost.catalog.oncall import Day, Rotation, channel_of
 from milepost.catalog.schema import Catalog
 from milepost.errors import CatalogError
 
@@ -41,7 +41,7 @@ people:
   bert: {email: bert@example.org, url: "https://example.org/bert"}
   cleo: {url: "https://example.org/cleo"}
 rotations:
-  duty: {people: [ann, bert, cleo], channels: [duty-mail, duty-hook], start: "2026-11-16", zone: Europe/Berlin}
+  duty: {people: [ann, bert, cleo], channels: [duty-mail, duty-hook], start: 2026-11-16, zone: Europe/Berlin}
 """
 NIGHTS = """\
 routes:
@@ -112,7 +112,7 @@ rotations = st.builds(
     Rotation,
     people=st.lists(st.sampled_from("abcde"), min_size=1, max_size=5),
     channels=st.just(["x"]),
-    start=st.dates(date(2024, 1, 1), date(2027, 12, 31)).map(date.isoformat),
+    start=st.dates(date(2024, 1, 1), date(2027, 12, 31)).map(lambda day: Day(day.isoformat())),
     every=st.sampled_from(["day", "week"]),
     handover=st.times().map(lambda at: at.strftime("%H:%M")),
     zone=zones,
@@ -286,7 +286,7 @@ def test_what_can_not_be_is_refused(text: str, said: str) -> None:
     ("old", "new", "said"),
     [
         ("people: [ann, bert, cleo]", "people: [dora]", "duty: people: there is no dora in people"),
-        ("start: \"2026-11-16\"", "start: soon", '"soon" is not a date'),
+        ("start: 2026-11-16", "start: soon", '"soon" is not a date; write it like'),
         ("zone: Europe/Berlin", "zone: Berlin", '"Berlin" is not a known time zone'),
         ("ann: {email: ann@example.org}", "ann: {}", "ann has no address for any of duty-mail, duty-hook"),
         ("duty: {people", "chat: {people", "chat: a channel has this name too"),
