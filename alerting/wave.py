@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from alerting.explain import SHARE, Findings, Tally, Totals, Wave
 from alerting.lifecycle import Alert
 from alerting.message import Related
 from milepost.catalog.policy import Policy
-from milepost.db.tables import alert_items, alerts, journeys, object_states
+from milepost.db.tables import alert_items, alerts, journeys, object_states, running_clocks
 from milepost.journeystate import decode_object
 
 LOOKED_AT: Final = 20_000
@@ -56,7 +57,7 @@ def findings(connection: sa.Connection, alert: Alert, totals: Totals, match: Mat
     model, number, customers = _whom(connection, items)
     if not number:
         return Findings(at=now, items=totals.items, before=before.changes(connection, alert, totals.oldest_at))
-    wave = _wave(connection, alert, items, totals.items, model, match)
+    wave = _wave(connection, alert, items, totals.items, Peers(alert.alert_id, model, match, now))
     cause = wave.cause(alert.group)
     return Findings(
         at=now,
@@ -99,14 +100,24 @@ def _whom(connection: sa.Connection, items: sa.CTE) -> Whom:
 # --- the contrast -----------------------------------------------------------------------------------------------------
 
 
-def _wave(connection: sa.Connection, alert: Alert, items: sa.CTE, number: int, model: str, match: Match) -> Wave:
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """What items are held against: the other open journeys of a kind, as far as they match a rule, `now`."""
+
+    alert_id: int
+    model: str
+    match: Match
+    now: datetime
+
+
+def _wave(connection: sa.Connection, alert: Alert, items: sa.CTE, number: int, peers: Peers) -> Wave:
     group = [(label, value) for label, value in alert.group.items() if value != UNKNOWN]
     common = [pair for pair in _common(connection, items, number) if pair[0] not in alert.group]
-    values = [pair for pair in (*group, *common) if pair[0] not in match][:VALUES]
+    values = [pair for pair in (*group, *common) if pair[0] not in peers.match][:VALUES]
     if not values:
         return Wave((), {}, {})
     own = _tally(connection, items, [items.c.labels[label].astext == value for label, value in values])
-    return Wave(values, own, _others(connection, alert, model, values, match))
+    return Wave(values, own, _others(connection, peers, values))
 
 
 def _common(connection: sa.Connection, items: sa.CTE, number: int) -> list[Value]:
@@ -129,31 +140,34 @@ def _tally(connection: sa.Connection, rows: sa.FromClause, tests: Sequence[sa.Co
     return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
 
 
-def _others(connection: sa.Connection, alert: Alert, model: str, values: Sequence[Value], match: Match) -> Tally:
-    names = {*match, *(label for label, _ in values)}
+def _others(connection: sa.Connection, peers: Peers, values: Sequence[Value]) -> Tally:
+    names = {*peers.match, *(label for label, _ in values)}
     if not names.issubset(_COLUMNS):
-        return _decoded(connection, alert, model, values, match)
-    others = others_query(alert.alert_id, model, LOOKED_AT, match).subquery("others")
+        return _decoded(connection, peers, values)
+    others = others_query(peers, LOOKED_AT).subquery("others")
     return _tally(connection, others, [others.c[label] == value for label, value in values])
 
 
-def others_query(alert_id: int, model: str, limit: int, match: Match) -> sa.Select[Any]:
-    """(journey_id, dimensions) of the open journeys that started last, without those of the alert's open items."""
+def others_query(peers: Peers, limit: int) -> sa.Select[Any]:
+    """(journey_id, dimensions) of the open journeys that started last, without those of the alert's open items, and
+    without those that have a clock due: of a wave these are the items that are not judged yet.
+    """
     last = (
         sa.select(_j.journey_id, *(_j[name] for name in _COLUMNS))
-        .where(_j.model == model, _j.state == "open")
+        .where(_j.model == peers.model, _j.state == "open")
         .order_by(_j.started_at.desc(), _j.journey_id.desc())
         .limit(limit)
         .subquery("last")
     )
-    mine = sa.exists().where(_i.alert_id == alert_id, _i.journey_id == last.c.journey_id, _i.cleared_at.is_(None))
-    limited = [last.c[name].in_(wanted) for name, wanted in match.items() if name in _COLUMNS]
-    return sa.select(last).where(~mine, *limited)
+    mine = sa.exists().where(_i.alert_id == peers.alert_id, _i.journey_id == last.c.journey_id, _i.cleared_at.is_(None))
+    due = sa.exists().where(running_clocks.c.journey_id == last.c.journey_id, running_clocks.c.next_at <= peers.now)
+    limited = [last.c[name].in_(wanted) for name, wanted in peers.match.items() if name in _COLUMNS]
+    return sa.select(last).where(~mine, ~due, *limited)
 
 
-def _decoded(connection: sa.Connection, alert: Alert, model: str, values: Sequence[Value], match: Match) -> Tally:
+def _decoded(connection: sa.Connection, peers: Peers, values: Sequence[Value]) -> Tally:
     """The same of fewer journeys, with the attributes of their roots."""
-    others = others_query(alert.alert_id, model, SAMPLE, match).subquery("others")
+    others = others_query(peers, SAMPLE).subquery("others")
     query = (
         sa.select(others, object_states.c.state)
         .join(journeys, _j.journey_id == others.c.journey_id)
@@ -162,7 +176,7 @@ def _decoded(connection: sa.Connection, alert: Alert, model: str, values: Sequen
     tally: Counter[tuple[bool | None, ...]] = Counter()
     for row in connection.execute(query).mappings():
         known = decode_object(row["state"]).values() | {name: row[name] for name in _COLUMNS if row[name] is not None}
-        if all(str(known.get(name)) in wanted for name, wanted in match.items()):
+        if all(str(known.get(name)) in wanted for name, wanted in peers.match.items()):
             tally[tuple(_has(known, label, value) for label, value in values)] += 1
     return tally
 
