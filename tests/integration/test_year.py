@@ -45,9 +45,7 @@ def test_ten_days_over_the_holidays(engine: sa.Engine) -> None:
     world = World(engine, from_us(until - DAYS * 24 * HOUR), alerts=False)
     play(world, messages, tick=TICK, until=until, progress=lambda *_: None)
     found = {
-        key: breach
-        for events in cases(messages, rules).values()
-        for key, breach in breaches(events, rules, TICK, until).items()
+        key: breach for events in cases(messages, rules) for key, breach in breaches(events, rules, TICK, until).items()
     }
     assert recorded(engine) == expected(found)
     assert {end for _, end, _ in expected(found)} >= {"late", "retracted", "absorbed"}

@@ -65,7 +65,7 @@ def run(engine: sa.Engine, options: argparse.Namespace, end: datetime) -> dict[s
     played = time.monotonic() - started
     rules = Rules(texts())
     found: dict[Key, Breach] = {}
-    for events in cases(messages, rules).values():
+    for events in cases(messages, rules):
         found.update(breaches(events, rules, tick, until))
     return {"days": options.days, "messages": len(messages), "seconds": round(played, 1)} | _judged(
         engine, world, script, found, rules, Window(begun, end)

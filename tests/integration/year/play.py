@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ ROUTES: Final = {
     "channels": [{"name": "on-call", "kind": "webhook", "url": "https://on-call.example/hook", "secret_env": "NONE"}],
     "routes": [{"channels": ["on-call"]}],
 }
+_CASE: Final = re.compile(rb'"id":"(.*?)(?:-r)?-\d+"')
+"""An event's id is the journal's name and a number; a drop's returns have a journal of their own."""
 Progress = Callable[[datetime, int], None]
 """Told the simulated time and the events so far."""
 
@@ -107,13 +110,19 @@ def play(world: World, messages: Iterable[Message], *, tick: int, until: int, pr
 # --- for the oracle ---------------------------------------------------------------------------------------------------
 
 
-def cases(messages: Iterable[Message], rules: Rules) -> dict[str, list[Event]]:
-    """What was told of each drop; what came twice once."""
-    found: defaultdict[str, dict[tuple[str, str], Event]] = defaultdict(dict)
+def cases(messages: Iterable[Message], rules: Rules) -> Iterator[list[Event]]:
+    """What was told of each drop, or purchase order; what came twice once."""
+    sent: defaultdict[bytes, list[Message]] = defaultdict(list)
     for message in messages:
-        event = _event(message, rules)
-        found[event.id.partition("-")[0]].setdefault((event.source, event.id), event)
-    return {name: list(events.values()) for name, events in found.items()}
+        found = _CASE.search(message.body)
+        assert found is not None
+        sent[found[1]].append(message)
+    for some in sent.values():
+        events: dict[tuple[str, str], Event] = {}
+        for message in some:
+            event = _event(message, rules)
+            events.setdefault((event.source, event.id), event)
+        yield list(events.values())
 
 
 def _event(message: Message, rules: Rules) -> Event:
