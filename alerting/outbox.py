@@ -30,6 +30,7 @@ from milepost.db.tables import alerts, channel_pace, notifications
 from milepost.decisions import audit
 
 WAITING: Final = ("pending", "sending")
+_ANSWERS: Final = ("acknowledged", "resolved")
 _LATEST: Final = 200
 """So many messages are looked at for whether any leave."""
 UNOPENED: Final = "the opening of this alert was not delivered"
@@ -112,16 +113,16 @@ def _row(outgoing: Outgoing, now: datetime) -> dict[str, Any]:
 
 
 def _supersede(connection: sa.Connection, outgoing: Sequence[Outgoing]) -> None:
-    """Drop updates that wait: what comes now says more. One that is being sent stays."""
+    """Drop updates that wait: what comes now says more; and calls, once they are answered. What is being sent stays."""
     table = notifications.c
-    pairs = sa.tuple_(table.alert_id, table.channel)
+    pair = sa.tuple_(table.alert_id, table.channel)
+    places = [(each.message.alert.id, each.channel) for each in outgoing]
+    answered = [(each.message.alert.id, each.channel) for each in outgoing if each.message.event in _ANSWERS]
+    said_better = sa.and_(table.event == "updated", pair.in_(places))
+    needless = sa.and_(table.event == "escalated", pair.in_(answered))
     connection.execute(
         sa.update(notifications)
-        .where(
-            table.state == "pending",
-            table.event == "updated",
-            pairs.in_([(each.message.alert.id, each.channel) for each in outgoing]),
-        )
+        .where(table.state == "pending", sa.or_(said_better, needless))
         .values(state="dropped", error="superseded by a later message")
     )
 

@@ -153,6 +153,15 @@ def test_an_acknowledgement_ends_it(alerting: Alerting) -> None:
     assert alerting.at(NOON + 3 * HOUR) == []
 
 
+def test_a_call_that_waits_is_dropped_once_somebody_acknowledges(alerting: Alerting) -> None:
+    alerting.run(urgent())
+    alerting.came()
+    alerting.now += 15 * MINUTE
+    alerting.run()
+    alerting.act(commands.acknowledge, alerting.alert()["alert_id"], actor="ann")
+    assert alerting.came() == [("ann", "acknowledged"), ("chat", "acknowledged")]
+
+
 def test_it_stands_still_while_silenced(alerting: Alerting) -> None:
     alerting.stages = [silenced({})]
     alerting.run(urgent())
