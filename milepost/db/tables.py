@@ -883,7 +883,7 @@ alerts = table(
     optional("runbook", Text),
     optional("next_update_at", TIME),  # group_interval: when the next update may go out
     optional("told_severity", Text),  # the highest that was told since it last fired; null: nobody was told
-    optional("escalation", JSONB),  # what is told and when, while nobody acknowledges
+    optional("escalation", JSONB(none_as_null=True)),  # what is told and when, while nobody acknowledges
     optional("escalate_at", TIME),  # when it is looked at next
     required("findings", JSONB, server_default=text("'{}'")),  # explain.Findings: what explains it, what changed before
     optional("folded", JSONB),  # keys of the groups that it took in; null: it has a group of its own
