@@ -241,7 +241,8 @@ def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest
             job.work()
     assert {job.name for job in jobs} == {
         "sla", "alerting", "delivery", "frozen", "anomaly fit", "anomaly score", "identities", "partitions",
-        "retention", "rebuild leftovers", "folders", "quarantine", "reconciliation", "objectives",
+        "retention", "rebuild leftovers", "folders", "quarantine", "reconciliation", "objectives", "flows", "silences",
+        "digests", "Alertmanager",
     }  # fmt: skip
 
 
