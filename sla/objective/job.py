@@ -43,7 +43,8 @@ def judge_once(engine: sa.Engine, catalog: Catalog, *, now: datetime, through: d
             for one in _stand(policy, windows[name], counts, before, told, at)
         ]  # fmt: skip
         store.save(connection, found)
-        commands.send(connection, telling.signals(policies, found, before, told, now), now=now)
+        breaching = store.breaching(connection)
+        commands.send(connection, telling.signals(policies, found, before, told, breaching, now), now=now)
     return sum(bool(one.firing) for one in found)
 
 

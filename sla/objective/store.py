@@ -14,7 +14,7 @@ from sla.attained import EVERY, group_of, judged, tallied, with_journeys
 from sla.objective.budget import Count, Span, burn
 from sla.objective.burn import Level
 from sla.objective.standing import WHOLE, Place, Standing
-from sla.objective.telling import KIND, Item
+from sla.objective.telling import KIND, Group, Item
 
 EXACT: Final = timedelta(days=1)
 """Spans longer than this begin at a full hour: what is older than a day is known by the hour."""
@@ -123,6 +123,16 @@ def open_items(connection: sa.Connection) -> set[Item]:
     query = sa.select(a.rule, i.item).join(alert_items, i.alert_id == a.alert_id)
     rows = connection.execute(query.where(a.kind == KIND, a.state != "resolved", i.cleared_at.is_(None)))
     return {(row.rule, row.item) for row in rows}
+
+
+def breaching(connection: sa.Connection) -> dict[str, list[Group]]:
+    """By policy, the groups of the alerts on its breaches that are open."""
+    a = alerts.c
+    rows = connection.execute(sa.select(a.rule, a.group).where(a.kind == "sla", a.state != "resolved"))
+    found: dict[str, list[Group]] = {}
+    for row in rows:
+        found.setdefault(row.rule, []).append(row.group)
+    return found
 
 
 def save(connection: sa.Connection, found: Iterable[Standing]) -> None:

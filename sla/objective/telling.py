@@ -11,12 +11,13 @@ from alerting.signal import Signal
 from alerting.text import length, when
 from milepost.catalog.policy import Policy
 from sla.objective.budget import burn, tolerated
-from sla.objective.burn import LEVELS
+from sla.objective.burn import LEVELS, Level
 from sla.objective.standing import Place, Standing, gravity
 
 KIND: Final = "objective"
 Item = tuple[str, str]
 """(rule, item) of an alert."""
+Group = Mapping[str, str]
 
 
 def item_of(place: Place) -> Item:
@@ -30,11 +31,13 @@ def signals(
     found: Iterable[Standing],
     before: Mapping[Place, Mapping[str, datetime]],
     open_items: Collection[Item],
+    breaching: Mapping[str, Collection[Group]],
     now: datetime,
 ) -> list[Signal]:
     """Raise what has begun to burn, or burns more gravely than before; clear what is open and burns no more.
 
     `before`: what fired when it was judged last. What somebody resolved by hand is raised again only if it gets worse.
+    `breaching`: by policy, the groups of the alerts on its breaches that are open.
     """
     raised = []
     burning = set()
@@ -43,14 +46,13 @@ def signals(
             continue
         burning.add(item_of(one.place))
         if gravity(one.firing) < gravity(before.get(one.place, {})):
-            raised.append(_raise(policies[one.place[0]], one))
+            raised.append(_raise(policies[one.place[0]], one, breaching.get(one.place[0], ())))
     return raised + [_clear(item, now) for item in sorted(set(open_items) - burning)]
 
 
-def _raise(policy: Policy, one: Standing) -> Signal:
+def _raise(policy: Policy, one: Standing, breaching: Collection[Group]) -> Signal:
     level = LEVELS[gravity(one.firing)]
     group = json.loads(one.place[1])
-    alert = policy.objective.alert
     rule, item = item_of(one.place)
     return Signal(
         action="raise",
@@ -65,8 +67,22 @@ def _raise(policy: Policy, one: Standing) -> Signal:
         labels={**group, "policy": policy.name, "burn": level.name},
         owner=policy.owner,
         runbook=policy.runbook,
-        notify=policy.notify if alert is None else alert,
+        notify=_notifies(policy, level, group, breaching),
     )
+
+
+def _notifies(policy: Policy, level: Level, group: Group, breaching: Collection[Group]) -> bool:
+    """As of breaches, unless the objective says so itself. Nobody is paged twice: an open alert on these breaches has
+    told of them already, and a budget that burns fast is the same trouble."""
+    if policy.objective.alert is not None:
+        return policy.objective.alert
+    paged = level.severity == "critical" and any(_overlap(group, other) for other in breaching)
+    return policy.notify and not paged
+
+
+def _overlap(one: Group, other: Group) -> bool:
+    """Whether some breach can be in both groups; one without values holds all."""
+    return all(other.get(name, value) == value for name, value in one.items())
 
 
 def _summary(policy: Policy, one: Standing) -> str:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 
-from alerting import pipeline
+from alerting import commands, pipeline
+from alerting.signal import Signal
 from milepost.catalog.objective import IN_TIME, NOT_IN_TIME
 from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Catalog
@@ -211,3 +212,33 @@ def test_a_policy_that_is_gone_ends_its_alert(engine: sa.Engine) -> None:
     judge(engine, catalog(BY_CARRIER))
     judge(engine, catalog({**BY_CARRIER, "name": "other"}))
     assert alerts(engine) == [("dhl", "critical", "resolved")]
+
+
+@pytest.mark.parametrize(
+    ("more", "group", "slow", "notified"),
+    [
+        ({}, None, False, True),
+        ({}, {"carrier": "dhl"}, False, False),  # the breaches have told of it
+        ({}, {}, False, False),  # many groups in one alert
+        ({}, {"carrier": "ups"}, False, True),
+        ({}, {"carrier": "dhl"}, True, True),  # a ticket is another matter
+        ({"objective": {"alert": True}}, {"carrier": "dhl"}, False, True),
+        ({"notify": False}, None, False, False),
+        ({"notify": False, "objective": {"alert": True}}, None, False, True),
+        ({"objective": {"alert": False}}, None, False, False),
+    ],
+)
+def test_nobody_is_paged_twice(
+    engine: sa.Engine, more: dict[str, Any], group: dict[str, str] | None, slow: bool, notified: bool
+) -> None:
+    write(engine, steady(700, 6 * MINUTE, 60) if slow else steady(60, MINUTE, 1))
+    if group is not None:
+        with engine.begin() as connection:
+            breach = Signal("raise", "sla", "scanned", group, "breach:1", NOW, summary="late", title="Scanned")
+            commands.send(connection, [breach], now=NOW)
+        while pipeline.step(engine, Routing(), now=NOW, public_url="https://milepost.example"):
+            continue
+    judge(engine, catalog({**BY_CARRIER, **more}))
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(t.signals.c.body).where(t.signals.c.kind == "objective"))
+        assert [body["notify"] for (body,) in rows] == [notified]
