@@ -87,7 +87,7 @@ def headline(title: str, standing: Standing) -> str:
 
 
 def summary(standing: Standing) -> str:
-    """What is open, what it is worth, what came and went since the last one."""
+    """What is open, what it is worth, what came and went since the last one: a line each."""
     parts = [f"{_sentence(', '.join(_counts(standing)))} since {text.when(standing.since)}."]
     if standing.money:
         parts.append(f"At risk: {text.money(standing.money)}.")
@@ -99,7 +99,7 @@ def summary(standing: Standing) -> str:
         parts.append(f"Silenced: {_names(standing.silenced)}.")
     if standing.ended:
         parts.append(f"Resolved: {_names([alert.title for alert in standing.ended])}.")
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def items(standing: Standing) -> list[ItemView]:

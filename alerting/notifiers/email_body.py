@@ -32,7 +32,7 @@ border-top:4px solid {{ colour }};border-radius:6px;padding:24px">
 <p style="margin:0;font-size:12px;letter-spacing:.06em;text-transform:uppercase;color:{{ colour }}">
 {{ alert.severity }} · {{ message.event }}</p>
 <h1 style="margin:4px 0 12px;font-size:20px;line-height:1.3">{{ alert.title }}</h1>
-<p style="margin:0 0 16px">{{ alert.summary }}</p>
+<p style="margin:0 0 16px;white-space:pre-line">{{ alert.summary }}</p>
 <table style="border-collapse:collapse;margin:0 0 16px;font-size:14px">
 {% for name, value in facts %}<tr><td style="padding:2px 16px 2px 0;color:#5c6675">{{ name }}</td><td>
 {%- if value.startswith(("http://", "https://")) %}<a href="{{ value }}">{{ value }}</a>

@@ -19,7 +19,7 @@ def facts(message: Message) -> list[tuple[str, str]]:
     rows = [
         ("Owner", alert.owner),
         ("Runbook", alert.runbook),
-        ("Opened", text.when(alert.opened_at)),
+        ("Opened", text.when(alert.opened_at) if message.event != "digest" else ""),
         ("Acknowledged", _by(alert.acknowledged_by)),
         ("Resolved", _by(alert.resolved_by)),
         ("Before it", "; ".join(f"{text.when(one.at)}: {one.text}" for one in alert.before[:CHANGES])),

@@ -219,7 +219,7 @@ def test_a_digest_is_sent_once_a_period_and_says_what_changed(alerting: Alerting
     ]
     assert said["headline"] == "Morning: 1 open, 1 new, 1 resolved"
     assert said["alert"]["summary"].startswith(
-        "1 open, 1 new, 1 resolved since 20 Nov 2026 21:00 UTC. At risk: 100.00 EUR. Oldest since "
+        "1 open, 1 new, 1 resolved since 20 Nov 2026 21:00 UTC.\nAt risk: 100.00 EUR.\nOldest since "
     )
     assert said["alert"]["money"] == {"EUR": "100.0000"}
     assert [item["item"] for item in said["items"]] == ["alert:2"]
