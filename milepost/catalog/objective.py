@@ -43,7 +43,8 @@ class Objective(Struct, frozen=True, forbid_unknown_fields=True):
     """A share of clocks that must be met over a window.
 
     `alert`: whether people are told when the error budget burns too fast; without it, as they are of breaches
-    (`notify`), and not twice of the same. In a window with fewer clocks than `min_clocks`, or fewer missed ones than `min_misses`, nothing burns.
+    (`notify`), and not twice of the same. In a window with fewer clocks than `min_clocks`, or fewer missed ones than
+    `min_misses`, nothing burns.
     """
 
     target: Annotated[float, Meta(gt=0, le=1)] = 0.99
