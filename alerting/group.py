@@ -17,6 +17,8 @@ ItemId = tuple[str, str, str]
 """(kind, rule, item)"""
 Rule = tuple[str, str]
 """(kind, rule)"""
+TOGETHER: Final = ("sla", "objective", "anomaly")
+"""Kinds of alerts of which one cause may open many. What is wrong with Milepost itself is always told apart."""
 LATELY: Final = timedelta(minutes=1)
 """Groups that open within this time do so at once."""
 WIDENS: Final = timedelta(minutes=10)
@@ -88,7 +90,7 @@ def together(signals: Iterable[Signal], standing: Mapping[Rule, Standing], at_on
     """
     new: defaultdict[Rule, set[str]] = defaultdict(set)
     for signal in signals:
-        if signal.kind == "sla" and signal.group and signal.action == "raise":
+        if signal.kind in TOGETHER and signal.group and signal.action == "raise":
             new[signal.kind, signal.rule].add(key_of(signal.kind, signal.rule, signal.group))
     return {key for rule, keys in new.items() for key in _taken_in(keys, standing.get(rule, NOTHING), at_once)}
 

@@ -325,9 +325,8 @@ def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, 
     events: dict[str, limit.Event] = {**louder, **verdict.events, **escalate.again(louder, verdict.events)}
     if not events:
         return Spoken(alert)
-    related = wave.related(
-        connection, alert.alert_id, alert.opened_at, lifecycle.known(alert).values, speaker.public_url
-    )
+    opened = wave.Opened(alert.alert_id, alert.opened_at, alert.kind, alert.rule, lifecycle.known(alert).values)
+    related = wave.related(connection, opened, speaker.public_url)
     items = store.oldest(connection, alert.alert_id, only_open=totals.items_open > 0)
     outgoing = [
         _outgoing(channel, event, alert, totals, items, related, speaker, escalated=channel in louder)

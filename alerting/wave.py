@@ -189,25 +189,35 @@ def _has(known: Mapping[str, object], label: str, value: str) -> bool | None:
 # --- alerts of one wave -----------------------------------------------------------------------------------------------
 
 
-def related(
-    connection: sa.Connection, alert_id: int, opened_at: datetime, values: Mapping[str, str], public_url: str = ""
-) -> list[Related]:
-    """Other alerts that opened about the same time as this and are set apart by one of its values, the latest first."""
-    if not values:
-        return []
+class Opened(NamedTuple):
+    """What an alert may share with others: when it opened, what it is about, and what sets it apart."""
+
+    alert_id: int
+    opened_at: datetime
+    kind: str
+    rule: str
+    values: Mapping[str, str]
+
+
+def related(connection: sa.Connection, one: Opened, public_url: str = "") -> list[Related]:
+    """Other alerts that opened about the same time and are set apart by one of its values, or are about the same
+    policy in another way; the latest first.
+    """
     its = alerts.c
     query = (
-        sa.select(its.alert_id, its.title, its.findings["values"].label("values"))
-        .where(its.opened_at.between(opened_at - TOGETHER, opened_at + TOGETHER))
-        .where(its.alert_id != alert_id)
+        sa.select(its.alert_id, its.title, its.kind, its.rule, its.findings["values"].label("values"))
+        .where(its.opened_at.between(one.opened_at - TOGETHER, one.opened_at + TOGETHER))
+        .where(its.alert_id != one.alert_id)
         .order_by(its.opened_at.desc(), its.alert_id.desc())
         .limit(NEIGHBOURS)
     )
-    return list(_sharing(connection.execute(query), values, public_url))
+    return [
+        Related(row.alert_id, row.title, shared, f"{public_url}/alerts/{row.alert_id}")
+        for row in connection.execute(query)
+        if (shared := _shared(one, row))
+    ]
 
 
-def _sharing(rows: Iterable[Any], mine: Mapping[str, str], public_url: str) -> Iterable[Related]:
-    for number, title, values in rows:
-        shared = dict(mine.items() & (values or {}).items())
-        if shared:
-            yield Related(number, title, shared, f"{public_url}/alerts/{number}")
+def _shared(one: Opened, row: Any) -> dict[str, str]:
+    shared = dict(one.values.items() & (row.values or {}).items())
+    return {"policy": one.rule} if not shared and row.rule == one.rule and row.kind != one.kind else shared

@@ -105,7 +105,8 @@ def whom(connection: sa.Connection, alert: Alert) -> wave.Whom:
 
 def related(connection: sa.Connection, alert: Alert) -> list[Related]:
     """The alerts of the same wave."""
-    return wave.related(connection, alert.alert_id, alert.opened_at, alert.known.values)
+    opened = wave.Opened(alert.alert_id, alert.opened_at, alert.kind, alert.rule, alert.known.values)
+    return wave.related(connection, opened)
 
 
 def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> list[dict[str, Any]]:

@@ -126,6 +126,13 @@ def test_a_value_of_the_group_is_not_told_again_and_relates_alerts(network: Aler
     assert network.message().alert.related == []
 
 
+def test_a_burning_budget_is_related_to_the_breaches_that_burn_it(network: Alerting) -> None:
+    network.run(late(0))
+    network.run(late(1, kind="objective", item="slow", journey_id=None))
+    (other,) = network.message().alert.related
+    assert other.shared == {"policy": "warehouse-acknowledgement"}
+
+
 def test_alerts_that_only_share_the_usual_carrier_are_not_related(network: Alerting) -> None:
     items = [number for number in range(2, 200, 3) if number % 7 and number % 50 != 1]
     for rule in ("first", "second"):
