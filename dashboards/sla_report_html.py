@@ -46,7 +46,7 @@ td { border-bottom: 1px solid #e8ecf2; }
 .bar { position: relative; width: 120px; height: 7px; border-radius: 4px; background: #e8ecf2; margin-top: 6px; }
 .bar i { display: block; height: 100%; border-radius: 4px; background: #1fa97a; } .bar .under { background: #e2434d; }
 .bar s { position: absolute; top: -3px; width: 2px; height: 13px; background: #17202e; }
-.why { font-size: 12px; } .proof { font-size: 10.5px; color: #5d687c; overflow-wrap: anywhere; } a { color: #2149bd; }
+.at { white-space: nowrap; } .why { font-size: 12px; } .proof { font-size: 10.5px; color: #5d687c; overflow-wrap: anywhere; } a { color: #2149bd; }
 ul { color: #5d687c; padding-left: 1.1rem; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   a { color: inherit; text-decoration: none; }
@@ -81,10 +81,10 @@ Made {{ made }}, catalog {{ version }}.</p>
 <h2>{{ part.title }}</h2><p>{{ part.note }}</p>
 {% for group in part.groups %}
 <h3>{{ group.title }} <span class="dim">({{ group.count }})</span></h3>
-<table><thead><tr><th>Order</th><th>Due</th><th>Reached</th><th class="n">Late by</th><th class="n">Worth</th>
+<table><thead><tr><th>Journey</th><th>Due</th><th>Reached</th><th class="n">Late by</th><th class="n">Worth</th>
 <th>Why, and the evidence</th></tr></thead><tbody>
 {% for row in group.rows %}<tr><td>{% if row.href %}<a href="{{ row.href }}">{{ row.key }}</a>{% else %}{{ row.key }}\
-{% endif %}<div class="proof">{{ row.dims }}</div></td><td>{{ row.due }}</td><td>{{ row.reached }}</td>
+{% endif %}<div class="proof">{{ row.dims }}</div></td><td class="at">{{ row.due }}</td><td class="at">{{ row.reached }}</td>
 <td class="n">{{ row.late }}</td><td class="n">{{ row.worth }}</td><td class="why">{{ row.why }}\
 <div class="proof">{{ row.proof }}</div></td></tr>
 {% endfor %}</tbody></table>
@@ -184,7 +184,8 @@ def _groups(report: Report, found: Iterable[Breach]) -> Iterator[dict[str, Any]]
     by_policy: dict[str, list[Breach]] = {}
     for one in found:
         by_policy.setdefault(one.policy, []).append(one)
-    for name in sorted(by_policy, key=lambda name: (name not in report.policies, name)):
+    order = list(report.policies)
+    for name in sorted(by_policy, key=lambda name: order.index(name) if name in order else len(order)):
         policy = report.policies.get(name)
         title = policy.title or words.title(name) if policy is not None else name
         rows = [_breach(report, one) for one in by_policy[name]]
