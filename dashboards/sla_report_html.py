@@ -46,7 +46,8 @@ td { border-bottom: 1px solid #e8ecf2; }
 .bar { position: relative; width: 120px; height: 7px; border-radius: 4px; background: #e8ecf2; margin-top: 6px; }
 .bar i { display: block; height: 100%; border-radius: 4px; background: #1fa97a; } .bar .under { background: #e2434d; }
 .bar s { position: absolute; top: -3px; width: 2px; height: 13px; background: #17202e; }
-.at { white-space: nowrap; } .why { font-size: 12px; } .proof { font-size: 10.5px; color: #5d687c; overflow-wrap: anywhere; } a { color: #2149bd; }
+.at { white-space: nowrap; }
+.why { font-size: 12px; } .proof { font-size: 10.5px; color: #5d687c; overflow-wrap: anywhere; } a { color: #2149bd; }
 ul { color: #5d687c; padding-left: 1.1rem; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   a { color: inherit; text-decoration: none; }
@@ -84,7 +85,8 @@ Made {{ made }}, catalog {{ version }}.</p>
 <table><thead><tr><th>Journey</th><th>Due</th><th>Reached</th><th class="n">Late by</th><th class="n">Worth</th>
 <th>Why, and the evidence</th></tr></thead><tbody>
 {% for row in group.rows %}<tr><td>{% if row.href %}<a href="{{ row.href }}">{{ row.key }}</a>{% else %}{{ row.key }}\
-{% endif %}<div class="proof">{{ row.dims }}</div></td><td class="at">{{ row.due }}</td><td class="at">{{ row.reached }}</td>
+{% endif %}<div class="proof">{{ row.dims }}</div></td>
+<td class="at">{{ row.due }}</td><td class="at">{{ row.reached }}</td>
 <td class="n">{{ row.late }}</td><td class="n">{{ row.worth }}</td><td class="why">{{ row.why }}\
 <div class="proof">{{ row.proof }}</div></td></tr>
 {% endfor %}</tbody></table>
