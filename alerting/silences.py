@@ -71,7 +71,7 @@ def _check_everything(wanted: Wanted, lasts: timedelta) -> None:
     if not wanted.everything:
         raise Permanent(
             "nothing in it says what it is about, so it would silence everything: name something with =,"
-            " or confirm that (--all, everything)"
+            " or confirm that it is meant to (--all)"
         )
     if lasts > LONGEST_OF_ALL:
         raise Permanent(f"a silence of everything lasts {length(LONGEST_OF_ALL)} at most")

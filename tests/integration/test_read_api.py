@@ -217,15 +217,15 @@ def test_alerts_are_listed_and_shown(served: Dashboard) -> None:
     assert one["notifications"][0]["channel"] == "ops-hook"
 
 
-def post(served: Dashboard, who: str, path: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
+def _post(served: Dashboard, who: str, path: str, headers: dict[str, str] | None = None, **body: Any) -> Any:
     with served.session(who) as client:
         return client.post(path, json=body or None, headers=headers or {})
 
 
 def test_an_operator_acknowledges_and_resolves(served: Dashboard) -> None:
     alert = everything(served, "/v1/alerts", state="firing")[0]["id"]
-    assert post(served, "Otto", f"/v1/alerts/{alert}/acknowledge").status_code == 202
-    assert post(served, "Otto", f"/v1/alerts/{alert}/resolve", reason="the carrier called").status_code == 202
+    assert _post(served, "Otto", f"/v1/alerts/{alert}/acknowledge").status_code == 202
+    assert _post(served, "Otto", f"/v1/alerts/{alert}/resolve", reason="the carrier called").status_code == 202
     with served.engine.connect() as connection:
         rows = connection.execute(sa.select(t.signals.c.action, t.signals.c.body)).all()
     assert [row.action for row in rows] == ["acknowledge", "resolve"]
@@ -233,7 +233,7 @@ def test_an_operator_acknowledges_and_resolves(served: Dashboard) -> None:
 
 
 def test_a_viewer_only_looks(served: Dashboard) -> None:
-    assert "viewer" in problem(post(served, "Vera", "/v1/alerts/1/acknowledge"), 403)["detail"]
+    assert "viewer" in problem(_post(served, "Vera", "/v1/alerts/1/acknowledge"), 403)["detail"]
 
 
 def test_a_key_does_not_act(served: Dashboard) -> None:
@@ -242,22 +242,22 @@ def test_a_key_does_not_act(served: Dashboard) -> None:
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
 def test_another_site_can_not_act_with_a_session(served: Dashboard, headers: dict[str, str]) -> None:
-    assert "another site" in problem(post(served, "Otto", "/v1/alerts/1/acknowledge", headers), 403)["detail"]
+    assert "another site" in problem(_post(served, "Otto", "/v1/alerts/1/acknowledge", headers), 403)["detail"]
 
 
 def test_a_resolved_alert_can_not_be_acknowledged(served: Dashboard) -> None:
     alert = everything(served, "/v1/alerts", state="resolved")[0]["id"]
-    problem(post(served, "Otto", f"/v1/alerts/{alert}/acknowledge"), 409)
+    problem(_post(served, "Otto", f"/v1/alerts/{alert}/acknowledge"), 409)
 
 
 def test_only_an_admin_tries_a_route(served: Dashboard) -> None:
     asked = {"labels": {"warehouse": "north"}, "channels": ["nowhere"]}
-    problem(post(served, "Otto", "/v1/alerts/test-route", **asked), 403)
-    planned = post(served, "Ada", "/v1/alerts/test-route", **asked, dry_run=True).json()
+    problem(_post(served, "Otto", "/v1/alerts/test-route", **asked), 403)
+    planned = _post(served, "Ada", "/v1/alerts/test-route", **asked, dry_run=True).json()
     assert (planned["labels"]["warehouse"], planned["routes"], planned["outcomes"]) == ("north", [], [])
-    (outcome,) = post(served, "Ada", "/v1/alerts/test-route", **asked).json()["outcomes"]
+    (outcome,) = _post(served, "Ada", "/v1/alerts/test-route", **asked).json()["outcomes"]
     assert outcome == {"channel": "nowhere", "arrived": False, "said": "channel nowhere is not in the catalog any more"}
-    problem(post(served, "Ada", "/v1/alerts/test-route", labels={"severity": "loud"}, channels=["nowhere"]), 400)
+    problem(_post(served, "Ada", "/v1/alerts/test-route", labels={"severity": "loud"}, channels=["nowhere"]), 400)
 
 
 def test_what_was_given_up_is_listed_and_sent_again(served: Dashboard) -> None:
@@ -269,9 +269,9 @@ def test_what_was_given_up_is_listed_and_sent_again(served: Dashboard) -> None:
         connection.execute(sa.insert(t.notifications).values(values))
     (parked,) = served.get("/v1/notifications/parked", channel="ops-chat").json()["items"]
     assert (parked["attempts"], parked["error"]) == (3, "Slack: not_in_channel")
-    problem(post(served, "Otto", "/v1/notifications/retry", numbers=[]), 400)
-    problem(post(served, "Vera", "/v1/notifications/retry", channel="ops-chat"), 403)
-    again = post(served, "Otto", "/v1/notifications/retry", numbers=[parked["notification_id"]])
+    problem(_post(served, "Otto", "/v1/notifications/retry", numbers=[]), 400)
+    problem(_post(served, "Vera", "/v1/notifications/retry", channel="ops-chat"), 403)
+    again = _post(served, "Otto", "/v1/notifications/retry", numbers=[parked["notification_id"]])
     assert again.json() == {"retried": 1}
     assert served.get("/v1/notifications/parked", channel="ops-chat").json()["items"] == []
 
