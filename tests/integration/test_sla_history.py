@@ -20,7 +20,7 @@ from sla.job import check_due_once
 from sla.policy import Compiled
 from sla.store import Clocks
 from tests.integration.test_sla_check import numbered, write_journeys
-from tests.sla_cases import NAMES, at, catalog, held
+from tests.sla_cases import NAMES, at, catalog, held, trouble, went_well
 
 T = at("2026-03-19 06:00")
 STEPS = 40
@@ -39,6 +39,7 @@ POLICIES: list[Mapping[str, Any]] = [
     },
     {"name": "c", "kind": "dwell", "start": "packed", "within": "8h"},
     {"name": "d", "kind": "by", "end": "delivered", "date": "promised_date", "grace": "2h", "warn_at": 0.5},
+    {"name": "f", "kind": "exception", "within": "5h", "exception": {"kind": ["technical"]}, "pause": "root"},
     {"name": "e", "kind": "between", "start": "confirmed", "end": "invoiced", "within": "30h", "warn_at": None},
 ]
 
@@ -55,6 +56,7 @@ class Story:
     cancelled: tuple[int, int] | None = None  # step, time
     absorbed: range = range(0)
     holds: list[tuple[int, bool, int]] = field(default_factory=list)  # step, held or released, time
+    calls: list[tuple[int, bool, int]] = field(default_factory=list)  # step, failed or well, time
 
     def at(self, step: int) -> JourneyChange | None:
         """The journey as it is known at a step; None while nothing is."""
@@ -76,8 +78,10 @@ class Story:
         if step in self.absorbed:
             state = "absorbed"
         change = numbered(self.number, steps=times, received=received, attributes=attributes, state=state, ended=ended)
-        known_holds = [(on, when) for known, on, when in self.holds if known <= step]
-        root = held([when for on, when in known_holds if on], [when for on, when in known_holds if not on])
+        holds, calls = ([(on, when) for known, on, when in told if known <= step] for told in (self.holds, self.calls))
+        root = held([when for on, when in holds if on], [when for on, when in holds if not on])
+        root.trouble["order.booked"] = [trouble(when, "failed") for when in sorted(when for on, when in calls if on)]
+        went_well(root, "order.booked", [when for on, when in calls if not on])
         change.states = {self.number: root}
         return change
 
@@ -107,11 +111,11 @@ def story(number: int, chance: random.Random) -> Story:
     if chance.random() < 0.1:
         first = chance.randrange(STEPS)
         made.absorbed = range(first, first + chance.randrange(1, 8))
-    if chance.random() < 0.4:
-        for on in (True, False, True, False)[: chance.randrange(1, 5)]:
+    for told in (made.holds, made.calls):
+        for on in (True, False, True, False)[: chance.choice((0, 0, 1, 2, 3, 4))]:
             when = to_us(T) + chance.randrange(90 * HOUR_US)
             known = (when - to_us(T)) // (3 * HOUR_US) + 1 + chance.choice((0, 0, 3, 9))
-            made.holds.append((known, on, when))
+            told.append((known, on, when))
     return made
 
 
@@ -137,20 +141,21 @@ def test_what_is_recorded_is_what_the_evidence_says(engine: sa.Engine, seed: int
     compiled = Compiled(made)
     final = {one.number: one.at(STEPS - 1) for one in stories}
     expected = {
-        (number, clock.key[0]): clock
+        (number, clock.key[0], clock.key[2]): clock
         for number, change in final.items()
         if change is not None
         for clock in evaluate(compiled, change).clocks
     }
     assert {clock.state for clock in expected.values()} >= {"running", "met", "missed", "stopped"}
     assert any(clock.pause for clock in expected.values())
+    assert any(clock.occurrence and clock.state == "missed" for clock in expected.values())
     check_running(engine, expected, to_us(judged))
     check_rows(engine, expected, to_us(judged))
     check_breaches(engine, expected, to_us(judged))
     check_signals(engine)
 
 
-Expected = Mapping[tuple[int, str], Clock]
+Expected = Mapping[tuple[int, str, int], Clock]
 
 
 def past(clock: Clock, at_us: int) -> bool:
@@ -160,7 +165,9 @@ def past(clock: Clock, at_us: int) -> bool:
 def check_running(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
     with engine.connect() as connection:
         rows = connection.execute(sa.select(running_clocks)).all()
-    found = {(row.journey_id, clock.policy): clock for row in rows for clock in decode_clocks(row.clocks)}
+    found = {
+        (row.journey_id, clock.policy, clock.occurrence): clock for row in rows for clock in decode_clocks(row.clocks)
+    }
     assert found.keys() == {key for key, clock in expected.items() if clock.state == "running"}
     for key, clock in found.items():
         assert (clock.started_us, clock.due_us, clock.warn_us) == (
@@ -179,7 +186,7 @@ def check_rows(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
     """derived.clocks says the same; that a met clock had a breach taken back is the only thing beyond the evidence."""
     with engine.connect() as connection:
         rows = connection.execute(sa.select(clocks)).all()
-    found = {(row.journey_id, row.policy): row.state for row in rows if row.state != "absorbed"}
+    found = {(row.journey_id, row.policy, row.occurrence): row.state for row in rows if row.state != "absorbed"}
     for key, clock in expected.items():
         state = found.pop(key, "running")
         if clock.state == "met":
@@ -197,8 +204,8 @@ def check_rows(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
 def check_breaches(engine: sa.Engine, expected: Expected, judged_us: int) -> None:
     with engine.connect() as connection:
         rows = connection.execute(sa.select(breaches)).all()
-    open_now = {(row.root_id, row.policy) for row in rows if row.ended_at is None}
-    late = {(row.root_id, row.policy) for row in rows if row.end in ("late", "cancelled", "completed")}
+    open_now = {(row.root_id, row.policy, row.occurrence) for row in rows if row.ended_at is None}
+    late = {(row.root_id, row.policy, row.occurrence) for row in rows if row.end in ("late", "cancelled", "completed")}
     assert open_now == {k for k, c in expected.items() if c.state == "running" and past(c, judged_us)}
     assert late == {k for k, c in expected.items() if c.state in ("missed", "late_known")}
     assert {row.end for row in rows} >= {None, "late", "retracted", "cancelled", "withdrawn"}
