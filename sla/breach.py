@@ -153,9 +153,7 @@ def _choice(
     """Why this policy and no other of its family, where there is something to say."""
     if not policy.wanted and len(family) < 2:
         return {}
-    attributes = _attributes(policy, clock, change)
-    found = exception(clock, change, rules) if policy.kind == "exception" else None
-    chosen = choice(family, policy.name, {**attributes, **of_exception(found)} if found is not None else attributes)
+    chosen = choice(family, policy.name, _of_exception(policy, clock, change, rules))
     return {"choice": {"matched": chosen.matched, "others": chosen.others}} if chosen is not None else {}
 
 
@@ -238,7 +236,7 @@ def dimensions(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, ch
     They are those of the object whose milestone is missing: of the clock's own, or of the only ones without it where a
     milestone needs all members of a type; else the journey's.
     """
-    attributes = _attributes(policy, clock, change)
+    attributes = _of_exception(policy, clock, change, catalog.exceptions)
     lacking = [state.values() for state in _lacking(policy, catalog, change)]
     found = {}
     for name in dict.fromkeys((*catalog.dimensions, *policy.spec.group_by)):
@@ -252,6 +250,15 @@ def dimensions(policy: CompiledPolicy, catalog: Catalog, clock: RunningClock, ch
 def group(policy: CompiledPolicy, known: Mapping[str, str]) -> dict[str, str]:
     """The values that choose the alert."""
     return {name: known.get(name, UNKNOWN) for name in policy.spec.group_by}
+
+
+def _of_exception(
+    policy: CompiledPolicy, clock: RunningClock, change: JourneyChange, rules: Rules
+) -> Mapping[str, Scalar]:
+    """The attributes, with those of the exception that the clock runs on."""
+    found = exception(clock, change, rules) if policy.kind == "exception" else None
+    attributes = _attributes(policy, clock, change)
+    return attributes if found is None else {**attributes, **of_exception(found)}
 
 
 def _attributes(policy: CompiledPolicy, clock: RunningClock, change: JourneyChange) -> Mapping[str, Scalar]:

@@ -18,8 +18,8 @@ from milepost.catalog.schema import Catalog
 Scalar = str | int | float | bool | None
 Attributes = Mapping[str, Scalar]
 Family = tuple[str, str | None, str | None, str | None, str | None]
-EXCEPTION: Final = {name: f"exception {name}" for name in ("kind", "type", "code")}
-"""What a policy of kind exception asks of the exception, told as attributes; no event's attribute has such a name."""
+EXCEPTION: Final = {name: f"exception_{name}" for name in ("kind", "type", "code")}
+"""What a policy of kind exception asks of the exception, told as attributes; its alerts may be grouped by them too."""
 
 _NUMBER: Final = r"(-?\d+(?:\.\d+)?)"
 _BOUND: Final = re.compile(rf"(>=|<=|>|<)\s*{_NUMBER}")

@@ -421,7 +421,7 @@ def test_what_is_held_ends_as_everything_else(world: World) -> None:
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
 
-RESOLVED = {"name": "resolved", "kind": "exception", "within": "2h", "warn_at": None, "group_by": ["carrier"]}
+RESOLVED = {"name": "resolved", "kind": "exception", "within": "2h", "warn_at": None, "group_by": ["carrier", "exception_code"]}
 
 
 def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
@@ -439,7 +439,7 @@ def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
     assert evidence["events"] == [
         {"source": "erp", "id": "f1", "says": "shipment.booked", "code": "E7", "reason": "no such street"}
     ]
-    assert dimensions == {"carrier": "dhl"}
+    assert dimensions == {"carrier": "dhl", "exception_code": "E7"}
     world.tell("shipment.booked", T + 3 * HOUR, id="ok", shipment="P1")
     assert (world.ends(), world.states()) == ([("resolved", "late")], {"resolved": "missed"})
     ((evidence,),) = world.rows(breaches, "evidence")
