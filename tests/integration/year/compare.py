@@ -17,12 +17,12 @@ from tests.integration.year.oracle import Breach, Key, Obj, Rules
 
 Told = tuple[Key, str | None, int | None]
 """A breach, how it ended, and when what ended it happened."""
-PROMISES: Final[Mapping[Kind, tuple[str, tuple[str, str]]]] = {
-    "mute": ("warehouse-acknowledgement", ("warehouse", "north")),
-    "dark": ("shipment-first-scan", ("carrier", "gls")),
-    "refusing": ("order-confirmation", ("channel", "marketplace")),
+PROMISES: Final[Mapping[Kind, tuple[str, tuple[str, str], str]]] = {
+    "mute": ("warehouse-acknowledgement", ("warehouse", "north"), "N/"),
+    "dark": ("shipment-first-scan", ("carrier", "gls"), "GL7700"),
+    "refusing": ("order-confirmation", ("channel", "marketplace"), "MA-"),
 }
-"""The policy that an incident breaks, and whose alert it is."""
+"""The policy that an incident breaks, whose alert it is, and how the keys begin of what it concerns."""
 
 
 def recorded(engine: sa.Engine) -> set[Told]:
@@ -65,12 +65,12 @@ def judge(engine: sa.Engine, incidents: Sequence[Incident], found: Mapping[Key, 
         said = connection.execute(query.where(n.event.in_(["opened", "reopened", "updated"]))).all()
     verdicts = []
     for one in incidents:
-        policy, (name, value) = PROMISES[one.kind]
+        policy, (name, value), begin = PROMISES[one.kind]
         begins, ends = (int(at * 1_000_000) for at in (one.span.begins, one.span.ends))
         hurt = sum(
             breach.opened is not None and begins < breach.opened <= ends
             for key, breach in found.items()
-            if key.policy == policy
+            if key.policy == policy and key.subject[2].startswith(begin)
         )
         times = [
             row.created_at
