@@ -118,8 +118,9 @@ def fold(
         own = key_of(signal.kind, signal.rule, signal.group)
         joins = known is None and own in together
         key = known or (key_of(signal.kind, signal.rule, {}) if joins else own)
-        seed = replace(signal, group={}) if joins else signal
-        batch = batches.setdefault(key, Batch(key, seed, signal.severity))
+        if key not in batches:
+            batches[key] = Batch(key, replace(signal, group={}) if joins else signal, signal.severity)
+        batch = batches[key]
         if joins:
             batch.groups.add(own)
         if signal.action == "raise":

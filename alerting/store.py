@@ -19,6 +19,7 @@ from alerting.group import LATELY, WIDENS, Batch, Item, ItemId, Rule, Standing
 from alerting.lifecycle import Alert, What
 from alerting.message import ITEMS_SHOWN, ItemView
 from alerting.signal import Signal
+from milepost.db.document import rows_of
 from milepost.db.tables import alert_changes, alert_items, alerts
 
 MILEPOST: Final = "milepost"
@@ -168,7 +169,7 @@ def save_items(connection: sa.Connection, batches: Mapping[int, Batch], now: dat
             _end(connection, alert_id, [item for item, reason in batch.ended.items() if reason == why], why, now)
     rows = [_item_row(alert_id, item, now) for alert_id, batch in batches.items() for item in batch.raised.values()]
     if rows:
-        connection.execute(_upsert(), rows)
+        connection.execute(_upsert(rows))
 
 
 def end_all(connection: sa.Connection, alert_id: int, why: str, now: datetime) -> None:
@@ -188,9 +189,9 @@ def _end(connection: sa.Connection, alert_id: int, items: Collection[str], why: 
     )
 
 
-def _upsert() -> sa.Insert:
+def _upsert(rows: Sequence[Mapping[str, Any]]) -> sa.Insert:
     """An item that is still open keeps the time since when it is known; one that comes back starts anew."""
-    query = insert(alert_items)
+    query = insert(alert_items).from_select(list(rows[0]), rows_of(alert_items, rows))
     new = query.excluded
     still = alert_items.c.cleared_at.is_(None)
     refreshed = {name: new[name] for name in ("summary", "labels", "amount", "currency", "journey_id")}

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from alerting import before
 from alerting.explain import SHARE, Findings, Tally, Totals, Wave
+from alerting.inhibit import AWAITS
 from alerting.lifecycle import Alert
 from alerting.message import Related
 from milepost.catalog.policy import Policy
@@ -113,7 +114,8 @@ class Peers:
 def _wave(connection: sa.Connection, alert: Alert, items: sa.CTE, number: int, peers: Peers) -> Wave:
     group = [(label, value) for label, value in alert.group.items() if value != UNKNOWN]
     common = [pair for pair in _common(connection, items, number) if pair[0] not in alert.group]
-    values = [pair for pair in (*group, *common) if pair[0] not in peers.match][:VALUES]
+    ours = {*peers.match, AWAITS}
+    values = [pair for pair in (*group, *common) if pair[0] not in ours][:VALUES]
     if not values:
         return Wave((), {}, {})
     own = _tally(connection, items, [items.c.labels[label].astext == value for label, value in values])
