@@ -11,6 +11,7 @@ from dashboards import (
     deciding,
     exceptions,
     exporting,
+    flows,
     gaps,
     mending,
     notifying,
@@ -43,6 +44,7 @@ def make_router(context: Context) -> APIRouter:
     _add_alerts(router, context, who)
     _add_sources(router, context, who)
     exceptions.add(router, context, who)
+    flows.add(router, context, who)
     gaps.add(router, context, who)
     exporting.add(router, context, who)
     mending.add(router, context, who)

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dashboards.queries import flows as listed
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
@@ -123,6 +124,10 @@ def test_a_source_that_stops_is_silent_until_it_speaks_again(shared: sa.Engine) 
         .startswith("/wms/north is silent since Wed 18 Nov 10:00 UTC (30 min)")
     )
     assert row.measured["end"]["heard_at"] == (NOW + 35 * MINUTE).isoformat()
+    with shared.connect() as connection:
+        (shown,) = listed.list_page(connection, policy=row.policy, kind="silence").items
+        assert listed.list_page(connection, policy=row.policy, only_open=True).items == []
+    assert (shown.breach_id, site.plain(shown.labels), shown.alert_id) == (row.breach_id, {"source": NORTH}, None)
 
 
 def test_nobody_is_silent_while_milepost_is_behind(shared: sa.Engine) -> None:

@@ -58,7 +58,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", ["/v1/journeys", "/v1/journeys/order/S00003", "/v1/alerts", "/v1/alerts/1",
-                                  "/v1/sources", "/v1/exceptions", "/v1/quarantine"])  # fmt: skip
+                                  "/v1/sources", "/v1/flows", "/v1/exceptions", "/v1/quarantine"])  # fmt: skip
 def test_nobody_reads_without_a_key(served: Dashboard, path: str) -> None:
     answer = served.get(path, key="")
     assert "API key" in problem(answer, 401)["detail"]
