@@ -65,7 +65,7 @@ class Story:
 
 
 def test_late_evidence_takes_a_breach_back_and_both_stay_on_record(engine: sa.Engine) -> None:
-    (block,) = blocks(PAGE, "yaml")
+    (block,) = blocks(PAGE, "yaml story")
     told = yaml.safe_load(block.text)
     story = Story(engine, told["policy"])
     for step in told["story"]:

@@ -113,6 +113,7 @@ def test_blocks_are_of_known_kinds() -> None:
         "sh correct",
         "json",
         "yaml",
+        "yaml story",
         "csv",
         "python",
         "python odoo",
