@@ -40,6 +40,7 @@ PAGES = {
     "quarantine": "/quarantine", "quarantine-group": "/quarantine/groups/1", "quarantined": "/quarantine/1",
     "objectives": "/objectives", "objective": "/objectives/promised-delivery",
     "decisions": "/decisions", "decision": "/decisions/1", "decide": "/decisions/new/merge?first=1001",
+    "silences": "/silences", "silence": "/silences/1", "silence-new": "/silences/new?what=warehouse%3Dnorth",
 }  # fmt: skip
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-background-networking",
