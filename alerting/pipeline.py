@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -39,22 +39,20 @@ from alerting import (
     store,
     wave,
 )
+from alerting.case import Case, changes_of, notes
 from alerting.desk import Desk
-from alerting.escalate import Rung
 from alerting.explain import Totals, outdated
-from alerting.group import Batch
 from alerting.hiding import Candidate, Place, Stage
 from alerting.inhibit import Explained
-from alerting.lifecycle import RANK, Alert, What
+from alerting.lifecycle import Alert
 from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
 from alerting.stages import RECORD_ONLY, unrouted
-from alerting.store import MILEPOST, Change
+from alerting.store import Change
 from alerting.wave import Match
 from milepost.calendar import Calendar
 from milepost.catalog.policy import Policy
 from milepost.catalog.routing import Routing
-from milepost.catalog.schema import Severity
 from milepost.db.engine import transaction_lock
 
 LOCK: Final = "alerting.pipeline"
@@ -62,24 +60,6 @@ SIGNALS: Final = 5_000
 """So many signals a step takes at most."""
 SETTLE: Final = timedelta(hours=1)
 """An alert that fires again so soon after its end is the same one, reopened; later it is a new one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An alert that a step works on: as it was stored, as it becomes, and through what.
-
-    `loud`: what is to be told of it, raised in this step or out of hiding; `news`: whether that, or what ended, is new.
-    `quiet_until`: until then nothing is told of it but an acknowledgement and the end.
-    """
-
-    before: Alert | None
-    alert: Alert
-    batch: Batch | None = None
-    act: Act | None = None
-    happened: tuple[What, ...] = ()
-    loud: Sequence[Candidate] = ()
-    news: bool = False
-    quiet_until: datetime | None = None
 
 
 def step(
@@ -271,7 +251,7 @@ def _finish(connection: sa.Connection, cases: Collection[Case], speaker: Speaker
         said = _speak(connection, case, totals[case.alert.alert_id], heard[case.alert.alert_id], speaker)
         outbox.put(connection, said.outgoing, speaker.now)
         spoken.append(said.alert)
-        changes += [*_changes(case, speaker.now), *said.notes]
+        changes += [*changes_of(case, speaker.now), *said.notes]
     store.save(connection, spoken)
     store.add_changes(connection, changes)
 
@@ -314,13 +294,13 @@ def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, 
         told,
         routed=[channel for channel in route.channels(desk, way.taken) if channel not in heard.muted],
         worth_telling=case.news,
-        worse=_worse(case),
+        worse=case.worse,
         acknowledged="acknowledged" in case.happened,
         next_update_at=alert.next_update_at,
         interval=speaker.interval,
         now=speaker.now,
     )
-    alert = replace(alert, next_update_at=verdict.next_update_at, told_severity=_told(case))
+    alert = replace(alert, next_update_at=verdict.next_update_at, told_severity=case.told)
     louder = escalate.events(rungs, desk, told, heard.muted)
     events: dict[str, limit.Event] = {**louder, **verdict.events, **escalate.again(louder, verdict.events)}
     if not events:
@@ -332,7 +312,7 @@ def _speak(connection: sa.Connection, case: Case, totals: Totals, heard: Heard, 
         _outgoing(channel, event, alert, totals, items, related, speaker, escalated=channel in louder)
         for channel, event in events.items()
     ]
-    return Spoken(alert, outgoing, _notes(alert, way, rungs, events, speaker))
+    return Spoken(alert, outgoing, notes(alert, way, rungs, events, desk))
 
 
 def _hush(case: Case, alert: Alert, speaker: Speaker) -> Alert:
@@ -341,21 +321,6 @@ def _hush(case: Case, alert: Alert, speaker: Speaker) -> Alert:
     waits = alert.next_update_at is not None or (case.news and alert.state == "firing")
     later = min(case.quiet_until, speaker.now + speaker.interval)  # it may be ended before its time
     return replace(alert, next_update_at=later if waits else None)
-
-
-def _worse(case: Case) -> bool:
-    """Whether something that is to be told is more severe than all that was told before."""
-    told = case.alert.told_severity
-    before = RANK[told] if told else -1
-    return any(RANK[one.signal.severity] > before for one in case.loud)
-
-
-def _told(case: Case) -> Severity | None:
-    """The highest severity that was told, once this is."""
-    told = case.alert.told_severity
-    for one in case.loud:
-        told = lifecycle.worst(told or "info", one.signal.severity)
-    return told
 
 
 def _outgoing(
@@ -379,50 +344,3 @@ def _outgoing(
     if escalated:  # also where it is the first that the channel hears
         body = message.headed(body, "escalated", totals)
     return Outgoing(channel, own, body)
-
-
-# --- the record of it -------------------------------------------------------------------------------------------------
-
-
-def _changes(case: Case, now: datetime) -> list[Change]:
-    actor = case.act.actor if case.act else MILEPOST
-    detail = _detail(case)
-    changes = [Change(case.alert.alert_id, now, what, actor, detail) for what in case.happened]
-    return [*_retracted(case, now), *changes]
-
-
-def _notes(
-    alert: Alert, way: route.Way, rungs: Sequence[Rung], events: Mapping[str, limit.Event], speaker: Speaker
-) -> list[Change]:
-    """Which way it took, and whom that reached."""
-    desk = speaker.desk
-    new = [name for name in route.channels(desk, way.taken) if events.get(name) in ("opened", "reopened")]
-    found: list[tuple[What, dict[str, Any]]] = []
-    if new:
-        names = [name for index in way.taken for name in desk.routing.routes[index].channels]
-        routes = [route.title(desk.routing, index) for index in way.taken]
-        found.append(("routed", {"routes": routes, "channels": new, "on_call": desk.on_call(names)}))
-    found += [("escalated", escalate.note(rung, desk)) for rung in rungs]
-    return [Change(alert.alert_id, speaker.now, what, MILEPOST, detail) for what, detail in found]
-
-
-def _detail(case: Case) -> Mapping[str, Any]:
-    if case.act is not None:
-        return {"reason": case.act.reason} if case.act.reason else {}
-    if case.batch is None:
-        return {}
-    return {
-        "added": case.batch.added,
-        "cleared": dict(case.batch.cleared),
-        "open": case.alert.items_open,
-        "severity": case.alert.severity,
-    }
-
-
-def _retracted(case: Case, now: datetime) -> list[Change]:
-    """What late evidence took back has an entry of its own."""
-    if case.batch is None or not case.batch.cleared["retracted"]:
-        return []
-    items = [item for item, why in case.batch.ended.items() if why == "retracted"]
-    detail = {"count": case.batch.cleared["retracted"], "items": items[: message.ITEMS_SHOWN]}
-    return [Change(case.alert.alert_id, now, "retracted", MILEPOST, detail)]
