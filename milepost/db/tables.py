@@ -936,7 +936,7 @@ alert_changes = table(
     Column("change_id", BigInteger, Identity(always=True), primary_key=True),
     required("alert_id", BigInteger),
     required("at", TIME),
-    required("what", Text),  # opened | updated | acknowledged | resolved | reopened | retracted
+    required("what", Text),  # opened | reopened | updated | routed | escalated | acknowledged | retracted | resolved
     required("actor", Text),
     required("detail", JSONB),
     Index("alert_changes_alert_id_idx", "alert_id"),
@@ -981,7 +981,7 @@ notifications = table(
     Column("notification_id", BigInteger, Identity(always=True), primary_key=True),
     required("alert_id", BigInteger),
     required("channel", Text),
-    required("event", Text),  # opened | reopened | updated | acknowledged | resolved
+    required("event", Text),  # opened | reopened | updated | escalated | acknowledged | resolved | digest
     required("message_id", Text, unique=True),  # idempotency key at the receiver
     required("body", JSONB),
     required("created_at", TIME),
