@@ -54,13 +54,15 @@ class CalendarBoundsError(Permanent, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """When a calendar is open: seven days of shifts from Monday on, their zone, and what closes whole days."""
+    """When a calendar is open: seven days of shifts from Monday on, their zone, what closes whole days, and dates that
+    have shifts of their own whatever else is said."""
 
     zone: ZoneInfo
     week: tuple[tuple[Shift, ...], ...]
     holidays: frozenset[date]
     country: str | None
     region: str | None
+    days: Mapping[date, tuple[Shift, ...]] = field(default_factory=dict, hash=False)
 
     def intervals(self, year: int) -> list[tuple[int, int]]:
         """The open intervals of a local year, in microseconds since 1970 UTC; sorted, disjoint, none empty."""
@@ -82,6 +84,8 @@ class OpeningHours:
 
     def shifts_on(self, day: date) -> tuple[Shift, ...]:
         """The shifts of a local date; none on a holiday."""
+        if day in self.days:
+            return self.days[day]
         if day in self.holidays or day in _public_holidays(self.country, self.region, day.year):
             return ()
         return self.week[day.weekday()]
@@ -249,22 +253,24 @@ def build_calendar(
     holidays: Collection[date],
     country: str | None = None,
     region: str | None = None,
+    days: Mapping[date, Sequence[tuple[str, str]]] | None = None,
 ) -> Calendar:
     """Build a calendar from its parsed definition.
 
     `zone` is an IANA name. `weekly` gives the shifts of each day, {"mon": [("08:00", "12:00"), ("13:00", "17:00")]}, in
     local wall time; a day left out is closed; None is round the clock, or round the clock but for the holidays if there
     are any. `holidays` are explicit local dates; `country` (ISO 3166, "DE") and `region` ("BW") add the public holidays
-    of the `holidays` package.
+    of the `holidays` package. `days` gives local dates shifts of their own, before all of that.
 
     Raises ValueError that begins with the faulty key (`weekly: mon: …`), for the caller to put file and path before.
     """
     checked_zone = _checked_zone(zone)
     _check_country(country, region)
-    if weekly is None and not holidays and country is None:
+    if weekly is None and not holidays and country is None and not days:
         return Calendar(name, checked_zone, None, None)
+    own = {day: _checked_shifts(f"days: {day}", shifts) for day, shifts in (days or {}).items()}
     week = (ALL_DAY,) * 7 if weekly is None else _checked_week(weekly)
-    hours = OpeningHours(checked_zone, week, frozenset(holidays), country, region)
+    hours = OpeningHours(checked_zone, week, frozenset(holidays), country, region, own)
     if not any(hours.intervals(year) for year in range(FIRST_YEAR, LAST_YEAR + 1)):
         raise ValueError("weekly: the calendar never opens: no day has a shift that is not on a holiday")
     return Calendar(name, checked_zone, hours, _Openings(hours))
@@ -282,6 +288,10 @@ def calendar_of(name: str, spec: CalendarSpec) -> Calendar:
         holidays=[date.fromisoformat(day) for day in spec.holidays],
         country=spec.country,
         region=spec.region,
+        days={
+            date.fromisoformat(day): [(shift.opens, shift.closes) for shift in shifts]
+            for day, shifts in spec.days.items()
+        },
     )
 
 
@@ -324,30 +334,30 @@ def _checked_week(weekly: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[tupl
     for day in weekly:
         if day not in DAYS:
             raise ValueError(f'weekly: "{day}" is not a day: use {", ".join(DAYS)}')
-    return tuple(_checked_shifts(day, weekly.get(day, ())) for day in DAYS)
+    return tuple(_checked_shifts(f"weekly: {day}", weekly.get(day, ())) for day in DAYS)
 
 
-def _checked_shifts(day: str, shifts: Sequence[tuple[str, str]]) -> tuple[Shift, ...]:
-    checked = sorted(_checked_shift(day, *shift) for shift in shifts)
+def _checked_shifts(place: str, shifts: Sequence[tuple[str, str]]) -> tuple[Shift, ...]:
+    checked = sorted(_checked_shift(place, *shift) for shift in shifts)
     for before, after in pairwise(checked):
         if after[0] < before[1]:
-            raise ValueError(f"weekly: {day}: {_shown(before)} and {_shown(after)} overlap")
+            raise ValueError(f"{place}: {_shown(before)} and {_shown(after)} overlap")
     return tuple(checked)
 
 
-def _checked_shift(day: str, opening: str, closing: str) -> Shift:
-    shift = _minutes(day, opening), _minutes(day, closing)
+def _checked_shift(place: str, opening: str, closing: str) -> Shift:
+    shift = _minutes(place, opening), _minutes(place, closing)
     if shift[0] == shift[1]:
-        raise ValueError(f"weekly: {day}: {opening}-{closing} has no length; a whole day is 00:00-24:00")
+        raise ValueError(f"{place}: {opening}-{closing} has no length; a whole day is 00:00-24:00")
     if shift[0] > shift[1]:
         rest = f", and 00:00-{closing} on the next day" if shift[1] else ""
-        raise ValueError(f"weekly: {day}: {opening}-{closing} runs over midnight: write {opening}-24:00{rest}")
+        raise ValueError(f"{place}: {opening}-{closing} runs over midnight: write {opening}-24:00{rest}")
     return shift
 
 
-def _minutes(day: str, value: str) -> int:
+def _minutes(place: str, value: str) -> int:
     if not _TIME_OF_DAY.fullmatch(value):
-        raise ValueError(f'weekly: {day}: "{value}" is not a time of day, "00:00" to "24:00"')
+        raise ValueError(f'{place}: "{value}" is not a time of day, "00:00" to "24:00"')
     hours, minutes = value.split(":")
     return int(hours) * 60 + int(minutes)
 

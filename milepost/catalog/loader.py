@@ -255,11 +255,11 @@ def _check_calendar(name: str, calendar: schema.CalendarSpec) -> None:
         ZoneInfo(calendar.zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise CatalogError(f'calendars.yaml: {name}: zone: "{calendar.zone}" is not a known time zone') from error
-    for day in calendar.holidays:
+    for field, day in [*(("holidays", day) for day in calendar.holidays), *(("days", day) for day in calendar.days)]:
         try:
             date.fromisoformat(day)
         except ValueError as error:
-            raise CatalogError(f'calendars.yaml: {name}: holidays: "{day}" is not a date (YYYY-MM-DD)') from error
+            raise CatalogError(f'calendars.yaml: {name}: {field}: "{day}" is not a date (YYYY-MM-DD)') from error
 
 
 def _check_model(model: Model) -> None:

@@ -147,13 +147,15 @@ class Shift(Struct, frozen=True, array_like=True):
 class CalendarSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """When business time runs. No `weekly`: always.
 
-    `cut_offs`: until when an order still leaves on that day, such as the times of a carrier's pick-ups.
+    `days`: dates with hours of their own, before anything else. `cut_offs`: until when an order still leaves on that
+    day, such as the times of a carrier's pick-ups.
     """
 
     zone: str = "UTC"
     weekly: dict[Day, list[Shift]] | None = None
     cut_offs: dict[Day, TimeOfDay] = {}
     holidays: list[str] = []
+    days: dict[str, list[Shift]] = {}
     country: str | None = None
     region: str | None = None
 

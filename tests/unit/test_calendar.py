@@ -56,6 +56,15 @@ def test_holidays_are_closed() -> None:
     )
 
 
+def test_a_date_may_have_hours_of_its_own() -> None:
+    days = {date(2026, 12, 24): [("08:00", "12:00")], date(2026, 12, 19): [("10:00", "14:00")], date(2026, 12, 21): []}
+    asked = build_calendar("own", zone="UTC", weekly=OFFICE, holidays=[date(2026, 12, 24)], days=days)
+    assert asked.between(utc("2026-12-24T00:00"), utc("2026-12-25T00:00")) == 4 * HOUR
+    assert asked.add(utc("2026-12-18T16:00"), 5 * HOUR) == utc("2026-12-19T14:00")
+    assert asked.add(utc("2026-12-18T16:00"), 6 * HOUR) == utc("2026-12-22T09:00")
+    assert build_calendar("half", zone="UTC", weekly=None, holidays=[], days=days).is_open(utc("2026-12-20T03:00"))
+
+
 def test_public_holidays_of_country_and_region_are_closed() -> None:
     def berlin(country: str | None, region: str | None) -> Calendar:
         return build_calendar("de", zone="Europe/Berlin", weekly=OFFICE, holidays=[], country=country, region=region)
@@ -255,6 +264,7 @@ def test_the_ends_of_the_years_are_inside(zone: str) -> None:
             {"weekly": {"tue": [("12:00", "17:00"), ("08:00", "12:01")]}},
             "weekly: tue: 08:00-12:01 and 12:00-17:00 overlap",
         ),
+        ({"days": {date(2026, 1, 1): [("9", "10:00")]}}, 'days: 2026-01-01: "9" is not a time of day'),
         ({"country": "de"}, 'country: "de" is not an ISO 3166 code'),
         ({"country": "XX"}, "country: no public holidays are known: Country XX not available"),
         (

@@ -1,6 +1,6 @@
 """Business time against an oracle that steps through the minutes, and against its own laws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from functools import cache
@@ -49,9 +49,16 @@ class Case:
     holidays: frozenset[date]
     start: datetime
     end: datetime
+    days: dict[date, list[tuple[str, str]]] = field(default_factory=dict)
 
     def calendar(self) -> Calendar:
-        return build_calendar("drawn", zone=self.zone, weekly=self.weekly, holidays=self.holidays)
+        return build_calendar(
+            "drawn", zone=self.zone, weekly=self.weekly, holidays=self.holidays, days=self.days or None
+        )
+
+    def shifts(self, day: date) -> list[tuple[str, str]]:
+        usual = [] if day in self.holidays else self.weekly[DAYS[day.weekday()]]
+        return self.days.get(day, usual)
 
 
 class Oracle:
@@ -68,9 +75,8 @@ class Oracle:
         self.open = [False] * minutes
         day, last = self.walls[0].date() - DAY, self.walls[-1].date() + DAY
         while day <= last:
-            if day not in case.holidays:
-                for opening, closing in case.weekly[DAYS[day.weekday()]]:
-                    self._mark(self._on(day, opening), self._on(day, closing))
+            for opening, closing in case.shifts(day):
+                self._mark(self._on(day, opening), self._on(day, closing))
             day += DAY
 
     @staticmethod
@@ -121,9 +127,9 @@ class Promise:
         walls = [(first + n * MINUTE).astimezone(ZoneInfo(case.zone)).replace(tzinfo=None) for n in range(12 * 24 * 60)]
         days = self.days
         for day in sorted({wall.date() for wall in walls[: 10 * 24 * 60]} - {walls[0].date()}):
-            cut, shifts = self.cuts[day.weekday()], case.weekly[DAYS[day.weekday()]]
+            cut, shifts = self.cuts[day.weekday()], case.shifts(day)
             midnight = datetime.combine(day, time())
-            if cut is None or not shifts or day in case.holidays:
+            if cut is None or not shifts:
                 continue
             if last_minute(walls, midnight + cut * MINUTE) < (start - first) // MINUTE:
                 continue
@@ -165,7 +171,8 @@ def cases(draw: st.DrawFn) -> Case:
     around = [anchor.date() + n * DAY for n in range(-4, 8)]
     holidays = draw(st.just(frozenset()) | st.frozensets(st.sampled_from(around), max_size=3))
     before, after = draw(st.timedeltas(timedelta(), 2 * DAY)), draw(st.timedeltas(timedelta(), 4 * DAY))
-    return Case(zone, weekly, holidays, anchor - before, anchor + after)
+    days = draw(st.just({}) | st.dictionaries(st.sampled_from(around), shifts(), max_size=2))
+    return Case(zone, weekly, holidays, anchor - before, anchor + after, days)
 
 
 def check(case: Case, share: Fraction) -> None:
