@@ -18,7 +18,7 @@ from alerting.signal import Signal
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-StageName = Literal["record_only", "threshold", "inhibit", "silence"]
+StageName = Literal["record_only", "threshold", "inhibit", "silence", "hours"]
 Place = tuple[int, str]
 """(alert id, item)"""
 

@@ -1,9 +1,9 @@
 """Signals to alerts to outbox rows: the only writer of alerts, one transaction a step, one step at a time.
 
 The stages, each a pure function or one module: group (which alert, and what a batch of signals does to it), lifecycle
-(its next state), then what keeps things from being told (record only, threshold, inhibit, silence, and no route), route
-(whose business it is), limit (what is said now), escalate (who else hears, as nobody acknowledges), message (the
-words), outbox.
+(its next state), then what keeps things from being told (record only, threshold, inhibit, silence, hours, and no
+route), route (whose business it is), limit (what is said now), escalate (who else hears, as nobody acknowledges),
+message (the words), outbox.
 
 A stage that keeps things from being told is a `hiding.Stage`, and stands in the `stages` of `step` (in production:
 alerting.stages.of(catalog), in their order there). It is asked about candidates: what was raised in this step, and what
@@ -47,7 +47,7 @@ from alerting.inhibit import Explained
 from alerting.lifecycle import Alert
 from alerting.outbox import Heard, Outgoing
 from alerting.signal import Act, Signal
-from alerting.stages import RECORD_ONLY, unrouted
+from alerting.stages import RECORD_ONLY, by_hours, unrouted
 from alerting.store import Change
 from alerting.wave import Match
 from milepost.calendar import Calendar
@@ -84,7 +84,7 @@ def step(
         desk = overrides.desk(connection, routing, calendars or {}, now)
         taken = commands.take(connection, SIGNALS)
         cases = _cases(connection, taken, routing.groups_at_once, now) if taken else []
-        cases = _judged(connection, cases, [RECORD_ONLY, *stages, unrouted(desk)], now)
+        cases = _judged(connection, cases, [RECORD_ONLY, *stages, by_hours(desk), unrouted(desk)], now)
         cases = _hushed(connection, [*cases, *_due(connection, cases, now)], stages, now)
         hushed = any(stage.quiet for stage in stages)
         _finish(connection, cases, Speaker(desk, public_url, wave.matches(policies), hushed))

@@ -55,8 +55,18 @@ RECORD_ONLY: Final = Stage("record_only", _silent)
 """Comes first: what is never told needs no other reason."""
 
 
+def by_hours(desk: Desk) -> Stage:
+    """What no route takes at this hour, and one does at another, waits for that."""
+
+    def keep(_: sa.Connection, candidates: Sequence[Candidate], __: datetime) -> Mapping[Place, Kept]:
+        found = {one.place: _waits(desk, one.labels) for one in candidates}
+        return {place: why for place, why in found.items() if why is not None}
+
+    return Stage("hours", keep)
+
+
 def unrouted(desk: Desk) -> Stage:
-    """Comes last: what no route takes anywhere now is remembered as such, and told when its route's hours begin."""
+    """Comes last: what no route takes anywhere is remembered as such."""
 
     def keep(_: sa.Connection, candidates: Sequence[Candidate], __: datetime) -> Mapping[Place, Kept]:
         found = {one.place: _nowhere(desk, one.labels) for one in candidates}
@@ -65,14 +75,19 @@ def unrouted(desk: Desk) -> Stage:
     return Stage("record_only", keep)
 
 
+def _waits(desk: Desk, labels: Mapping[str, str]) -> Kept | None:
+    way = route.way(desk, labels)
+    if not way.waiting or route.channels(desk, way.taken):
+        return None
+    index = min(way.waiting, key=way.waiting.__getitem__)
+    return Kept(f"route {route.title(desk.routing, index)}", WAITS, until=way.waiting[index])
+
+
 def _nowhere(desk: Desk, labels: Mapping[str, str]) -> Kept | None:
-    """Why something goes nowhere now; None when a route takes it somewhere."""
+    """Why something goes nowhere; None when a route takes it somewhere."""
     way = route.way(desk, labels)
     if route.channels(desk, way.taken):
         return None
-    if way.waiting:
-        index = min(way.waiting, key=way.waiting.__getitem__)
-        return Kept(f"route {route.title(desk.routing, index)}", WAITS, until=way.waiting[index])
     if way.taken:
         return Kept(f"route {route.title(desk.routing, way.taken[-1])}", RECORDED)
     return Kept("routes", NO_ROUTE, look_at=desk.now + LOOK_AGAIN if desk.routing.routes else None)

@@ -22,7 +22,7 @@ from alerting.stages import silenced
 from milepost.catalog import loader
 from milepost.catalog.matcher import read
 from milepost.catalog.schema import Catalog
-from milepost.db.tables import alert_changes, alerts, audit
+from milepost.db.tables import alert_changes, alert_hidden, alerts, audit
 from milepost.db.tables import digests as periods
 from milepost.errors import ConfigurationError, Conflict, NotFound
 from milepost.inbox import heartbeats
@@ -113,6 +113,8 @@ def test_what_the_night_held_back_is_told_in_the_morning(alerting: Alerting) -> 
     alerting.run(breach(1), urgent(2, group={"warehouse": "south"}))
     assert alerting.came() == [("ann", "opened")]
     alerting.run(over(1), breach(3), after=MINUTE)
+    kept = [(row["stage"], row["by_name"], row["until_at"], row["end"]) for row in alerting.rows(alert_hidden)]
+    assert kept == [("hours", "route days", MORNING, "cleared"), ("hours", "route days", MORNING, None)]
     (south,) = [row["alert_id"] for row in alerting.rows(alerts) if row["group"] == {"warehouse": "south"}]
     alerting.act(commands.acknowledge, south, actor="ann")
     assert alerting.came() == [("ann", "acknowledged")]
