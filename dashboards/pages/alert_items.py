@@ -73,11 +73,17 @@ def _item(item: Mapping[str, Any]) -> dict[str, Any]:
         "id": item["item"],
         "href": href,
         "key": item["journey_key"] or item["labels"].get("source") or item["item"],
-        "summary": item["summary"].removeprefix(f"{item['journey_key']} "),
+        "summary": item["summary"].removeprefix(f"{item['journey_key']} ") + _version(item),
         "amount": words.money(item["amount"], item["currency"]) if item["amount"] is not None else None,
         "since": {"at": words.iso(item["at"]), "mode": "ago", "plain": words.plain_time(item["at"])},
         "state": {"text": "Cleared", "tone": "ok"} if cleared else _open(item),
     }
+
+
+def _version(item: Mapping[str, Any]) -> str:
+    """The journey's page leads to its words."""
+    version = item.get("policy_version")
+    return f" · policy version {version}" if version else ""
 
 
 def _open(item: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,10 +14,12 @@ from alerting import wave
 from alerting.explain import Findings
 from alerting.message import Related
 from dashboards.queries.paging import Page, bounded, time_order
-from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, journeys, notifications
+from milepost.db.tables import alert_changes, alert_hidden, alert_items, alerts, breaches, journeys, notifications
 
 STATES: Final = ("firing", "acknowledged", "resolved")
 MAX_ITEMS: Final = 500
+BREACH: Final = "breach:"
+"""How an item begins that is a breach; its number follows."""
 _a = alerts.c
 ORDER: Final = time_order(_a.opened_at, _a.alert_id, descending=True)
 
@@ -110,12 +113,23 @@ def related(connection: sa.Connection, alert: Alert) -> list[Related]:
 
 
 def items(connection: sa.Connection, alert_id: int, limit: int = MAX_ITEMS) -> list[dict[str, Any]]:
-    """What is wrong, each with its journey's kind and key, and with what hides it now: the open ones first, the oldest
-    of them first."""
+    """What is wrong, each with its journey's kind and key, what hides it now, and the version of the policy that judged
+    it: the open ones first, the oldest of them first."""
     i = alert_items.c
     statement = select_items().where(i.alert_id == alert_id)
     ordered = statement.order_by(i.cleared_at.is_not(None), i.at, i.item).limit(limit)
-    return [dict(row) for row in connection.execute(ordered).mappings()]
+    found = connection.execute(ordered).mappings().all()
+    versions = _versions(connection, [row["item"] for row in found])
+    return [{**row, "policy_version": versions.get(row["item"])} for row in found]
+
+
+def _versions(connection: sa.Connection, items: Sequence[str]) -> dict[str, str]:
+    """By item that is a breach, the version that judged it."""
+    numbers = [item.removeprefix(BREACH) for item in items if item.startswith(BREACH)]
+    ids = [int(number) for number in numbers if number.isdecimal()]
+    b = breaches.c
+    rows = connection.execute(sa.select(b.breach_id, b.policy_version).where(b.breach_id.in_(ids))) if ids else ()
+    return {f"{BREACH}{row[0]}": row[1] for row in rows}
 
 
 def select_items() -> sa.Select[Any]:
