@@ -103,7 +103,8 @@ def test_every_block_works(place: Path) -> None:
 
 UNTOLD = (
     "GET /v1/journeys/{journey_id}/explanation", "GET /v1/hubs", "GET /v1/decisions", "GET /v1/exceptions",
-    "GET /v1/exceptions/groups", "GET /v1/gaps",
+    "GET /v1/exceptions/groups", "GET /v1/gaps", "GET /v1/flows", "GET /v1/silences", "GET /v1/oncall",
+    "GET /v1/notifications/parked", "GET /v1/policies/{policy}/{version}",
 )  # fmt: skip
 """What the tutorial has nothing for, or other things than the example shows."""
 
