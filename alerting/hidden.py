@@ -37,9 +37,9 @@ _OPEN: Final = _TABLE.ended_at.is_(None)
 def due(connection: sa.Connection, now: datetime) -> list[Candidate]:
     """What is to be judged again: its time has come, or the silence that keeps it was ended."""
     chosen = sa.select(_TABLE.hidden_id).where(_OPEN).limit(AT_ONCE)
-    soon = _TABLE.stage.in_(("silence", "inhibit"))
-    found = set(connection.scalars(chosen.where(_TABLE.look_at <= now, soon)))
-    found |= set(connection.scalars(chosen.where(_TABLE.look_at <= now, ~soon).limit(LEISURELY)))
+    leisurely = _TABLE.stage.in_(("record_only", "threshold"))
+    found = set(connection.scalars(chosen.where(_TABLE.look_at <= now, ~leisurely)))
+    found |= set(connection.scalars(chosen.where(_TABLE.look_at <= now, leisurely).limit(LEISURELY)))
     # asked by itself: joined, it would read all that silences hide, four times a second
     ended = list(connection.scalars(sa.select(silences.c.silence_id).where(_ended_lately(now))))
     if ended:
