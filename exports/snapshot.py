@@ -73,7 +73,7 @@ class Snapshot:
                     self.heard(len(rows))
                 yield rows
         if _tables(self.connection) != self.tables:
-            raise Transient("the journeys were rebuilt meanwhile; export again")
+            raise Transient("the journeys were rebuilt meanwhile; try again")
 
 
 @contextmanager
