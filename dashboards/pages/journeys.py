@@ -90,7 +90,7 @@ class Journeys:
 def _alert_filter(view: View) -> list[Any]:
     """Shown while it is set: an alert's page sets it."""
     number = view.get("alert")
-    return [filters.select(view, "alert", "Alert", [(number, f"Of alert {number}")])] if number else []
+    return [filters.select(view, "alert", "Alert", [(number, f"Alert {number}")])] if number else []
 
 
 def alert_of(view: View) -> int | None:
