@@ -14,7 +14,8 @@ from starlette.routing import Route
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from alerting.message import AlertView, ItemView
+from alerting.explain import Change
+from alerting.message import AlertView, ItemView, Related
 from alerting.notifiers import webhook
 from collector.metrics import Metrics
 from dashboards.queries.journeys import HEALTHS
@@ -96,7 +97,14 @@ STRUCTS: Mapping[str, Mapping[str, type[msgspec.Struct]]] = {
         "Ignore rule": mapping.IgnoreRule,
         "Table": mapping.TableForm,
     },
-    "webhooks.md": {"Payload": webhook.Payload, "Data": webhook.Data, "Alert": AlertView, "Item": ItemView},
+    "webhooks.md": {
+        "Payload": webhook.Payload,
+        "Data": webhook.Data,
+        "Alert": AlertView,
+        "Change": Change,
+        "Related": Related,
+        "Item": ItemView,
+    },
 }
 NOT_WRITTEN = {("catalog.md", "Model", "name")}  # the key of the mapping is the name
 TABLES_WITH_DEFAULTS = ("catalog.md", "mappings.md")
