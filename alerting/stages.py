@@ -80,7 +80,9 @@ def _waits(desk: Desk, labels: Mapping[str, str]) -> Kept | None:
     if not way.waiting or route.channels(desk, way.taken):
         return None
     index = min(way.waiting, key=way.waiting.__getitem__)
-    return Kept(f"route {route.title(desk.routing, index)}", WAITS, until=way.waiting[index])
+    until = way.waiting[index]
+    look_at = min(until, desk.now + LOOK_AGAIN)
+    return Kept(f"route {route.title(desk.routing, index)}", WAITS, until=until, look_at=look_at)
 
 
 def _nowhere(desk: Desk, labels: Mapping[str, str]) -> Kept | None:

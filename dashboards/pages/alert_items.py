@@ -15,6 +15,7 @@ HIDDEN: Final = {
     "silence": "Silenced",
     "inhibit": "Explained",
     "threshold": "Too few",
+    "hours": "Waits",
     "record_only": "Not told",
 }
 
