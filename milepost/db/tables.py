@@ -950,7 +950,7 @@ alert_hidden = table(
     Column("hidden_id", BigInteger, Identity(always=True), primary_key=True),
     required("alert_id", BigInteger),
     required("item", Text),
-    required("stage", Text),  # record_only | threshold | inhibit | silence
+    required("stage", Text),  # record_only | threshold | inhibit | silence | hours
     optional("by_id", BigInteger),  # a silence; the alert that explains it
     required("by_name", Text),  # the silence, window, policy, route or source that keeps it
     required("reason", Text),  # in plain words
