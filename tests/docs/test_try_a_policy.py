@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,8 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 from holidays import country_holidays
+from typer.testing import CliRunner
 
 from milepost.catalog import loader
+from milepost.cli import app as cli
 from milepost.clock import to_us, utc_now
 from milepost.db.tables import breaches, signals
 from milepost.decisions import catalog as decided
@@ -71,10 +74,29 @@ def test_the_guide(
     late = {f"S{number:04}" for number in range(1, 25) if number * 15 > (60 if number % 3 == 0 else 120)}
     assert {row["key"] for row in rows if row["change"] != "gone"} == late
     assert {row["change"] for row in rows} == {"new", "same", "gone"}
+    everything = json.loads(command("milepost sla backtest tighter.yaml --as-it-happened --format json", database))
+    assert {one["policy"]: one["new"] for one in everything["policies"]}["edi-confirmation"] == 7
+    assert everything["messages"]["by_channel"] == {"(no route)": everything["messages"]["total"]}
+    assert len(everything["new"]) == 12
+    _refused(database)
     _apply(database, apply.text, differences.text)
     with engine.connect() as connection:
         for nothing in (breaches, signals):
             assert connection.scalar(sa.select(sa.func.count()).select_from(nothing)) == 0
+
+
+def _refused(database: str) -> None:
+    Path("models.yaml").write_text("models: {order: {roots: [order], milestones: [{name: a, events: [order.a]}]}}\n")
+    for line, why in (
+        ("tighter.yaml --catalog .", "give a FILE or --catalog"),
+        ("tighter.yaml --since 1d --until 2d", "--since must be before --until"),
+        ("nothing.yaml", "there is no such file"),
+        ("models.yaml", "slas.yaml"),
+        ("tighter.yaml --since lately", "lately is no time"),
+    ):
+        done = CliRunner().invoke(cli, ["sla", "backtest", *line.split()], env={"MILEPOST_DATABASE_URL": database})
+        assert done.exit_code != 0, line
+        assert why in " ".join(done.output.split()), line
 
 
 def _apply(database: str, apply: str, differences: str) -> None:
