@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock
-from sla.evaluate import Clock, Key
+from sla.evaluate import OCCURRENCE, Clock, Key
 from sla.policy import Compiled
 
 End = Literal["late", "retracted", "cancelled", "completed", "absorbed", "withdrawn"]
@@ -115,9 +115,11 @@ def settle(
             _stop(result, clock, former, clock.stopped_us)
     if known:
         current = {clock.key for clock in clocks}
-        for key, former in known.items():
-            if key not in current:
-                _vanish(result, former, compiled)
+        gone = [former for key, former in known.items() if key not in current]
+        for former in gone:
+            _vanish(result, former, compiled)
+            if former.breached and former.occurrence != OCCURRENCE:
+                _carry_on(result, former, now_us)
     return result if result.moved else None
 
 
@@ -259,6 +261,24 @@ def _vanish(result: Transition, former: RunningClock, compiled: Compiled) -> Non
         result.closings.append(Closing(result.change, former, end))
 
 
+def _carry_on(result: Transition, former: RunningClock, now_us: int) -> None:
+    """An exception that began earlier than was known has another clock; its breach goes on without a word."""
+    if former.stopped_us is not None:
+        return
+    for clock in result.running:
+        same = (clock.policy, clock.subject_id) == (former.policy, former.subject_id)
+        if same and clock.started_us <= former.started_us and not clock.breached and clock.due_by(now_us):
+            _open_quietly(result, clock)
+
+
+def _open_quietly(moved: Transition, clock: RunningClock) -> None:
+    """Its breach was told already, or is to be told to nobody."""
+    clock.warned = clock.breached = True
+    moved.openings.append(Opening(moved.change, clock, notify=False))
+    moved.rows = [row for row in moved.rows if row[0] is not clock]
+    moved.rows.append((clock, open_state(clock)))
+
+
 def _judged_by_other(former: RunningClock, compiled: Compiled) -> bool:
     """Whether a version of the policy that is no longer active judged the clock: what has ended keeps its judgement."""
     policy = compiled.policies.get(former.policy)
@@ -269,10 +289,7 @@ def hush(moved: Transition, known: Mapping[Key, RunningClock], now_us: int) -> N
     """Let nobody be told of what a rebuild brings to light: breaches that it finds are opened here and now."""
     for clock in moved.running:
         if known.get(key_of(clock)) is not clock and not clock.breached and clock.due_by(now_us):
-            clock.warned = clock.breached = True
-            moved.openings.append(Opening(moved.change, clock))
-            moved.rows = [row for row in moved.rows if row[0] is not clock]
-            moved.rows.append((clock, open_state(clock)))
+            _open_quietly(moved, clock)
             moved.gone = [key for key in moved.gone if key != key_of(clock)]
     for opening in moved.openings:
         opening.notify = False
@@ -293,10 +310,7 @@ def take_over(found: Iterable[Transition], now_us: int) -> None:
         for clock in heir.running:
             if clock.breached or not clock.due_by(now_us) or not inherits(heir.change, clock, absorbed):
                 continue
-            clock.breached = True
-            heir.openings.append(Opening(heir.change, clock, notify=False))
-            heir.rows = [row for row in heir.rows if row[0] is not clock]
-            heir.rows.append((clock, open_state(clock)))
+            _open_quietly(heir, clock)
 
 
 def inherits(change: JourneyChange, clock: RunningClock, absorbed: Collection[tuple[str, int, int, int]]) -> bool:

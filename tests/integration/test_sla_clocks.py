@@ -452,6 +452,17 @@ def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
     assert world.signals() == ["raise", "late", "raise"]
 
 
+def test_an_exception_that_began_earlier_than_was_known_goes_on_without_a_word(engine: sa.Engine) -> None:
+    world = World(engine, RESOLVED)
+    world.tell("order.received", T - HOUR)
+    world.tell("order.confirmed", T, outcome="failed")
+    world.check(T + 2 * HOUR)
+    world.tell("order.confirmed", T - 0.5 * HOUR, T + 3 * HOUR, outcome="failed")
+    assert world.rows(breaches, "due_at", "end") == [(T + 2 * HOUR, "withdrawn"), (T + 1.5 * HOUR, None)]
+    assert world.signals() == ["raise", "quiet raise", "withdrawn"]
+    assert (world.check(T + 4 * HOUR), world.states()) == (0, {"resolved": "late_known"})
+
+
 def test_a_resolution_known_late_takes_the_breach_back(engine: sa.Engine) -> None:
     world = World(engine, RESOLVED)
     world.tell("order.received", T)
