@@ -235,7 +235,7 @@ def test_a_life_of_an_alert(kind: Kind) -> None:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-SECURE = [*(PROVIDERS.keys() - {"apprise"}), "smtp", "smtps"]
+SECURE = [*(kind for kind in PROVIDERS if kind != "apprise"), "smtp", "smtps"]
 OPENSSL = (
     "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     " -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout - -out -"
