@@ -377,6 +377,10 @@ def test_a_held_order_pauses_and_goes_on(world: World) -> None:
     assert world.states() == {"confirmed": "warned"}
     world.tell("order.held", T + 3.5 * HOUR)
     assert (world.flags(), world.states()) == ((None, False, False), {})
+    with world.engine.connect() as connection:
+        (shown,) = queries.clock_list(connection, world.rows(journeys, "journey_id")[0][0])
+    assert (shown.state, shown.due_at, shown.stopped_at) == ("paused", None, None)
+    assert (shown.paused_at, shown.paused_by) == (T + 3.5 * HOUR, "order.held (erp)")
     assert world.check(T + 5 * HOUR) == 0
     world.tell("order.released", T + 5 * HOUR)
     assert world.flags() == (T + 3.2 * HOUR, False, False)  # it was at risk before
