@@ -33,7 +33,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
             found = decided.policy_of(connection, policy, version, aware(at) or context.clock())
         if found is None:
             raise NotFound(f"no catalog ever had a policy {policy}")
-        applied, text = found
+        applied, text = found.catalog, found.text
         if format_ == "text":
             origin = f"of catalog {applied.version}, in force since {applied.at:%Y-%m-%d %H:%M}Z"
             return Response(f"# {policy}, version {version}, {origin}\n{text}", media_type="text/plain; charset=utf-8")
@@ -44,6 +44,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
                 "catalog": applied.version,
                 "in_force_since": applied.at,
                 "by": applied.by,
+                "certain": found.certain,
                 "text": text,
             }
         )

@@ -182,27 +182,44 @@ def _differences(connection: sa.Connection, one: Applied) -> str:
 
 @app.command("show")
 def show(
-    what: Annotated[str | None, typer.Argument(help="One file, like slas.yaml, or a version.")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(help="One file, like slas.yaml; a version; with --policy also a version of the policy."),
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="This policy alone, with its calendar.")] = None,
 ) -> None:
     """Print the catalog that is in force, or a former version of it."""
-    from milepost.catalog import overlay
     from milepost.decisions import catalog as decided
 
+    if policy is not None:
+        _show_policy(policy, what)
+        return
     file = what if what is not None and what.endswith(".yaml") else None
     with transaction() as (connection, _, _):
         version, texts = decided.active_version(connection), decided.active_texts(connection) or {}
         if what is not None and file is None:
             version, texts = decided.texts_of(connection, what)
-    if policy is not None:
-        texts = _alone(overlay.written(texts, policy), policy, version)
     if file is not None and file not in texts:
         raise NotFound(f"there is no {file} in the catalog; it has {', '.join(sorted(texts))}")
     for name in [file] if file is not None else sorted(texts):
         out.print(f"# {name}, version {version}\n{texts[name]}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _alone(text: str | None, policy: str, version: str | None) -> dict[str, str]:
+def _show_policy(policy: str, version: str | None) -> None:
+    """As it is, as it was in a version of the catalog, or in a version of its own: what breaches name."""
+    from milepost.catalog import overlay
+    from milepost.decisions import catalog as decided
+
+    with transaction() as (connection, now, _):
+        catalog = version or decided.active_version(connection) or ""
+        try:
+            catalog, texts = decided.texts_of(connection, catalog)
+            text = overlay.written(texts, policy)
+        except NotFound:
+            found = decided.policy_of(connection, policy, catalog, now)
+            if found is None or not found.certain:
+                raise NotFound(f"neither a catalog nor policy {policy} ever had version {version}") from None
+            catalog, text = found.catalog.version, found.text
     if text is None:
-        raise NotFound(f"there is no policy {policy} in catalog {version}")
-    return {policy: text}
+        raise NotFound(f"there is no policy {policy} in catalog {catalog}")
+    out.print(f"# {policy}, of catalog {catalog}\n{text}", markup=False, highlight=False, soft_wrap=True)

@@ -68,15 +68,24 @@ def history(connection: sa.Connection, limit: int | None = None) -> list[Applied
     return [Applied(row.target, row.at, row.actor, row.detail.get("before")) for row in rows]
 
 
-def policy_of(connection: sa.Connection, name: str, version: str, at: datetime) -> tuple[Applied, str] | None:
-    """A policy and its calendar as YAML, as they were when it had this version, and the catalog that it stood in.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A policy and its calendar as YAML, and the catalog that it stood in. `certain`: it has the version asked for."""
+
+    catalog: Applied
+    text: str
+    certain: bool
+
+
+def policy_of(connection: sa.Connection, name: str, version: str, at: datetime) -> Written | None:
+    """A policy as it was when it had this version.
 
     Looked for first in the catalog that was in force at `at`. Where none has it (another Milepost may have made
-    another hash of the same words), it is the policy of that name then. None: there was none.
+    another hash of the same words), it is the policy of that name then, and not certain. None: there was none.
     """
     applied = history(connection)
     then = next((index for index, one in enumerate(applied) if one.at <= at), len(applied) - 1)
-    found: tuple[Applied, str] | None = None
+    found: Written | None = None
     seen: set[str] = set()
     for one in [*applied[then:], *reversed(applied[: max(then, 0)])]:
         if one.version in seen:
@@ -85,9 +94,9 @@ def policy_of(connection: sa.Connection, name: str, version: str, at: datetime) 
         texts = texts_of(connection, one.version)[1]
         written = overlay.written(texts, name)
         if written is not None:
-            found = found or (one, written)
+            found = found or Written(one, written, certain=False)
             if _version_of(texts, name) == version:
-                return one, written
+                return Written(one, written, certain=True)
     return found
 
 

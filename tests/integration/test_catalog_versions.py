@@ -135,11 +135,12 @@ def test_a_policy_that_was_changed_and_removed_can_still_be_read(engine: sa.Engi
             for at in (NOW - hour, NOW, NOW + 1.5 * hour, NOW + 9 * hour):
                 found = decided.policy_of(connection, "stuck", str(version), at)
                 assert found is not None
-                applied, text = found
+                applied, text = found.catalog, found.text
+                assert found.certain
                 assert yaml.safe_load(text)["policies"] == [{**STUCK, "within": within}]
                 assert yaml.safe_load(text)["calendars"]["business"]["zone"] == "Europe/Berlin"
                 assert applied.at == (NOW if version == first else NOW + hour)
         then = decided.policy_of(connection, "stuck", "another hash", NOW + 1.5 * hour)
         assert then is not None
-        assert "4h" in then[1], "the one in force then"
+        assert ("4h" in then.text, then.certain) == (True, False), "the one in force then"
         assert decided.policy_of(connection, "never", "a hash", NOW) is None
