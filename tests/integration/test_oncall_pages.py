@@ -18,7 +18,7 @@ from milepost.errors import MalformedBody
 from tests.dashboard import Dashboard, dashboard
 from tests.databases import Databases
 from tests.integration.test_alerting_pipeline import Alerting, breach
-from tests.integration.test_silence_pages import drawn
+from tests.integration.test_pages import show, texts
 from tests.integration.test_who_hears import NOON, ROUTES
 
 CATALOG = loader.load({**loader.default_texts(), "routes.yaml": ROUTES.format(url="http://127.0.0.1:1")})
@@ -29,6 +29,12 @@ HOUR = timedelta(hours=1)
 def pages(databases: Databases) -> Iterator[Dashboard]:
     with databases.fresh() as url, dashboard(url, catalog=CATALOG, clock=lambda: NOON) as running:
         yield running
+
+
+def drawn(pages: Dashboard, address: str, who: str = "Otto") -> str:
+    """The texts of a page's body."""
+    with pages.session(who) as client:
+        return " | ".join(texts(show(client, address)["body"]))
 
 
 def test_who_is_on_call_and_who_stands_in(pages: Dashboard) -> None:
