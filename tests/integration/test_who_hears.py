@@ -168,7 +168,8 @@ def test_it_stands_still_while_silenced(alerting: Alerting) -> None:
     alerting.stages = [silenced({})]
     alerting.run(urgent())
     alerting.came()
-    alerting.at(NOON + 13 * MINUTE)
+    alerting.now = NOON + 13 * MINUTE
+    alerting.run()
     wanted = Wanted((read("warehouse=north"),), "known", alerting.now, alerting.now + 3 * MINUTE)
     with alerting.engine.begin() as connection:
         silences.add(connection, wanted, actor="anna", now=alerting.now, admin=False)
