@@ -19,7 +19,7 @@ Rule = tuple[str, str]
 """(kind, rule)"""
 TOGETHER: Final = ("sla", "objective", "anomaly")
 """Kinds of alerts of which one cause may open many. What is wrong with Milepost itself is always told apart."""
-LATELY: Final = timedelta(minutes=1)
+LATELY: Final = timedelta(seconds=5)
 """Groups that open within this time do so at once."""
 WIDENS: Final = timedelta(minutes=10)
 """So long, and while it fires, an alert of several groups takes in each further one."""

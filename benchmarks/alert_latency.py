@@ -47,7 +47,7 @@ ALONE: Final = timedelta(seconds=3)
 CARRIERS: Final = 40
 BATCH: Final = 500
 PATIENCE: Final = 120.0
-INTERVAL: Final = 10
+INTERVAL: Final = 30
 _SLAS: Final = """
 policies:
   - {{name: promptly, title: Confirmed in time, kind: between, model: order, start: received, end: confirmed,
