@@ -97,6 +97,9 @@ def _catalogs(engine: Any, cache: CatalogCache, file: Path | None, folder: Path 
             "journeys.yaml: the journeys are stored as the models in force make them; try other models with"
             " `milepost rebuild --catalog FOLDER --dry-run`"
         )
+    untried = [flow.name for flow in tried.flows if flow not in today.flows]
+    if untried:
+        _say(notes, f"Not tried, because they judge no journeys: {', '.join(untried)}")
     return today, tried
 
 
