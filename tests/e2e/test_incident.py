@@ -233,7 +233,7 @@ def test_late_evidence_takes_a_breach_back_and_both_stay_recorded(scene: Scene) 
     assert (breach.end, breach.late_known) == ("retracted", False)
     assert breach.opened_at < breach.ended_at
     assert breach.due_at == at + WITHIN
-    assert sorted(changes) == ["opened", "resolved", "retracted"]
+    assert sorted(changes) == ["opened", "resolved", "retracted", "routed"]
 
 
 def test_a_closed_calendar_raises_no_alarm(scene: Scene) -> None:
