@@ -6,7 +6,7 @@ appended, with a default, so that older bytes stay readable; anything else needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import IntFlag
 from typing import Any, Final
@@ -209,6 +209,18 @@ class JourneyChange(Struct):
     types: Mapping[int, str] = {}
     quiet: bool = False
     new: bool = False
+
+
+def merge_attributes(root: Mapping[str, Scalar], others: Iterable[Mapping[str, Scalar]]) -> dict[str, Scalar]:
+    """A journey's attributes (rule 11 of the correlation): the root's value, else the only distinct one among its other
+    members, else none. 1, 1.0 and True are three."""
+    seen: dict[str, set[tuple[type, Scalar]]] = {}
+    for values in others:
+        for name, value in values.items():
+            if value is not None:
+                seen.setdefault(name, set()).add((type(value), value))
+    single = {name: next(iter(values))[1] for name, values in seen.items() if len(values) == 1}
+    return single | {name: value for name, value in root.items() if value is not None}
 
 
 _encode: Final = msgspec.msgpack.Encoder(decimal_format="string").encode

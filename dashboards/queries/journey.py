@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -30,7 +30,7 @@ from milepost.db.tables import (
     running_clocks,
 )
 from milepost.inbox.objects import shown
-from milepost.journeystate import Flag, RunningClock, Scalar, decode_clocks, decode_object
+from milepost.journeystate import Flag, RunningClock, Scalar, decode_clocks, decode_object, merge_attributes
 
 CORRELATION: Final = "correlation"
 MAX_EVENTS: Final = 1000
@@ -311,17 +311,6 @@ def attributes(connection: sa.Connection, journey: Head, found: Sequence[Member]
     if journey.amount is not None:
         typed["amount"] = money_text(journey.amount)
     return merged | {name: value for name, value in typed.items() if value is not None}
-
-
-def merge_attributes(root: Mapping[str, Scalar], others: Iterable[Mapping[str, Scalar]]) -> dict[str, Scalar]:
-    """Pure: the rule that `attributes` follows."""
-    seen: dict[str, set[Scalar]] = {}
-    for values in others:
-        for name, value in values.items():
-            if value is not None:
-                seen.setdefault(name, set()).add(value)
-    single = {name: next(iter(values)) for name, values in seen.items() if len(values) == 1}
-    return single | {name: value for name, value in root.items() if value is not None}
 
 
 def money_text(amount: Decimal) -> str:

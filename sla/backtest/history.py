@@ -13,7 +13,7 @@ from exports.snapshot import Snapshot
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from milepost.db.tables import journeys
-from milepost.journeystate import JourneyChange, Scalar
+from milepost.journeystate import JourneyChange, merge_attributes
 from sla.loading import Wanted, load
 
 AHEAD: Final = timedelta(days=31)
@@ -58,7 +58,8 @@ def batches(snapshot: Snapshot, catalog: Catalog, window: Window) -> Iterator[Ba
         completed = {row[0]: row[1] for row in rows}
         for change in loaded.changes.values():
             change.ended_us = _ended(change, completed[change.journey_id], cancelling.get(change.model, ()))
-            change.attributes = _attributes(change)
+            others = [state.values() for one, state in change.states.items() if one != change.root_id]
+            change.attributes = merge_attributes(change.attributes, others)
         yield Batch(list(loaded.changes.values()), loaded.names)
 
 
@@ -70,15 +71,3 @@ def _ended(change: JourneyChange, completed: datetime | None, cancelling: Sequen
     if change.state != "cancelled" or root is None:
         return None
     return min([root.reached[kind].first_us for kind in cancelling if kind in root.reached], default=None)
-
-
-def _attributes(change: JourneyChange) -> dict[str, Scalar]:
-    """Rule 11 of the correlation: the root's value, else the only distinct one among the members, else none."""
-    told: dict[str, set[tuple[type, Scalar]]] = {}
-    for object_id, state in change.states.items():
-        if object_id != change.root_id:
-            for name, value in state.values().items():
-                if value is not None:
-                    told.setdefault(name, set()).add((type(value), value))
-    common = {name: next(iter(values))[1] for name, values in told.items() if len(values) == 1}
-    return common | {name: value for name, value in change.attributes.items() if value is not None}

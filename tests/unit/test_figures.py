@@ -10,7 +10,8 @@ import pytest
 
 from dashboards import figures, words
 from dashboards.figures import Due, Point
-from dashboards.queries.journey import merge_attributes, money_text
+from dashboards.queries.journey import money_text
+from milepost.journeystate import merge_attributes
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
