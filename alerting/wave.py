@@ -161,10 +161,13 @@ def others_query(peers: Peers, limit: int) -> sa.Select[Any]:
         .limit(limit)
         .subquery("last")
     )
-    mine = sa.exists().where(_i.alert_id == peers.alert_id, _i.journey_id == last.c.journey_id, _i.cleared_at.is_(None))
-    due = sa.exists().where(running_clocks.c.journey_id == last.c.journey_id, running_clocks.c.next_at <= peers.now)
+    # NOT IN, not NOT EXISTS: PostgreSQL hashes it however wrong its idea of the number of items is, which grows at once
+    mine = sa.select(_i.journey_id).where(
+        _i.alert_id == peers.alert_id, _i.journey_id.is_not(None), _i.cleared_at.is_(None)
+    )
+    due = sa.select(running_clocks.c.journey_id).where(running_clocks.c.next_at <= peers.now)
     limited = [last.c[name].in_(wanted) for name, wanted in peers.match.items() if name in _COLUMNS]
-    return sa.select(last).where(~mine, ~due, *limited)
+    return sa.select(last).where(last.c.journey_id.not_in(mine), last.c.journey_id.not_in(due), *limited)
 
 
 def _decoded(connection: sa.Connection, peers: Peers, values: Sequence[Value]) -> Tally:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from alerting import commands, pipeline
+from alerting import commands, pipeline, wave
 from alerting.message import Message
 from alerting.signal import Signal
 from dashboards.queries import journeys as listing
@@ -183,6 +183,16 @@ def test_the_link_lists_exactly_the_journeys_that_the_alert_counts(network: Aler
     assert network.alert()["items_open"] == 0
     assert listed(network, alert.id) == {*items}
     assert network.message().alert.journeys == len(items)
+
+
+def test_a_wave_that_the_planner_does_not_know_of_is_not_joined_row_by_row(network: Alerting) -> None:
+    """Ten thousand items that came a moment ago are one row to it; joining them took twelve seconds."""
+    network.run(*[late(number) for number in range(0, 250, 5)])
+    peers = wave.Peers(network.alert()["alert_id"], "order", {}, NOW)
+    with network.engine.connect() as connection:
+        text = wave.others_query(peers, wave.LOOKED_AT).compile(connection, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(connection.scalars(sa.text(f"EXPLAIN {text}")))
+    assert plan.count("hashed SubPlan") == 2, plan
 
 
 # --- many groups at once ----------------------------------------------------------------------------------------------
