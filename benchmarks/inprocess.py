@@ -20,7 +20,7 @@ from sla.store import Clocks
 
 AT_ONCE: Final = 500
 AHEAD: Final = 12
-"""Steps of the recorder to one of the assembler: it works a backlog off, and then as much meets in each of its steps."""
+"""Steps of the recorder to one of the assembler, which works a backlog off: as much meets in each of its steps."""
 
 
 def entry(body: bytes, received_us: int) -> contract.Entry:

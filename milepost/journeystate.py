@@ -136,7 +136,7 @@ class JourneyFacts(Struct, array_like=True):
 
 
 class Pause(Struct, array_like=True, gc=False, frozen=True):
-    """A clock has stood still, for `still_us` of its business time so far, and does so since `since_us` (None: it runs).
+    """A clock has stood still for `still_us` of its business time so far, and does so since `since_us` (None: it runs).
 
     The rest is the event that held it last: its type and identity.
     """

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from milepost.catalog import loader, mapping
+from milepost.catalog import loader, mapping, overlay
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, all_blocks, anchors, blocks, links, name_of
 
-ADDED = "# added to journeys.yaml\n"
+ADDED = re.compile(r"# added to (\w+\.yaml)\n")
 FILE = re.compile(r"# ((?:mappings/)?\w+\.yaml)$", re.MULTILINE)
 
 
@@ -44,8 +44,8 @@ def test_json_parses(block: Block) -> None:
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
 def test_yaml_loads(block: Block) -> None:
     """A block that begins with a catalog file's name is that file; several may stand in one block."""
-    if block.text.startswith(ADDED):
-        loader.load({**loader.default_texts(), "journeys.yaml": added(block.text)})
+    if ADDED.match(block.text):
+        loader.load(overlay.lay(added(block.page), loader.default_texts()))
         return
     _, *parts = FILE.split(block.text)
     texts = dict(zip(parts[::2], parts[1::2], strict=True))
@@ -58,10 +58,10 @@ def test_yaml_loads(block: Block) -> None:
         assert isinstance(yaml.safe_load(block.text), dict)
 
 
-def added(text: str) -> str:
-    """The built-in journeys.yaml with what a block adds to its sections."""
-    whole, more = yaml.safe_load(loader.default_texts()["journeys.yaml"]), yaml.safe_load(text)
-    return yaml.safe_dump(whole | {section: whole[section] | entries for section, entries in more.items()})
+def added(page: Path) -> dict[str, dict[str, object]]:
+    """What the blocks of a page add to files of the catalog, one block a file."""
+    found = ((ADDED.match(block.text), block.text) for block in blocks(page, "yaml"))
+    return {match[1]: yaml.safe_load(text) for match, text in found if match}
 
 
 def mappings_of(page: Path) -> dict[str, str]:

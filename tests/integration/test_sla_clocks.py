@@ -425,7 +425,13 @@ def test_what_is_held_ends_as_everything_else(world: World) -> None:
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
 
-RESOLVED = {"name": "resolved", "kind": "exception", "within": "2h", "warn_at": None, "group_by": ["carrier", "exception_code"]}
+RESOLVED = {
+    "name": "resolved",
+    "kind": "exception",
+    "within": "2h",
+    "warn_at": None,
+    "group_by": ["carrier", "exception_code"],
+}
 
 
 def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
