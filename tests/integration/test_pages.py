@@ -35,7 +35,7 @@ ADDRESSES = {
     "reconciliations": "/reconciliation", "reconciliation": "/reconciliation/orders-in-odoo",
     "objectives": "/objectives", "objective": "/objectives/promised-delivery",
     "silences": "/silences", "silence-new": "/silences/new?what=warehouse%3Dnorth", "silence": "/silences/1",
-    "window": "/silences/window/none",
+    "oncall": "/oncall", "window": "/silences/window/none",
 }  # fmt: skip
 FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+""")
 
