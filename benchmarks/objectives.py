@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import sqlalchemy as sa
+from scratch import database
 
 from dashboards.objectives import FORMS, first_day, report_of
 from dashboards.queries import objectives as queries
 from milepost.catalog import loader
 from milepost.clock import utc_now
-from milepost.db.embedded import EmbeddedPostgres
-from milepost.db.engine import make_engine
-from milepost.db.schema import run_migrations
 from sla.attained import count_hours
 from sla.objective.job import judge_once
 
@@ -61,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     options.clocks = 20_000 if options.small else options.clocks
     now = utc_now()
-    with _database() as engine:
+    with database() as engine:
         clocks = fill(engine, options.clocks, now)
         print(json.dumps({"clocks": clocks, **measure(engine, now)}))
 
@@ -109,19 +104,6 @@ def least(work: Callable[[], object], times: int = 5) -> float:
         work()
         taken.append(perf_counter() - started)
     return round(min(taken) * 1000, 1)
-
-
-@contextmanager
-def _database() -> Iterator[sa.Engine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="milepost-bench-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres") as server,
-    ):
-        url = server.url("postgres")
-        run_migrations(url)
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
 
 
 if __name__ == "__main__":

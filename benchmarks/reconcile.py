@@ -16,21 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import sqlalchemy as sa
+from scratch import database
 
 from milepost.catalog import loader
 from milepost.db import timescale
-from milepost.db.embedded import EmbeddedPostgres
-from milepost.db.engine import make_engine
-from milepost.db.schema import run_migrations
 from sla.reconciliation import job
 from sla.reconciliation.statement import Window, compare
 
@@ -89,7 +85,7 @@ _STEPS: Final = (
 
 def main() -> None:
     options = _options()
-    with _database() as engine:
+    with database() as engine:
         started = perf_counter()
         fill(engine, options.orders)
         print(f"filled {options.orders} orders in {perf_counter() - started:.0f} s", flush=True)
@@ -121,19 +117,6 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.orders = 10_000 if options.small else options.orders
     return options
-
-
-@contextmanager
-def _database() -> Iterator[sa.Engine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="milepost-bench-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres") as server,
-    ):
-        url = server.url("postgres")
-        run_migrations(url)
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
 
 
 def timed_run(engine: sa.Engine, name: str) -> tuple[float, int]:

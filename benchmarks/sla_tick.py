@@ -15,24 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any, Final
 
 import sqlalchemy as sa
 from running import postgres_cpu
+from scratch import database
 
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import from_us, to_us
-from milepost.db.embedded import EmbeddedPostgres
-from milepost.db.engine import copy_rows, make_engine
-from milepost.db.schema import run_migrations
+from milepost.db.engine import copy_rows
 from milepost.db.tables import breaches, journeys, object_states, objects, running_clocks, signals
 from milepost.journeystate import (
     AttributeGroup,
@@ -64,7 +60,7 @@ STEPS: Final = {item.name: rank for rank, item in enumerate(CATALOG.models["orde
 
 def main() -> None:
     options = _options()
-    with _database() as engine:
+    with database() as engine:
         started = perf_counter()
         waves = [wave for wave in WAVES if wave <= options.clocks]
         fill(engine, options.clocks, waves)
@@ -82,19 +78,6 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.clocks = 20_000 if options.small else options.clocks
     return options
-
-
-@contextmanager
-def _database() -> Iterator[sa.Engine]:
-    with (
-        tempfile.TemporaryDirectory(prefix="milepost-bench-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres") as server,
-    ):
-        url = server.url("postgres")
-        run_migrations(url)
-        engine = make_engine(url)
-        yield engine
-        engine.dispose()
 
 
 # --- filling ----------------------------------------------------------------------------------------------------------
