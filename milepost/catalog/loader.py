@@ -98,7 +98,7 @@ _one_at_a_time: Final = threading.Lock()
 
 def _load(texts: Texts) -> Catalog:
     names = [*FILES, *sorted(name for name in texts if name.startswith(MAPPINGS))]
-    docs = {name: _parse(name, texts.get(name, "")) for name in names}
+    docs = {name: parse(name, texts.get(name, "")) for name in names}
     journeys, slas, partners = (
         docs["journeys.yaml"],
         docs["slas.yaml"],
@@ -147,7 +147,8 @@ def _load(texts: Texts) -> Catalog:
     return msgspec.structs.replace(catalog, policy_versions=versions)
 
 
-def _parse(name: str, text: str) -> dict[str, Any]:
+def parse(name: str, text: str) -> dict[str, Any]:
+    """The document of a catalog file; nothing in it is an empty one. Raises CatalogError."""
     try:
         doc = lines.parse(text)
     except yaml.YAMLError as error:

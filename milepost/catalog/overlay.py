@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from milepost.catalog import lines, loader, routing
+from milepost.catalog import loader, routing
 from milepost.catalog.loader import Texts
 from milepost.catalog.policy import in_class
 from milepost.catalog.routing import Routing
@@ -39,12 +39,12 @@ def read(path: Path) -> dict[str, Doc]:
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files:
         raise CatalogError(f"{path}: there is no YAML file in it")
-    return {file.name: _parsed(file.name, file.read_text("utf-8")) for file in files}
+    return {file.name: loader.parse(file.name, file.read_text("utf-8")) for file in files}
 
 
 def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:
     """The catalog's texts with the entries in them."""
-    docs = {name: _parsed(name, over.get(name, "")) for name in loader.FILES}
+    docs = {name: loader.parse(name, over.get(name, "")) for name in loader.FILES}
     texts = dict(over)
     for file, doc in entries.items():
         for section, value in doc.items():
@@ -57,14 +57,14 @@ def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:
 
 def written(texts: Texts, policy: str) -> str | None:
     """A policy as YAML, as it stands in the texts, with its class and calendars; None where there is no such policy."""
-    doc = _parsed(POLICIES, texts.get(POLICIES, ""))
+    doc = loader.parse(POLICIES, texts.get(POLICIES, ""))
     spec = next((item for item in doc.get("policies") or () if _name(item) == policy), None)
     if spec is None:
         return None
     service = {name: told for name, told in (doc.get("classes") or {}).items() if name == spec.get("class")}
     told = in_class(spec, service).get("calendar")
     choice = [*told.get("calendars", {}).values(), told.get("else")] if isinstance(told, dict) else [told]
-    known = _parsed(CALENDARS, texts.get(CALENDARS, "")).get("calendars") or {}
+    known = loader.parse(CALENDARS, texts.get(CALENDARS, "")).get("calendars") or {}
     calendars = {name: known[name] for name in dict.fromkeys(choice) if name in known}
     found: Doc = {"policies": [spec]}
     found |= ({"classes": service} if service else {}) | ({"calendars": calendars} if calendars else {})
@@ -97,15 +97,3 @@ def _merged(known: Any, value: Any) -> Any:
 
 def _name(item: Any) -> str:
     return str(item.get("name") or "") if isinstance(item, dict) else ""
-
-
-def _parsed(name: str, text: str) -> Doc:
-    try:
-        doc = lines.parse(text)
-    except yaml.YAMLError as error:
-        raise CatalogError(f"{name}: not valid YAML: {error}") from error
-    if doc is None:
-        return {}
-    if not isinstance(doc, dict):
-        raise CatalogError(f"{name}: expected a mapping at the top")
-    return doc
