@@ -1,4 +1,4 @@
-"""A database for one benchmark: an embedded PostgreSQL with its usual settings and Milepost's schema, gone afterwards."""
+"""A database for a benchmark: an embedded PostgreSQL with its usual settings and Milepost's schema, gone afterwards."""
 
 from __future__ import annotations
 
