@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, ctx, no_update
+from dash import ALL, Dash, Input, Output, no_update
 
 from alerting import commands
+from dashboards.buttons import notice, pressed
 from dashboards.context import Context
 from dashboards.pages import decisions, firstrun, mending, oncall, silence_new
 from dashboards.routing import in_thread
@@ -29,12 +30,11 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def act(_: Any) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update
-        perform(context, pressed["act"], int(pressed["alert"]))
-        text = "The page follows within a moment."
-        return [{"action": "show", "title": _DONE[pressed["act"]], "message": text, "color": "teal"}]
+        perform(context, button["act"], int(button["alert"]))
+        return [notice(_DONE[button["act"]], "The page follows within a moment.")]
 
 
 def perform(context: Context, act: str, alert_id: int) -> None:

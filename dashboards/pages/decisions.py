@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import dash_mantine_components as dmc
 import sqlalchemy as sa
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, Dash, Input, Output, State, html, no_update
 
 from dashboards import words
+from dashboards.buttons import notice, pressed
 from dashboards.components import filters
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, badge, card, empty, facts, journey_href, link, table
@@ -326,14 +327,13 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def act(_: Any, reasons: Sequence[str | None]) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update, no_update
-        proposal = parse(pressed["what"])
+        proposal = parse(button["what"])
         number = perform(context, proposal, next(iter(reasons), None) or "")
         title = "Taken back" if proposal.reverses else "Decided"
-        notice = {"action": "show", "title": title, "message": "Journeys follow within a moment.", "color": "teal"}
-        return [notice], f"/decisions/{number}"
+        return [notice(title, "Journeys follow within a moment.")], f"/decisions/{number}"
 
 
 def parse(what: str) -> Proposal:

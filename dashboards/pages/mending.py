@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, Dash, Input, Output, State, html, no_update
 
 from dashboards import words
+from dashboards.buttons import notice, pressed
 from dashboards.components.icons import icon
 from dashboards.components.parts import card
 from dashboards.context import Context
@@ -77,12 +78,11 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def act(_: Any, reasons: Sequence[str | None], bodies: Sequence[str | None]) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update
         reason, body = next(iter(reasons), None), next(iter(bodies), None)
-        title, text, colour = perform(context, pressed["act"], int(pressed["number"]), reason or "", body or "")
-        return [{"action": "show", "title": title, "message": text, "color": colour}]
+        return [notice(*perform(context, button["act"], int(button["number"]), reason or "", body or ""))]
 
 
 def perform(context: Context, act: str, number: int, reason: str, body: str) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from alerting import overrides
 from alerting.oncall import Duty
 from alerting.overrides import Roster
 from dashboards import words
+from dashboards.buttons import notice, pressed, typed
 from dashboards.components import filters
 from dashboards.components.attributes import attrs
 from dashboards.components.icons import icon
@@ -159,12 +160,11 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def stand_in(_: Any, values: Sequence[str | None], idents: Sequence[dict[str, str]]) -> Any:
-        if not ctx.triggered_id or not ctx.triggered[0]["value"]:
+        if pressed() is None:
             return no_update
-        typed = {ident["name"]: value or "" for ident, value in zip(idents, values, strict=True)}
-        asked = read(typed, ctx.cookies.get(ZONE_COOKIE), context.clock())
+        asked = read(typed(values, idents), ctx.cookies.get(ZONE_COOKIE), context.clock())
         take(context, asked, current_person.get())
-        return [_notice("On call", f"{asked.person} stands in until {words.plain_time(asked.until)}.")]
+        return [notice("On call", f"{asked.person} stands in until {words.plain_time(asked.until)}.")]
 
     @app.callback(
         Output("notices", "sendNotifications", allow_duplicate=True),
@@ -173,15 +173,11 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def end(_: Any) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update
-        give_back(context, int(pressed["override"]), current_person.get())
-        return [_notice("Ended", "Whose turn it is, is on call again.")]
-
-
-def _notice(title: str, message: str) -> dict[str, str]:
-    return {"action": "show", "title": title, "message": message, "color": "teal"}
+        give_back(context, int(button["override"]), current_person.get())
+        return [notice("Ended", "Whose turn it is, is on call again.")]
 
 
 def read(typed: Mapping[str, str], zone: str | None, now: datetime) -> StandIn:

@@ -9,12 +9,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
 import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, Dash, Input, Output, State, html, no_update
 
 from alerting import silences
 from alerting.silence_preview import preview
 from alerting.silences import Wanted
 from dashboards import words
+from dashboards.buttons import notice, pressed, typed
 from dashboards.components import filters
 from dashboards.components.icons import icon
 from dashboards.components.parts import card, empty, link
@@ -148,12 +149,12 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def make(_: Any, values: Sequence[str | None], idents: Sequence[dict[str, str]]) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update, no_update, no_update
-        typed = {ident["name"]: value or "" for ident, value in zip(idents, values, strict=True)}
-        number = perform(context, pressed["what"], typed.get("reason", ""), typed.get("owner", ""))
-        return [_notice("Silenced", "What it hides is told at its end.")], f"/silences/{number}", ""
+        fields = typed(values, idents)
+        number = perform(context, button["what"], fields.get("reason", ""), fields.get("owner", ""))
+        return [notice("Silenced", "What it hides is told at its end.")], f"/silences/{number}", ""
 
     @app.callback(
         Output("notices", "sendNotifications", allow_duplicate=True),
@@ -162,15 +163,11 @@ def register(app: Dash, context: Context) -> None:
     )
     @in_thread
     def end(_: Any) -> Any:
-        pressed = ctx.triggered_id
-        if not pressed or not ctx.triggered[0]["value"]:
+        button = pressed()
+        if button is None:
             return no_update
-        put_an_end(context, int(pressed["silence"]))
-        return [_notice("Ended", "What it hid, and is still wrong, is told in a moment.")]
-
-
-def _notice(title: str, message: str) -> dict[str, str]:
-    return {"action": "show", "title": title, "message": message, "color": "teal"}
+        put_an_end(context, int(button["silence"]))
+        return [notice("Ended", "What it hid, and is still wrong, is told in a moment.")]
 
 
 def perform(context: Context, what: str, reason: str, owner: str) -> int:
