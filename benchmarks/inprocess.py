@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from time import perf_counter
 from typing import Final
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from correlator.assemble import Assembler
 from correlator.record import Recorder
-from milepost import contract
+from milepost import contract, garbage
 from milepost.catalog import loader
 from milepost.clock import utc_now
 from milepost.decisions import catalog as decided
@@ -19,7 +19,7 @@ from milepost.inbox import log
 from sla.store import Clocks
 
 AT_ONCE: Final = 500
-AHEAD: Final = 12
+AHEAD: Final = 24
 """Steps of the recorder to one of the assembler, which works a backlog off: as much meets in each of its steps."""
 
 
@@ -37,6 +37,12 @@ def append(engine: sa.Engine, entries: Iterable[contract.Entry]) -> None:
             log.append(connection, batch)
 
 
+def _tidy(step: Callable[[], bool]) -> bool:
+    found = step()
+    garbage.collect()
+    return found
+
+
 def settle(engine: sa.Engine) -> list[float]:
     """Recorder and assembler in turns, with clocks, until nothing is left; when each turn ended, in seconds from 0."""
     texts = loader.default_texts()
@@ -47,6 +53,7 @@ def settle(engine: sa.Engine) -> list[float]:
     recorder.prepare()
     assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
     started, times = perf_counter(), [0.0]
-    while any([*(recorder.step() for _ in range(AHEAD)), assembler.step()]):
-        times.append(perf_counter() - started)
+    with garbage.by_hand():
+        while any([*(_tidy(recorder.step) for _ in range(AHEAD)), _tidy(assembler.step)]):
+            times.append(perf_counter() - started)
     return times

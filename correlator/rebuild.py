@@ -21,6 +21,7 @@ from correlator.assemble import Assembler, CatalogOf, Changed, Root
 from correlator.retell import Selection
 from correlator.rows import gone
 from correlator.touches import TouchBatch
+from milepost import garbage
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
 from milepost.db import generation, tables
@@ -86,7 +87,7 @@ class Rebuild:
 
         Raises Conflict while another rebuild runs. Whatever ends it early, the live state is untouched.
         """
-        with leader(self._engine, LOCK) as first:
+        with leader(self._engine, LOCK) as first, garbage.by_hand():
             if not first:
                 raise Conflict("a rebuild is running already")
             self._whole = swap and selection.whole
@@ -116,11 +117,12 @@ class Rebuild:
             self.report.events += events
             self._progress("replayed", self.report.events, extent.events)
             self._assembler.step()  # one: what is told meanwhile is for the next, together with what comes then
+            garbage.collect()
         self._catch_up()
 
     def _catch_up(self) -> None:
         while self._assembler.step():
-            continue
+            garbage.collect()
 
     def _adopt(self, roots: Sequence[Root]) -> Mapping[Root, int]:
         """A journey keeps the id that it has."""

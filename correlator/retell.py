@@ -5,6 +5,7 @@ What is told waits for the assembler of the next generation, which works meanwhi
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import deque
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 from correlator.derive import Known, hand_over
 from correlator.facts import extract
 from correlator.model import Compiled
+from milepost import garbage
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us, utc_now
 from milepost.contract import Entry
@@ -30,9 +32,9 @@ from milepost.db.generation import NEXT
 
 CHUNK: Final = 16_000
 """Events replayed in one transaction."""
-AHEAD: Final = 6
+AHEAD: Final = 12
 """Chunks that are replayed before the assembler takes them: the more touches meet in a step, the fewer its updates."""
-FEW: Final = AHEAD * CHUNK
+FEW: Final = 6 * CHUNK
 """So few events are replayed at once where they are: another process would take longer to begin."""
 
 
@@ -134,6 +136,7 @@ _told: _Told | None = None
 def _begin(url: str, catalog: Catalog, selection: Selection, last: int) -> None:
     global _told
     Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()  # `_chunk` collects
     engine = make_engine(url, pool_size=1, application_name="milepost rebuild: replay")
     _told = _Told(engine, Compiled(catalog), utc_now, selection, last)
 
@@ -148,7 +151,9 @@ def _end_with_parent() -> None:
 
 def _chunk() -> int:
     assert _told is not None
-    return _told.chunk()
+    events = _told.chunk()
+    garbage.collect()
+    return events
 
 
 def _stored(selection: Selection, after: int, last: int) -> sa.Select[Any]:

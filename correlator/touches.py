@@ -6,9 +6,9 @@ event a touch with the objects that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -55,6 +55,14 @@ class TouchBatch(Struct, array_like=True, gc=False):
     quiet: bool = False
 
 
+class Waiting(NamedTuple):
+    """A batch that waits: the oldest receive time in it, and how many touches it has."""
+
+    seq: int
+    received_at: datetime
+    touches: int
+
+
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(TouchBatch)
 _LOWEST: Final = -(1 << 62)
@@ -63,11 +71,10 @@ _FIRST: Final = sa.text(
     " SELECT coalesce(min(seq) - 1, nextval(pg_get_serial_sequence('derived.touches', 'seq'))),"
     " :received, :touches, :payload FROM derived.touches"
 )
-_CONSUME: Final = sa.text(
-    "DELETE FROM derived.touches WHERE seq = ANY(ARRAY("
-    " SELECT seq FROM derived.touches WHERE seq >= :low ORDER BY seq LIMIT :batches))"
-    " RETURNING seq, payload"
+_PEEK: Final = sa.text(
+    "SELECT seq, received_at, touches FROM derived.touches WHERE seq >= :low ORDER BY seq LIMIT :batches"
 )
+_CONSUME: Final = sa.text("DELETE FROM derived.touches WHERE seq BETWEEN :low AND :last RETURNING seq, payload")
 
 
 def put(connection: sa.Connection, batch: TouchBatch, received_at: datetime, schema: str = LIVE) -> None:
@@ -97,10 +104,16 @@ def replace(connection: sa.Connection, seq: int, batch: TouchBatch) -> None:
     connection.execute(touches.update().where(touches.c.seq == seq).values(touches=count, payload=pack(batch)))
 
 
-def take(connection: sa.Connection, batches: int, low_seq: int) -> list[tuple[int, TouchBatch]]:
-    """Up to `batches` batches with their sequence, oldest first; deleted in the caller's transaction."""
-    rows = connection.execute(_CONSUME, {"low": low_seq or _LOWEST, "batches": batches}).all()
-    return sorted(((seq, unpack(payload)) for seq, payload in rows), key=lambda item: item[0])
+def peek(connection: sa.Connection, batches: int, low_seq: int) -> Sequence[Waiting]:
+    """The first `batches` batches that wait, from a sequence on, without what is in them."""
+    rows = connection.execute(_PEEK, {"low": low_seq or _LOWEST, "batches": batches})
+    return [Waiting(*row) for row in rows]
+
+
+def take(connection: sa.Connection, batches: Sequence[Waiting]) -> list[TouchBatch]:
+    """These batches, which are all from the first to the last, in their order; deleted in the caller's transaction."""
+    rows = connection.execute(_CONSUME, {"low": batches[0].seq, "last": batches[-1].seq}).all()
+    return [unpack(payload) for _, payload in sorted(rows)]
 
 
 def take_one(connection: sa.Connection, seq: int) -> tuple[datetime, TouchBatch] | None:

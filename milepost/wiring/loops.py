@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from milepost import garbage
 from milepost.clock import Clock
 from milepost.db.engine import Lead, leader, transient
 from milepost.errors import MilepostError, Transient, Unavailable
@@ -151,6 +152,7 @@ def loop(step: Step, stop: Stop, beat: Callable[[], None], trouble: Trouble) -> 
         found = step()
         trouble.over()
         if found:
+            garbage.collect()
             pause = first
         else:
             stop.wait(pause)

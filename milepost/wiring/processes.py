@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final, Literal, get_args
 
+from milepost import garbage
 from milepost.errors import Unavailable
 from milepost.settings import Settings
 from milepost.supervisor import on_orphaned
@@ -29,8 +30,7 @@ def run(name: Name, settings: Settings, *, supervised: bool = False, descriptor:
     `supervised`: stop as well when standard input closes. `descriptor`: the web's listening socket, inherited.
     """
     logs.configure(settings.log, logs.secrets_of(settings))
-    # Full collections walk through all that the assembler and the recorders cache, and find next to nothing: they
-    # were a third of those processes' time. What dies young in a cycle still goes.
+    # Full collections walk through all that a process caches, and find next to nothing. What dies young still goes.
     gc.set_threshold(100_000, 20, 1_000_000)
     stop = Stop().listen()
     if supervised:
@@ -67,20 +67,22 @@ def _run_record(resources: Resources, stop: Stop, pulse: Pulse) -> None:
     from correlator.record import Recorder
 
     recorder = Recorder(resources.engine, resources.cache.active, resources.clock)
-    run_steps(recorder.step, stop, pulse.beat, "record")
+    with garbage.by_hand():
+        run_steps(recorder.step, stop, pulse.beat, "record")
 
 
 def _run_assemble(resources: Resources, stop: Stop, pulse: Pulse) -> None:
-    from correlator.assemble import Assembler
+    from correlator.assemble import GATHER, Assembler
     from sla.store import Clocks
 
     hook = Clocks().on_journeys_changed
-    assembler = Assembler(resources.engine, resources.cache.active, resources.clock, hook)
+    assembler = Assembler(resources.engine, resources.cache.active, resources.clock, hook, gather=GATHER)
 
     def lead(trouble: Trouble, beat: Beat) -> None:
         loop(assembler.step, stop, beat, trouble)
 
-    run_leading(resources.engine, "assemble", stop, lead, pulse)
+    with garbage.by_hand():
+        run_leading(resources.engine, "assemble", stop, lead, pulse)
 
 
 def _run_scheduler(resources: Resources, stop: Stop, pulse: Pulse) -> None:
