@@ -223,6 +223,7 @@ class Assembler:
         news = self._memory.take_in(connection, compiled, batches, now)
         self._ranks = compiled.ranks
         self._quiet = {object_id for batch in batches if batch.quiet for object_id in batch.again}
+        del batches  # a large portion's memory, for what comes now
         output = Output()
         roots = {
             (model.name, root): model

@@ -29,7 +29,7 @@ _MONEY_LIMIT: Final = Decimal(10) ** 14
 _CENTS: Final = Decimal("0.0001")
 
 
-class Journey(Struct):
+class Journey(Struct, gc=False):
     """What the rules make of one root."""
 
     root: Node
@@ -99,11 +99,10 @@ def _milestones(nodes: list[Node], model: CompiledModel) -> list[Reached]:
     for node in nodes:
         for event_type, evidence in node.state.reached.items():
             for step in steps_of.get(event_type, ()):
-                known = found.get(step.rank)
-                if known is None:
-                    found[step.rank] = [(node, evidence)]
+                if step.rank in found:
+                    found[step.rank].append((node, evidence))
                 else:
-                    known.append((node, evidence))
+                    found[step.rank] = [(node, evidence)]
     members: dict[str, list[Node]] = {}
     for node in nodes:
         if node.type in model.all_types:

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from correlator.dossier import MAX_BESIDE, MAX_EVENTS, MAX_MEMBERS, Dossier, Relation
 from correlator.history import History, told
 from correlator.journeystore import bits_of
-from correlator.model import CORRELATION, Compiled
+from correlator.model import CORRELATION, Compiled, stands_over
 from correlator.replay import portion, replay
-from correlator.stitch import PARENT, Graph, Missing, Node, stands_over
+from correlator.stitch import PARENT, Graph, Missing, Node
 from milepost.catalog.schema import Catalog
 from milepost.explanation import Explanation, KeptOut, Odd, Placed, Ruling, Shared, Thing, Tie
 from milepost.journeystate import Flag, ObjectState

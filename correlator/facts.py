@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from correlator.model import CORRELATION, Compiled
 from milepost import contract
@@ -34,10 +35,11 @@ class Name:
         self.object_id = object_id
 
 
-class Names(dict[Ref, Name]):
-    """One Name for each Ref, made when it is first asked for."""
+class Names(dict[tuple[str, str, str], Name]):
+    """One Name for each Ref, made when it is first asked for. It is found by a plain tuple too."""
 
-    def __missing__(self, ref: Ref) -> Name:
+    def __missing__(self, key: tuple[str, str, str]) -> Name:
+        ref = Ref(*key)
         name = self[ref] = Name(ref)
         return name
 
@@ -90,22 +92,64 @@ def read_fact(entry: Entry, compiled: Compiled, known: Names, names: set[Name]) 
     if times.skewed:
         flags |= _CLOCK_SKEW
     named, odd = _named(event, compiled, known)
-    relations, ambiguous = _relations(named, compiled)
     correlation, junk = _correlation(event, compiled, known)
-    links, linked = _links(event, compiled, known)
-    about, without = _about(event, named, correlation, relations, linked, compiled)
+    if event.data.links or sum(map(len, named.values())) > len(named):
+        links, linked = _links(event, compiled, known)
+        about, relations, more = _said(event.type, named, correlation, links, linked, compiled)
+        names.update(*named.values(), linked, [] if correlation is None else [correlation])
+    else:
+        shape = _shape(compiled, event.type, tuple(named), correlation is not None)
+        who = [group[0] for group in named.values()]
+        if correlation is not None:
+            who.append(correlation)
+        names.update(who)
+        about = [(who[place], subject) for place, subject in shape.about]
+        relations = [(who[one], who[other], rel) for one, other, rel in shape.relations]
+        more = shape.flags
+    flags |= odd | junk | more
+    return Fact(event, entry.body, entry.received_us, times.occurred_us, times.claimed_us, flags, about, relations)
+
+
+class _Shape(NamedTuple):
+    """What events say that name one object of each of some types, and then perhaps a correlation: by their places."""
+
+    about: Sequence[tuple[int, bool]]
+    relations: Sequence[tuple[int, int, str]]
+    flags: int
+
+
+@lru_cache(maxsize=4_096)
+def _shape(compiled: Compiled, event_type: str, kinds: Sequence[str], correlated: bool) -> _Shape:
+    """Worked out once: nearly all events of a source have the same few."""
+    named = {kind: [Name(Ref(kind, "", ""))] for kind in kinds}
+    correlation = Name(Ref(CORRELATION, "", "")) if correlated else None
+    about, relations, flags = _said(event_type, named, correlation, [], [], compiled)
+    places = {name: place for place, (name,) in enumerate(named.values())}
+    if correlation is not None:
+        places[correlation] = len(places)
+    return _Shape(
+        [(places[name], subject) for name, subject in about],
+        [(places[one], places[other], rel) for one, other, rel in relations],
+        flags,
+    )
+
+
+def _said(
+    event_type: str,
+    named: dict[str, list[Name]],
+    correlation: Name | None,
+    links: list[tuple[Name, Name, str]],
+    linked: list[Name],
+    compiled: Compiled,
+) -> tuple[list[tuple[Name, bool]], list[tuple[Name, Name, str]], int]:
+    """What an event is about, what it relates, and what is odd about that."""
+    relations, flags = _relations(named, compiled)
+    about, without = _about(event_type, named, correlation, relations, linked, compiled)
     if (links or len(named) > 2) and _indirect(about, [*relations, *links]):
         flags |= _INDIRECT
     if correlation is not None:
         relations += [(correlation, name, "correlation") for group in named.values() for name in group]
-        names.add(correlation)
-    for group in named.values():
-        names.update(group)
-    names.update(linked)
-    flags |= odd | ambiguous | junk | without
-    return Fact(
-        event, entry.body, entry.received_us, times.occurred_us, times.claimed_us, flags, about, relations + links
-    )
+    return about, relations + links, flags | without
 
 
 def part(facts: Facts, splits: Splits, known: Names) -> None:
@@ -151,7 +195,7 @@ def _named(event: Event, compiled: Compiled, known: Names) -> tuple[dict[str, li
             normal = compiled.normalise(kind, key)
             if normal is None:
                 flags |= _JUNK_KEY
-            elif (name := known[Ref(kind, namespace, normal)]) not in group:
+            elif (name := known[kind, namespace, normal]) not in group:
                 group.append(name)
         if group:
             named[kind] = group
@@ -162,7 +206,7 @@ def _correlation(event: Event, compiled: Compiled, known: Names) -> tuple[Name |
     if event.correlationid is None:
         return None, 0
     key = compiled.normalise(CORRELATION, event.correlationid)
-    return (None, _JUNK_KEY) if key is None else (known[Ref(CORRELATION, "", key)], 0)
+    return (None, _JUNK_KEY) if key is None else (known[CORRELATION, "", key], 0)
 
 
 def _relations(named: dict[str, list[Name]], compiled: Compiled) -> tuple[list[tuple[Name, Name, str]], int]:
@@ -191,7 +235,7 @@ def _links(event: Event, compiled: Compiled, known: Names) -> tuple[list[tuple[N
             namespace, _ = compiled.namespace(end.type, event.source, event.data.attributes)
             key = compiled.normalise(end.type, end.key)
             if key is not None:
-                ends.append(known[Ref(end.type, namespace, key)])
+                ends.append(known[end.type, namespace, key])
         if len(ends) == 2 and ends[0] is not ends[1]:
             found.append((ends[0], ends[1], f"link:{link.rel}"))
             linked += ends
@@ -199,7 +243,7 @@ def _links(event: Event, compiled: Compiled, known: Names) -> tuple[list[tuple[N
 
 
 def _about(
-    event: Event,
+    event_type: str,
     named: dict[str, list[Name]],
     correlation: Name | None,
     relations: list[tuple[Name, Name, str]],
@@ -211,7 +255,7 @@ def _about(
     Beside its subjects these are the objects that it names but relates to nothing: they would lose it otherwise.
     Without a subject the correlation is the subject, and the event is shown with everything that it names.
     """
-    subjects = next((named[kind] for kind in compiled.subject_types(event.type) if kind in named), None)
+    subjects = next((named[kind] for kind in compiled.subject_types(event_type) if kind in named), None)
     if subjects is not None:
         tied = {name for one, other, _ in relations for name in (one, other)}
         chosen = set(subjects)

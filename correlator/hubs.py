@@ -63,7 +63,7 @@ def find(graph: Graph, ids: Iterable[int], models: Collection[CompiledModel], li
 def _close(graph: Graph, hub: Hub) -> None:
     graph.hubs.add(hub.node.id)
     hub.node.edges.clear()
-    hub.node.naming.clear()
+    hub.node.naming = []
     hub.node.conclude_anew()
     for other in hub.neighbours:
         if (node := graph.nodes.get(other)) is not None:

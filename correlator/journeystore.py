@@ -55,15 +55,12 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
     unnamed += [i for i in wanted if i not in names and i in graph.types]
     found = dict(names) if not unnamed else names | dict(objects.refs_of(connection, set(unnamed)))
     states = {row[0]: row[1] for row in connection.execute(_STATES, {"ids": array_literal(wanted)})}
-    for object_id in near:
-        if object_id not in graph.types:
-            graph.types[object_id] = found[object_id][0]
+    graph.know({object_id: found[object_id][0] for object_id in (*wanted, *near - graph.types.keys())})
     for object_id in wanted:
-        kind, namespace, key = found[object_id]
-        graph.types[object_id] = kind
+        _, namespace, key = found[object_id]
         data = states.get(object_id)
         state = ObjectState() if data is None else decode_object(data)
-        node = graph.nodes[object_id] = Node(object_id, kind, namespace, key, state)
+        node = graph.nodes[object_id] = Node(object_id, graph.types[object_id], namespace, key, state)
         node.stored = data is not None
     for first, second, rel in related:
         if rel == CORRELATION:
@@ -74,8 +71,8 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
 def make(graph: Graph, ids: Collection[int], names: dict[int, tuple[str, str, str]]) -> None:
     """Nodes for objects of which nothing is stored yet."""
     for object_id in ids:
-        graph.types[object_id] = names[object_id][0]
-        graph.nodes[object_id] = Node(object_id, *names[object_id], ObjectState())
+        _, namespace, key = names[object_id]
+        graph.nodes[object_id] = Node(object_id, graph.types[object_id], namespace, key, ObjectState())
 
 
 def _foresee(graph: Graph, first: int, second: int) -> None:

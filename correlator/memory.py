@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from sys import intern
 
 import sqlalchemy as sa
 
@@ -75,7 +76,7 @@ class Memory:
         about = {object_id for batch in batches for touch in batch.touches for object_id, _ in touch.about}
         ends = {end for batch in batches for item in batch.relations for end in (item.first_id, item.second_id)}
         again = {object_id for batch in batches for object_id in batch.again}
-        graph.types.update((object_id, name[0]) for object_id, name in names.items())
+        graph.know({object_id: name[0] for object_id, name in names.items()})
         unloaded = (about | ends | again) - graph.nodes.keys()
         fresh = {object_id for object_id in unloaded if object_id > self._newest_known and object_id in names}
         store.make(graph, fresh, names)
@@ -163,6 +164,7 @@ class Memory:
         exceptions, subject = compiled.catalog.exceptions, True
         for batch in batches:
             for touch in batch.touches:
+                touch.source, touch.type = intern(touch.source), intern(touch.type)  # states keep them, few of each
                 for object_id, subject in touch.about:
                     node = nodes[object_id]
                     node.used = self.steps
@@ -177,6 +179,8 @@ class Memory:
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:
         """The objects of root types whose journeys are to be put together anew."""
+        if self.graph.met.isdisjoint(model.root_rank):
+            return set()
         concerned = [object_id for kind in model.types for object_id in news.concerned.get(kind, ())]
         while True:
             try:

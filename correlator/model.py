@@ -73,6 +73,16 @@ def compile_model(model: Model) -> CompiledModel:
     )
 
 
+def stands_over(upper: str, lower: str, linked: int, model: CompiledModel) -> bool:
+    """Whether a model puts one type above the other: by its tree; of two types that it doesn't order, the direction of
+    an explicit link counts (`linked`)."""
+    if lower in model.below.get(upper, ()):
+        return True
+    if not linked or lower not in model.types or upper not in model.types:
+        return False
+    return upper not in model.below.get(lower, ())
+
+
 class Compiled:
     """All that the correlator asks of a catalog, compiled once per version."""
 

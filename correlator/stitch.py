@@ -7,10 +7,11 @@ of docs/explanation/correlation.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from sys import intern
 from typing import Final
 
 from correlator.decided import Decided
-from correlator.model import CORRELATION, CompiledModel
+from correlator.model import CORRELATION, CompiledModel, stands_over
 from milepost.journeystate import Member, ObjectState
 
 MENTION: Final = 1
@@ -19,6 +20,11 @@ PARENT: Final = 4  # an explicit link in which this node is the parent
 CHILD: Final = 8  # an explicit link in which this node is the child
 LINK: Final = PARENT | CHILD
 _NONE: Final[frozenset[str]] = frozenset()
+FEW: Final = 8
+"""What follows from so few relations is found again as soon as it would be looked up, and not remembered."""
+_NONE_NAMED: Final[list[int]] = []  # what nodes begin with, and none adds to; so are the next two
+_NO_LISTS: Final[Mapping[str, list[int]]] = {}
+_NO_OWNERS: Final[Mapping[str, int | None]] = {}
 Pair = tuple[int, int]
 Related = Mapping[tuple[str, str, bool], Collection[Pair]]
 """Related objects by their types, and by whether an explicit link relates them (the parent first)."""
@@ -51,14 +57,12 @@ class Node:
         self.key = key
         self.state = state
         self.edges: dict[int, int] = {}
-        self.naming: list[int] = []  # the edges to correlations, or from one
+        self.naming = _NONE_NAMED  # the edges to correlations, or from one
         self.linked = False  # whether an explicit link is among the edges
         self.used = 0
         self.stored = False  # whether the database has a state of it
         self.look_at = 0  # how many edges it must have before it may be a hub
-        self.below: dict[str, list[int]] = {}
-        self.above: dict[str, list[int]] = {}
-        self.owners: dict[str, int | None] = {}
+        self.conclude_anew()
 
     def relate(self, other: int, bits: int) -> None:
         """Add a relation; if it is new, what was concluded from the former ones is forgotten."""
@@ -67,6 +71,8 @@ class Node:
         if both == known:
             return
         if bits & NAMING:
+            if not self.naming:
+                self.naming = []
             self.naming.append(other)
         elif bits & LINK:
             self.linked = True
@@ -74,13 +80,10 @@ class Node:
         self.conclude_anew()
 
     def conclude_anew(self) -> None:
-        """Forget what was concluded from its relations."""
-        if self.below:
-            self.below = {}
-        if self.above:
-            self.above = {}
-        if self.owners:
-            self.owners = {}
+        """Forget what was concluded from its relations, by model."""
+        self.below: Mapping[str, list[int]] = _NO_LISTS
+        self.above: Mapping[str, list[int]] = _NO_LISTS
+        self.owners: Mapping[str, int | None] = _NO_OWNERS
 
 
 class Missing(Exception):
@@ -97,10 +100,18 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
         self.types: dict[int, str] = {}
+        self.met: set[str] = set()
+        """All types that there ever were among `types`."""
         self.ahead: dict[int, set[int]] = {}
         """By correlation: who names it as the database has it, while the touch that tells so is still to come."""
         self.hubs: set[int] = set()
         self.decided = Decided()
+
+    def know(self, types: Mapping[int, str]) -> None:
+        """Learn the types of objects. They are few: each is kept once."""
+        kinds = {kind: intern(kind) for kind in set(types.values())}
+        self.met.update(kinds.values())
+        self.types.update((object_id, kinds[kind]) for object_id, kind in types.items())
 
     def relate(self, one: int, other: int, bits: int) -> None:
         """Put a relation on a node, if that is loaded. A hub keeps none: they count for nothing."""
@@ -153,7 +164,8 @@ class Graph:
     def owner(self, correlation: Node, model: CompiledModel) -> int | None:
         """The one root that names a correlation (rule 5), or None."""
         if model.name not in correlation.owners:
-            correlation.owners[model.name] = self.owner_among(correlation, correlation.edges, model)
+            owner = self.owner_among(correlation, correlation.edges, model)
+            correlation.owners = {**correlation.owners, model.name: owner}
         return correlation.owners[model.name]
 
     def owner_among(self, correlation: Node, naming: Iterable[int], model: CompiledModel) -> int | None:
@@ -179,7 +191,9 @@ class Graph:
             return self._named_by(node, model)
         below = node.below.get(model.name)
         if below is None:
-            below = node.below[model.name] = self._below(node, model)
+            below = self._below(node, model)
+            if len(node.edges) > FEW:
+                node.below = {**node.below, model.name: below}
         if node.naming and node.type in model.root_rank:
             own = (None, self.decided.into.get(node.id, node.id))
             named = [z.id for z in self.correlations(node) if not self._inert(node.id, z.id)]
@@ -239,7 +253,9 @@ class Graph:
             return self._naming(node, model)
         above = node.above.get(model.name)
         if above is None:
-            above = node.above[model.name] = self._above(node, model)
+            above = self._above(node, model)
+            if len(node.edges) > FEW:
+                node.above = {**node.above, model.name: above}
         if node.naming and node.type in model.types and node.id not in self.hubs:
             own = (None, self.decided.into.get(node.id, node.id))
             named = [z.id for z in self.correlations(node) if not self.decided.apart(z.id, node.id)]
@@ -376,13 +392,3 @@ class Graph:
         if missing:
             raise Missing(missing)
         return members
-
-
-def stands_over(upper: str, lower: str, linked: int, model: CompiledModel) -> bool:
-    """Whether a model puts one type above the other: by its tree; of two types that it doesn't order, the direction of
-    an explicit link counts (`linked`)."""
-    if lower in model.below.get(upper, ()):
-        return True
-    if not linked or lower not in model.types or upper not in model.types:
-        return False
-    return upper not in model.below.get(lower, ())

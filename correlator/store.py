@@ -231,7 +231,7 @@ def _source_rows(tallies: dict[tuple[str, int], _Tally]) -> list[dict[str, Any]]
 
 
 def _count_volume(connection: sa.Connection, facts: Facts, dimensions: Sequence[str]) -> None:
-    events: Counter[tuple[str, str, str, int]] = Counter()
+    events: dict[tuple[str, str, str, int], int] = {}
     bad: Counter[tuple[str, str, str, int]] = Counter()
     for item in facts.items:
         event = item.event
@@ -241,7 +241,8 @@ def _count_volume(connection: sa.Connection, facts: Facts, dimensions: Sequence[
             value = event.data.attributes.get(name)
             if value is not None:
                 keys.append((event.source, event.type, f"{name}={str(value)[:MAX_VALUE]}", hour))
-        events.update(keys)
+        for key in keys:
+            events[key] = events.get(key, 0) + 1
         if event.data.outcome in ("failed", "rejected"):
             bad.update(keys)
     if not events:

@@ -76,7 +76,7 @@ MAX_REPEATS: Final = 32
 """Of the times at which something went well, the first and the last 32 are known: they end what went wrong before."""
 
 
-class ObjectState(Struct, array_like=True):
+class ObjectState(Struct, array_like=True, gc=False):
     """All that a journey needs to know of one object. `reached`, `trouble` and `repeats` are by event type.
 
     `trouble` is in the order of (time, source, id). `repeats` holds the last MAX_REPEATS times at which an event of a
@@ -127,7 +127,7 @@ class Reached(Struct, array_like=True, gc=False, frozen=True):
     event_id: str
 
 
-class JourneyFacts(Struct, array_like=True):
+class JourneyFacts(Struct, array_like=True, gc=False):
     """What was last written of a journey: enough to write only what changes."""
 
     version: int = VERSION
@@ -183,7 +183,7 @@ class JourneyClocks(Struct, array_like=True):
     ended: list[RunningClock] = []
 
 
-class JourneyChange(Struct):
+class JourneyChange(Struct, gc=False):
     """A journey as it stands after a recomputation: what the SLA engine is told, in the same transaction.
 
     `state` is open, completed, cancelled or absorbed; `ended_us` is the business time of the latter two. `states`

@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy.dialects import postgresql
 
 from milepost.errors import Transient, Unavailable
@@ -79,7 +80,13 @@ def make_engine(
         },
     )
     sa.event.listen(engine, "handle_error", _translate)
+    sa.event.listen(engine, "connect", _give_bytes_as_they_are)
     return engine
+
+
+def _give_bytes_as_they_are(connection: psycopg.Connection[Any], _: object) -> None:
+    """By itself psycopg takes the bytes of a COPY for DB-API's Binary, and looks at each in Python."""
+    connection.adapters.register_dumper(bytes, BytesBinaryDumper)
 
 
 def libpq_url(url: str) -> str:

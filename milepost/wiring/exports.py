@@ -24,8 +24,9 @@ def reader(catalog: Catalog) -> Reader:
     compiled = Compiled(catalog)
 
     def read(body: bytes, received_us: int) -> tuple[Event, Named]:
-        refs = Names()
-        fact = read_fact(Entry(b"", 0, received_us, body), compiled, refs, set())
+        known = Names()
+        fact = read_fact(Entry(b"", 0, received_us, body), compiled, known, set())
+        refs = [name.ref for name in known.values()]
         subjects = {name.ref for name, subject in fact.about if subject}
         linked = _only_linked(fact.event, refs, compiled) if fact.event.data.links else set[Ref]()
         return fact.event, [(ref, _qualifier(ref, subjects, linked)) for ref in sorted(refs)]

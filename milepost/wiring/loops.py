@@ -26,6 +26,9 @@ from milepost.inbox import heartbeats
 
 IDLE: Final = (0.02, 0.05)
 """Seconds between two steps that find nothing: the first pause, and the longest."""
+PERIOD: Final = 0.1
+"""Seconds at least between the beginnings of two steps that find work: a step costs the same few milliseconds for one
+event and for a hundred, and at some thousand events a second these were most of the work."""
 PATIENCE: Final = (0.25, 5.0)
 """Seconds to wait after a failure that may go away: the first time, and at most."""
 BEAT: Final = 10.0
@@ -144,16 +147,19 @@ def run_leading(engine: sa.Engine, name: str, stop: Stop, lead: Leading, pulse: 
 
 
 def loop(step: Step, stop: Stop, beat: Callable[[], None], trouble: Trouble) -> None:
-    """Step until stopped: at once after work was found, else after a pause."""
+    """Step until stopped: each PERIOD while work is found, at once if that took longer, else after a pause."""
     first, most = IDLE
     pause = first
     while not stop:
         beat()
+        begun = time.monotonic()
         found = step()
         trouble.over()
         if found:
             garbage.collect()
             pause = first
+            if (left := begun + PERIOD - time.monotonic()) > 0:
+                stop.wait(left)
         else:
             stop.wait(pause)
             pause = min(pause * 1.2, most)

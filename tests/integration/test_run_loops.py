@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from milepost import garbage
 from milepost.clock import utc_now
 from milepost.db.engine import make_engine
 from milepost.db.tables import heartbeats
@@ -90,14 +93,56 @@ def test_patience_grows_and_starts_anew() -> None:
     assert trouble.happened(Transient("x")) == first
 
 
-def test_pauses_grow_while_nothing_is_found_and_none_is_made_after_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_while_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     step = Script(True, True, False, False, False, True, False)
     monkeypatch.setattr(step.stop, "wait", pauses.append)
+    monkeypatch.setattr(loops, "PERIOD", 0.0)
     loop(step, step.stop, lambda: None, Trouble("it"))
     first, most = loops.IDLE
     assert pauses[:4] == pytest.approx([first, first * 1.2, first * 1.44, first])
     assert max(pauses) <= most
+
+
+@pytest.mark.parametrize(("took", "pauses"), [(0.0, [loops.PERIOD]), (0.03, [loops.PERIOD - 0.03]), (0.5, [])])
+def test_steps_that_find_work_begin_a_period_apart_at_least(
+    monkeypatch: pytest.MonkeyPatch, took: float, pauses: list[float]
+) -> None:
+    waited: list[float] = []
+    stop, clock = Stop(), iter([10.0, 10.0 + took])
+    monkeypatch.setattr(stop, "wait", waited.append)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    steps = iter([True])
+
+    def step() -> bool:
+        stop.set()
+        return next(steps)
+
+    loop(step, stop, lambda: None, Trouble("it"))
+    assert waited == pytest.approx(pauses)
+
+
+def test_garbage_goes_between_two_steps() -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    alive: list[weakref.ref[Cycle]] = []
+    left: list[int] = []
+    stop = Stop()
+
+    def step() -> bool:
+        left.append(sum(one() is not None for one in alive))
+        alive.append(weakref.ref(Cycle()))
+        if len(left) == 3:
+            stop.set()
+        return True
+
+    with garbage.by_hand():
+        assert not gc.isenabled()
+        loop(step, stop, lambda: None, Trouble("it"))
+    assert gc.isenabled()
+    assert left == [0, 0, 0]
 
 
 # --- leadership -------------------------------------------------------------------------------------------------------
