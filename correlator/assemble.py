@@ -228,7 +228,7 @@ class Assembler:
         roots = {
             (model.name, root): model
             for model in compiled.models
-            for root in self._memory.roots(connection, news, model)
+            for root in sorted(self._memory.roots(connection, news, model))  # what came together lies together
         }
         self._find_journeys(connection, roots)
         self._reserve(connection, roots)
