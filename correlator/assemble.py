@@ -43,8 +43,8 @@ MAX_BATCHES: Final = 200
 RESCAN: Final = 50
 BEHIND: Final = timedelta(seconds=5)
 GATHER: Final = timedelta(seconds=10)
-"""How long a running assembler lets touches wait for more, when their events are old already (BEHIND) and recorders
-still have work: what is late anyway is done sooner in large portions."""
+"""How long a running assembler lets touches wait for more, when they are late already (BEHIND), and what recorders still
+have to do as well: that is done sooner in large portions."""
 
 _log = logging.getLogger(__name__)
 
@@ -162,8 +162,14 @@ class Assembler:
         return True
 
     def _waits(self, connection: sa.Connection, queue: Sequence[Waiting], now: datetime) -> bool:
-        """Whether more is to be gathered, while there is no full portion."""
-        if now - min(waiting.received_at for waiting in queue) <= BEHIND or log.oldest(connection) is None:
+        """Whether more is to be gathered, while there is no full portion: these touches are late, and so is what comes.
+
+        Not after these alone: what waits grows old, and would wait again.
+        """
+        if now - min(waiting.received_at for waiting in queue) <= BEHIND:
+            return False
+        coming = log.oldest(connection)
+        if coming is None or now - coming <= BEHIND:
             return False
         self._since = self._since or now
         return now - self._since < self._gather

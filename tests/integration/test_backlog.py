@@ -50,7 +50,7 @@ def backlog(engine: sa.Engine) -> Backlog:
     return Backlog(engine)
 
 
-def test_old_touches_wait_for_more_while_the_log_has_some(backlog: Backlog) -> None:
+def test_late_touches_wait_for_more_while_the_log_has_late_events(backlog: Backlog) -> None:
     backlog.send(backlog.now - OLD, recorded=True)
     backlog.send(backlog.now - OLD, recorded=False)
     assert not backlog.step()
@@ -74,6 +74,13 @@ def test_the_wait_begins_anew_with_each_portion(backlog: Backlog) -> None:
 
 def test_nothing_waits_once_the_log_is_empty(backlog: Backlog) -> None:
     backlog.send(backlog.now - OLD, recorded=True)
+    assert backlog.step()
+
+
+def test_nothing_waits_once_recorders_have_caught_up(backlog: Backlog) -> None:
+    """At a steady rate there is always something in the log: what waited for that would be late itself, and wait on."""
+    backlog.send(backlog.now - OLD, recorded=True)
+    backlog.send(backlog.now, recorded=False)
     assert backlog.step()
 
 
