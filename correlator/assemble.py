@@ -43,8 +43,8 @@ MAX_BATCHES: Final = 200
 RESCAN: Final = 50
 BEHIND: Final = timedelta(seconds=5)
 GATHER: Final = timedelta(seconds=10)
-"""How long a running assembler lets touches wait for more, when they are late already (BEHIND), and what recorders still
-have to do as well: that is done sooner in large portions."""
+"""How long a running assembler lets touches wait for more, when they are late already (BEHIND), and what recorders
+still have to do is as well: large portions are done sooner."""
 
 _log = logging.getLogger(__name__)
 
