@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from correlator.memory import Memory
 from correlator.merged import unite
 from milepost.db import tables
-from milepost.db.staging import kinds_of, stage, wire_time
+from milepost.db.staging import given, kinds_of, wire_time
 from milepost.exceptions import Rules, intervals
 from milepost.journeystate import ObjectState
 
@@ -19,13 +19,13 @@ _KEY: Final = ("object_id", "type", "number")
 _COLUMNS: Final = [column.name for column in tables.exceptions.columns]
 _CHANGES: Final = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEY)
 _OTHER: Final = " OR ".join(f"t.{name} IS DISTINCT FROM excluded.{name}" for name in _COLUMNS if name not in _KEY)
-_MERGE: Final = sa.text(
-    f"INSERT INTO derived.exceptions AS t SELECT {', '.join(_COLUMNS)} FROM {_STAGING}"
+_MERGE: Final = (
+    f"INSERT INTO derived.exceptions AS t SELECT {', '.join(_COLUMNS)} FROM {{}}"
     f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {_CHANGES} WHERE {_OTHER}"
 )
-_REMOVE: Final = sa.text(
-    "DELETE FROM derived.exceptions AS t WHERE t.object_id = ANY(CAST(:ids AS bigint[])) AND NOT EXISTS"
-    f" (SELECT FROM {_STAGING} AS s WHERE s.object_id = t.object_id AND s.type = t.type AND s.number = t.number)"
+_REMOVE: Final = (
+    "DELETE FROM derived.exceptions AS t WHERE t.object_id = ANY(CAST(:ids AS bigint[])) AND NOT EXISTS (SELECT FROM {}"
+    f" WHERE ({', '.join(f'{_STAGING}.{name}' for name in _KEY)}) = ({', '.join(f't.{name}' for name in _KEY)}))"
 )
 
 
@@ -42,9 +42,9 @@ def write(
     nodes = memory.graph.nodes
     states = {standing: [nodes[one].state for one in sorted(group)] for standing, group in groups.items()}
     rows = [row for one, told in sorted(states.items()) for row in _rows(one, _united(told, ranks), rules)]
-    stage(connection, _STAGING, kinds_of(tables.exceptions), rows)
-    connection.execute(_REMOVE, {"ids": sorted(everyone)})
-    connection.execute(_MERGE)
+    source, parameters = given(connection, _STAGING, kinds_of(tables.exceptions), rows)
+    connection.execute(sa.text(_REMOVE.format(source)), {**parameters, "ids": sorted(everyone)})
+    connection.execute(sa.text(_MERGE.format(source)), parameters)
 
 
 def forget(connection: sa.Connection, ids: Collection[int]) -> None:

@@ -17,7 +17,7 @@ from milepost.contract import Entry, read
 from milepost.db import tables
 from milepost.db.engine import array_literal, copy_rows
 from milepost.db.generation import LIVE
-from milepost.db.staging import Row, as_wire, copy_new, kinds_of, stage, wire_time
+from milepost.db.staging import Row, as_wire, copy_new, given, kinds_of, wire_time
 from milepost.journeystate import Flag
 
 _HOUR: Final = 3_600_000_000
@@ -27,7 +27,7 @@ _EVENT_COLUMNS: Final = [column.name for column in tables.events.columns]
 _OBJECT_COLUMNS: Final = ["object_id", "received_at", "event_no", "subject"]
 
 _RELATIONS: Final = (
-    "INSERT INTO {schema}.relations AS r SELECT * FROM proofs ORDER BY first_id, second_id, rel"
+    "INSERT INTO {schema}.relations AS r SELECT * FROM {proofs} ORDER BY first_id, second_id, rel"
     " ON CONFLICT (first_id, second_id, rel) DO UPDATE SET occurred_at = excluded.occurred_at,"
     " source = excluded.source, event_id = excluded.event_id, event_no = excluded.event_no,"
     " received_at = excluded.received_at"
@@ -111,8 +111,8 @@ def write_relations(connection: sa.Connection, relations: Sequence[Relation], sc
     if new and not copy_new(connection, tables.relations, new, schema):
         again = rows
     if again:
-        stage(connection, "proofs", kinds_of(tables.relations), again)
-        connection.execute(sa.text(_RELATIONS.format(schema=schema)))
+        proofs, parameters = given(connection, "proofs", kinds_of(tables.relations), again)
+        connection.execute(sa.text(_RELATIONS.format(schema=schema, proofs=proofs)), parameters)
 
 
 def _stored(connection: sa.Connection, relations: Sequence[Relation], schema: str) -> set[Row]:

@@ -1,4 +1,4 @@
-"""Rows on their way into a merge: a temporary table per connection, filled by binary COPY.
+"""Rows on their way into a merge: a few as arrays, many in a temporary table per connection, filled by binary COPY.
 
 COPY's binary format of a timestamptz is a 64-bit integer and that of a uuid 16 bytes, so staged times are given as
 microseconds (`wire_time`) and identities as bytes: no conversion on the way, which at thousands of rows a batch was a
@@ -35,6 +35,11 @@ def wire_time(us: int) -> int:
     """Microseconds since 1970 as COPY sends a timestamptz."""
     return us - _PG_EPOCH_US
 
+
+FEW: Final = 2_000
+"""So many rows go as arrays."""
+_SENT: Final = {"timestamptz": "bigint"}
+_TIME: Final = "timestamptz '2000-01-01 00:00:00+00' + {0} * interval '1 microsecond' AS {0}"
 
 Row = tuple[Any, ...]
 
@@ -77,16 +82,16 @@ def copy_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Row], sc
 
 def _merge(connection: sa.Connection, table: sa.Table, key: Sequence[str], rows: Sequence[Row]) -> None:
     """Update rows, or insert those that are not there."""
-    staging = f"staging_{table.name}"
     columns = kinds_of(table)
-    stage(connection, staging, columns, rows)
+    source, parameters = given(connection, f"staging_{table.name}", columns, rows)
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
     names = ", ".join(columns)
     connection.execute(
         sa.text(
-            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {staging}"
+            f"INSERT INTO {table.schema}.{table.name} ({names}) SELECT {names} FROM {source}"
             f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
-        )
+        ),
+        parameters,
     )
 
 
@@ -100,8 +105,25 @@ def _delete(connection: sa.Connection, table: sa.Table, key: Sequence[str], gone
     connection.execute(sa.delete(table).where(*(column == told.c[column.name] for column in columns)))
 
 
-def stage(connection: sa.Connection, name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
-    """Fill the temporary table `name` (column → PostgreSQL type) with these rows alone; it empties with the commit."""
+def given(
+    connection: sa.Connection, name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+) -> tuple[str, dict[str, Any]]:
+    """What to put after FROM for these rows, called `name` (column → PostgreSQL type), and its parameters.
+
+    A commit empties the temporary tables of its session, and that takes some milliseconds for a single row as well.
+    """
+    if len(rows) > FEW:
+        _stage(connection, name, columns, rows)
+        return name, {}
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    parameters = {f"{name}_{column}": list(each) for column, each in zip(columns, values, strict=True)}
+    arrays = ", ".join(f"CAST(:{name}_{column} AS {_SENT.get(kind, kind)}[])" for column, kind in columns.items())
+    chosen = ", ".join(_TIME.format(column) if kind == "timestamptz" else column for column, kind in columns.items())
+    return f"(SELECT {chosen} FROM unnest({arrays}) AS sent({', '.join(columns)})) AS {name}", parameters
+
+
+def _stage(connection: sa.Connection, name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> None:
+    """Fill the temporary table `name` with these rows alone; it empties with the commit."""
     listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
     connection.execute(sa.text(f"CREATE TEMP TABLE IF NOT EXISTS {name} ({listed}) ON COMMIT DELETE ROWS"))
     connection.execute(sa.text(f"DELETE FROM {name}"))  # not TRUNCATE, which writes to the catalog

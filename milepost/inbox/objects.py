@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from milepost.clock import to_us
 from milepost.db.engine import array_literal, next_numbers
-from milepost.db.staging import copy_new, stage
+from milepost.db.staging import copy_new, given
 from milepost.db.tables import objects
 
 
@@ -40,10 +40,10 @@ CORRELATION: Final = "correlation"
 
 _COLUMNS: Final = {"type": "text", "namespace": "text", "key": "text"}
 # LIMIT keeps the planner from reading the whole table where it may probe it
-_SELECT: Final = sa.text(
-    "SELECT o.object_id, w.type, w.namespace, w.key FROM wanted AS w CROSS JOIN LATERAL"
-    " (SELECT object_id FROM input.objects AS i WHERE i.key = w.key AND i.type = w.type"
-    " AND i.namespace = w.namespace AND i.epoch = 0 LIMIT 1) AS o"
+_SELECT: Final = (
+    "SELECT o.object_id, wanted.type, wanted.namespace, wanted.key FROM {} CROSS JOIN LATERAL"
+    " (SELECT object_id FROM input.objects AS i WHERE i.key = wanted.key AND i.type = wanted.type"
+    " AND i.namespace = wanted.namespace AND i.epoch = 0 LIMIT 1) AS o"
 )
 _SPLITS: Final = sa.text(
     "SELECT object_id, type, namespace, key, since FROM input.objects WHERE since IS NOT NULL ORDER BY since"
@@ -80,8 +80,8 @@ def _allocate_objects(connection: sa.Connection, refs: list[Ref]) -> dict[Ref, i
     found: dict[Ref, int] = {}
     missing = refs
     while missing:
-        stage(connection, "wanted", _COLUMNS, missing)
-        rows = connection.execute(_SELECT)
+        source, parameters = given(connection, "wanted", _COLUMNS, missing)
+        rows = connection.execute(sa.text(_SELECT.format(source)), parameters)
         found.update((Ref(kind, namespace, key), object_id) for object_id, kind, namespace, key in rows)
         missing = sorted([ref for ref in missing if ref not in found], key=_by_key)
         ids = next_numbers(connection, "input.object_ids", len(missing))

@@ -13,6 +13,7 @@ import zstandard
 
 from milepost.catalog import loader
 from milepost.clock import utc_now
+from milepost.db.engine import make_engine
 from milepost.decisions import access
 from milepost.decisions import catalog as decided
 from tests.databases import Databases
@@ -108,11 +109,14 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def served(databases: Databases) -> Iterator[Served]:
-    with databases.fresh() as url, collector(url) as running:
-        with running.engine.begin() as connection:
+    with databases.fresh() as url:
+        engine = make_engine(url)
+        with engine.begin() as connection:
             texts = {**loader.default_texts(), "sources.yaml": SOURCES}
             decided.apply(connection, texts, actor="test", now=utc_now())
-        yield running
+        engine.dispose()
+        with collector(url) as running:  # after the catalog: it looks for another one only now and then
+            yield running
 
 
 @pytest.fixture
