@@ -32,13 +32,13 @@ EXCEPTIONS: Final = (
 ALERTS: Final = (
     'INSERT INTO record.alerts (key, kind, rule, "group", state, severity, title, summary, opened_at, updated_at,'
     " resolved_at, items_open, items_total, oldest_at, money, labels, owner)"
-    " SELECT 'sla:rule-' || n, 'sla', 'order-confirmation', jsonb_build_object('warehouse', n),"
+    " SELECT 'sla:rule-' || n, 'sla', 'order-confirmation', jsonb_build_object('warehouse', n::text),"
     " CASE WHEN n <= 200 THEN 'firing' ELSE 'resolved' END,"
     " (ARRAY['critical', 'warning', 'info'])[1 + n % 3], 'Order confirmation: late in warehouse ' || n,"
     " 'Orders that were not confirmed within four hours', %(now)s - n * interval '8 minutes',"
     " %(now)s - n * interval '7 minutes', CASE WHEN n > 200 THEN %(now)s - n * interval '7 minutes' END,"
     " CASE WHEN n <= 200 THEN 40 ELSE 0 END, 40, %(now)s - n * interval '9 minutes',"
-    " '{\"EUR\": \"4936.00\"}', jsonb_build_object('warehouse', n), 'order desk' FROM generate_series(1, 5000) AS n",
+    " '{\"EUR\": \"4936.00\"}', jsonb_build_object('warehouse', n::text), 'order desk' FROM generate_series(1, 5000) AS n",
     "INSERT INTO record.alert_items (alert_id, item, at, raised_at, cleared_at, journey_id, summary, labels, amount,"
     " currency)"
     " SELECT a.alert_id, 'breach:' || b.breach_id, b.due_at, b.opened_at, b.ended_at, b.journey_id,"

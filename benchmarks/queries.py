@@ -59,11 +59,13 @@ _KEYS: Final[Mapping[str, Callable[[int], str]]] = {
 }
 _SIZES: Final = sa.text(
     "SELECT coalesce(p.relnamespace, c.relnamespace)::regnamespace::text || '.' ||"
-    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' ELSE coalesce(p.relname, c.relname) END AS name,"
+    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' WHEN c.relname ~ '_compressed$' THEN 'compressed'"
+    " ELSE coalesce(p.relname, c.relname) END AS name,"
     " sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS indexes FROM pg_class AS c"
     " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
     " WHERE c.relkind = 'r' AND coalesce(p.relnamespace, c.relnamespace)::regnamespace::text"
-    " IN ('input', 'derived', 'record') GROUP BY 1 ORDER BY 2 DESC"
+    " IN ('input', 'derived', 'record') OR c.relkind = 'r' AND c.relname ~ '_chunk_compressed$'"
+    " GROUP BY 1 ORDER BY 2 DESC"
 )
 
 
