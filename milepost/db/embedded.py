@@ -311,12 +311,10 @@ def default_settings() -> dict[str, str]:
         "min_wal_size": "512MB",
         "checkpoint_timeout": "15min",
         "max_locks_per_transaction": "256",  # a year of day partitions in one query
-        # Queue tables are filled and emptied all the time: look often, and don't dawdle.
+        # Queue tables are filled and emptied all the time: look often. But go through a large table no more often, nor
+        # faster, than by default: each time, what is received meanwhile waits for the processor.
         "autovacuum_naptime": "10s",
         "autovacuum_max_workers": "2",
-        "autovacuum_vacuum_cost_delay": "1ms",
-        "autovacuum_vacuum_scale_factor": "0.1",
-        "autovacuum_analyze_scale_factor": "0.05",
         # A table that has just begun to grow would be gone through time and again.
         "autovacuum_vacuum_threshold": "5000",
         "autovacuum_vacuum_insert_threshold": "200000",
