@@ -38,7 +38,8 @@ ALERTS: Final = (
     " 'Orders that were not confirmed within four hours', %(now)s - n * interval '8 minutes',"
     " %(now)s - n * interval '7 minutes', CASE WHEN n > 200 THEN %(now)s - n * interval '7 minutes' END,"
     " CASE WHEN n <= 200 THEN 40 ELSE 0 END, 40, %(now)s - n * interval '9 minutes',"
-    " '{\"EUR\": \"4936.00\"}', jsonb_build_object('warehouse', n::text), 'order desk' FROM generate_series(1, 5000) AS n",
+    " '{\"EUR\": \"4936.00\"}', jsonb_build_object('warehouse', n::text), 'order desk'"
+    " FROM generate_series(1, 5000) AS n",
     "INSERT INTO record.alert_items (alert_id, item, at, raised_at, cleared_at, journey_id, summary, labels, amount,"
     " currency)"
     " SELECT a.alert_id, 'breach:' || b.breach_id, b.due_at, b.opened_at, b.ended_at, b.journey_id,"

@@ -179,8 +179,6 @@ class Memory:
 
     def roots(self, connection: sa.Connection, news: News, model: CompiledModel) -> set[int]:
         """The objects of root types whose journeys are to be put together anew."""
-        if self.graph.met.isdisjoint(model.root_rank):
-            return set()
         concerned = [object_id for kind in model.types for object_id in news.concerned.get(kind, ())]
         while True:
             try:

@@ -100,8 +100,6 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
         self.types: dict[int, str] = {}
-        self.met: set[str] = set()
-        """All types that there ever were among `types`."""
         self.ahead: dict[int, set[int]] = {}
         """By correlation: who names it as the database has it, while the touch that tells so is still to come."""
         self.hubs: set[int] = set()
@@ -110,7 +108,6 @@ class Graph:
     def know(self, types: Mapping[int, str]) -> None:
         """Learn the types of objects. They are few: each is kept once."""
         kinds = {kind: intern(kind) for kind in set(types.values())}
-        self.met.update(kinds.values())
         self.types.update((object_id, kinds[kind]) for object_id, kind in types.items())
 
     def relate(self, one: int, other: int, bits: int) -> None:

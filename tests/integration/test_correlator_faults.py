@@ -229,6 +229,22 @@ def test_a_restart_amid_the_namings_of_a_correlation_misses_nothing(engine: sa.E
     assert members_of(engine) == {"S1": {"S1", "Z"}, "S3": {"S3", "Z"}, "S4": {"S4", "Z"}}
 
 
+def test_a_restarted_assembler_finds_roots_that_it_has_yet_to_load(engine: sa.Engine) -> None:
+    """The first that it hears is of a shipment: nothing in its memory says that there are orders at all."""
+    chain = Chain(engine)
+    chain.send(
+        event(1),
+        event(2, "picking.done", keys={"order": "S1", "picking": "P1"}),
+        event(3, "shipment.dispatched", keys={"picking": "P1", "shipment": "X1"}),
+    )
+    chain.settle()
+    chain = Chain(engine)
+    chain.send(event(4, "shipment.delivered", keys={"shipment": "X1"}))
+    chain.settle()
+    stage = sa.select(t.journeys.c.stage).where(t.journeys.c.model == "order")
+    assert [row.stage for row in rows(engine, stage)] == ["delivered"]
+
+
 def test_many_neighbours_are_loaded_at_once(engine: sa.Engine) -> None:
     """A purchase order of many orders, and an order of many correlations: one query for all, not one for each."""
     chain = Chain(engine)
