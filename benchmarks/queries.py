@@ -59,7 +59,7 @@ _KEYS: Final[Mapping[str, Callable[[int], str]]] = {
 }
 _SIZES: Final = sa.text(
     "SELECT coalesce(p.relnamespace, c.relnamespace)::regnamespace::text || '.' ||"
-    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' WHEN c.relname ~ '_compressed$' THEN 'compressed'"
+    " CASE WHEN c.relname ~ '^identities_' THEN 'identities' WHEN c.relname ~ '_chunk_compressed$' THEN 'compressed'"
     " ELSE coalesce(p.relname, c.relname) END AS name,"
     " sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS indexes FROM pg_class AS c"
     " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"

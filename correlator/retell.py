@@ -5,7 +5,6 @@ What is told waits for the assembler of the next generation, which works meanwhi
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections import deque
@@ -136,7 +135,6 @@ _told: _Told | None = None
 def _begin(url: str, catalog: Catalog, selection: Selection, last: int) -> None:
     global _told
     Thread(target=_end_with_parent, daemon=True).start()
-    gc.disable()  # `_chunk` collects
     engine = make_engine(url, pool_size=1, application_name="milepost rebuild: replay")
     _told = _Told(engine, Compiled(catalog), utc_now, selection, last)
 
@@ -151,8 +149,9 @@ def _end_with_parent() -> None:
 
 def _chunk() -> int:
     assert _told is not None
-    events = _told.chunk()
-    garbage.collect()
+    with garbage.by_hand():
+        events = _told.chunk()
+        garbage.collect()
     return events
 
 

@@ -268,7 +268,7 @@ def next_numbers(connection: sa.Connection, sequence: str, count: int) -> list[i
 
 
 def array_literal(values: Iterable[object]) -> str:
-    """Numbers, or UUIDs in hex, as one parameter to CAST to an array: as a list, psycopg turns each by itself."""
+    """Numbers, UUIDs in hex or quoted text as one parameter to CAST to an array: psycopg would turn each by itself."""
     return "{" + ",".join(map(str, values)) + "}"
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 
-from milepost.db.engine import copy_rows
+from milepost.db.engine import array_literal, copy_rows
 
 _PG_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 UTC
 _WIRE: Final[Mapping[str, Any]] = {"timestamptz": sa.BigInteger, "uuid": sa.LargeBinary}
@@ -127,7 +127,7 @@ def given(
 def array_of(kind: str, values: Iterable[Any]) -> str:
     """An array of a PostgreSQL type as its text. psycopg would look at each value in Python, several times."""
     text = _TEXT.get(kind, str)
-    return "{" + ",".join(["NULL" if value is None else text(value) for value in values]) + "}"
+    return array_literal(["NULL" if value is None else text(value) for value in values])
 
 
 def _quoted(value: str) -> str:
