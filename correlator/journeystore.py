@@ -55,7 +55,7 @@ def load(connection: sa.Connection, graph: Graph, ids: Collection[int], names: d
     unnamed += [i for i in wanted if i not in names and i in graph.types]
     found = dict(names) if not unnamed else names | dict(objects.refs_of(connection, set(unnamed)))
     states = {row[0]: row[1] for row in connection.execute(_STATES, {"ids": array_literal(wanted)})}
-    graph.know({object_id: found[object_id][0] for object_id in (*wanted, *near - graph.types.keys())})
+    graph.know({object_id: found[object_id][0] for object_id in (*wanted, *(i for i in near if i not in graph.types))})
     for object_id in wanted:
         _, namespace, key = found[object_id]
         data = states.get(object_id)

@@ -77,7 +77,7 @@ class Memory:
         ends = {end for batch in batches for item in batch.relations for end in (item.first_id, item.second_id)}
         again = {object_id for batch in batches for object_id in batch.again}
         graph.know({object_id: name[0] for object_id, name in names.items()})
-        unloaded = (about | ends | again) - graph.nodes.keys()
+        unloaded = graph.unloaded(about | ends | again)
         fresh = {object_id for object_id in unloaded if object_id > self._newest_known and object_id in names}
         store.make(graph, fresh, names)
         if unloaded - fresh:
@@ -102,7 +102,7 @@ class Memory:
 
     def need(self, connection: sa.Connection, ids: set[int]) -> None:
         """Have these loaded."""
-        missing = ids - self.graph.nodes.keys()
+        missing = self.graph.unloaded(ids)
         if missing:
             store.load(connection, self.graph, missing, {})
 

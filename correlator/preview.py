@@ -113,7 +113,7 @@ class _Side:
                 self._need(error.ids)
 
     def _need(self, ids: set[int]) -> None:
-        missing = ids - self.graph.nodes.keys()
+        missing = self.graph.unloaded(ids)
         if len(self.graph.nodes) + len(missing) > MAX_OBJECTS:
             raise _TooMuch
         if missing:

@@ -110,6 +110,10 @@ class Graph:
         kinds = {kind: intern(kind) for kind in set(types.values())}
         self.types.update((object_id, kinds[kind]) for object_id, kind in types.items())
 
+    def unloaded(self, ids: Iterable[int]) -> set[int]:
+        """Those of the objects that are not loaded. (`ids - nodes.keys()` would go through all that are.)"""
+        return {object_id for object_id in ids if object_id not in self.nodes}
+
     def relate(self, one: int, other: int, bits: int) -> None:
         """Put a relation on a node, if that is loaded. A hub keeps none: they count for nothing."""
         node = self.nodes.get(one)

@@ -299,12 +299,12 @@ class Reader:
         return found
 
     def _know_partners(self, ids: set[int]) -> None:
-        unknown = ids - self._partners.keys()
+        unknown = {one for one in ids if one not in self._partners}
         for row in self._referred("res.partner", unknown, "commercial_partner_id"):
             self._partners[row["id"]] = _label(row, "commercial_partner_id")
 
     def _know_warehouses(self, ids: set[int]) -> None:
-        unknown = ids - self._warehouses.keys()
+        unknown = {one for one in ids if one not in self._warehouses}
         for row in self._referred("stock.picking.type", unknown, "warehouse_id"):
             self._warehouses[row["id"]] = _label(row, "warehouse_id")
 
