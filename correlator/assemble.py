@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final
 from uuid import uuid4
 
@@ -350,9 +350,10 @@ class Assembler:
         save(connection, tables.milestones, ["journey_id", "name"], output.milestones)
 
     def _evict(self) -> None:
-        """Keep the caches bounded: forget the half that was used longest ago."""
+        """Keep the caches bounded."""
         self._memory.evict(CACHE)
-        if len(self._journeys) > CACHE:
-            for root in list(self._journeys)[: CACHE // 2]:
+        over = len(self._journeys) - CACHE
+        if over > 0:
+            for root in list(islice(self._journeys, over)):
                 del self._journeys[root]
                 self._memory.forgot(root[1])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from sys import intern
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -16,6 +18,9 @@ from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import PARENT, Graph, Missing, Node, Pair, Related
 from correlator.touches import TouchBatch
 from milepost.inbox import objects
+
+MANY_TYPES: Final = 3
+"""How many types are kept for each node that may be loaded; more, and those that belong to none are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +58,26 @@ class Memory:
         self._newest_known = max(self._newest_known, object_id)
 
     def evict(self, limit: int) -> None:
-        """When more than `limit` nodes are loaded, forget the half that was used longest ago."""
-        graph = self.graph
-        if len(graph.nodes) <= limit:
+        """Keep `limit` nodes: after each step as many are forgotten as came in it, so that no step is long.
+
+        They wait in the order of the dictionary; those that were used since they took their place go to its end once
+        more (the CLOCK algorithm).
+        """
+        graph, nodes = self.graph, self.graph.nodes
+        over = len(nodes) - limit
+        if over <= 0:
             return
-        oldest = sorted(graph.nodes.values(), key=lambda node: node.used)
-        for node in oldest[: len(oldest) // 2]:
-            del graph.nodes[node.id]
-            self.forgot(node.id)
-        graph.ahead = {i: others for i, others in graph.ahead.items() if i in graph.nodes}
-        near = {other for node in graph.nodes.values() for other in node.edges}
-        graph.types = {i: kind for i, kind in graph.types.items() if i in graph.nodes or i in near}
+        for object_id in list(islice(nodes, 2 * over)):
+            if nodes[object_id].used > nodes[object_id].placed:
+                node = nodes[object_id] = nodes.pop(object_id)
+                node.placed = self.steps
+        for object_id in list(islice(nodes, over)):
+            del nodes[object_id]
+            graph.ahead.pop(object_id, None)
+            self.forgot(object_id)
+        if len(graph.types) > MANY_TYPES * limit:
+            near = {other for node in nodes.values() for other in node.edges}
+            graph.types = {i: kind for i, kind in graph.types.items() if i in nodes or i in near}
 
     def take_in(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime

@@ -44,6 +44,7 @@ class Node:
         "namespace",
         "naming",
         "owners",
+        "placed",
         "state",
         "stored",
         "type",
@@ -59,7 +60,7 @@ class Node:
         self.edges: dict[int, int] = {}
         self.naming = _NONE_NAMED  # the edges to correlations, or from one
         self.linked = False  # whether an explicit link is among the edges
-        self.used = 0
+        self.used = self.placed = 0  # the steps in which it was used last, and took its place among all nodes
         self.stored = False  # whether the database has a state of it
         self.look_at = 0  # how many edges it must have before it may be a hub
         self.conclude_anew()

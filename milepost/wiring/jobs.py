@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +48,8 @@ FROZEN: Final = 10.0
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
 DAILY: Final = 86_400.0
+NICE: Final = 10
+"""How far long jobs stand back: beside one busy thread, they get a tenth of its processor."""
 SOON: Final = 20.0
 """Seconds after the start at which slow jobs run first."""
 AHEAD: Final = timedelta(days=3)
@@ -60,7 +64,9 @@ _log = logging.getLogger(__name__)
 class Job:
     """`work` every `every` seconds, first after `first`. It may raise anything: that is logged, and it goes on.
 
-    When it answers true, the job named `then` has something to do, and doesn't wait for its time.
+    When it answers true, the job named `then` has something to do, and doesn't wait for its time. One that is `long`
+    works seconds for a result that nobody waits for: it gives way to all else on the machine, and may hold no lock that
+    others need.
     """
 
     name: str
@@ -68,6 +74,7 @@ class Job:
     work: Callable[[], object]
     first: float = 0.0
     then: str | None = None
+    long: bool = False
 
 
 def jobs_of(resources: Resources) -> list[Job]:
@@ -156,7 +163,7 @@ def _flows(resources: Resources, known: Signs) -> Job:
         if known.through is not None:
             judge_once(resources.engine, catalog, now=now, applied_through=known.through)
 
-    return Job("flows", FLOWS, look, first=FLOWS)
+    return Job("flows", FLOWS, look, first=FLOWS, long=True)
 
 
 def _objectives(resources: Resources, known: Signs) -> Job:
@@ -166,7 +173,7 @@ def _objectives(resources: Resources, known: Signs) -> Job:
         if known.through is not None:
             judge_once(resources.engine, resources.catalog(), now=resources.clock(), through=known.through)
 
-    return Job("objectives", OBJECTIVES, judge, first=SOON)
+    return Job("objectives", OBJECTIVES, judge, first=SOON, long=True)
 
 
 def _reconciling(resources: Resources, known: Signs) -> Job:
@@ -176,7 +183,7 @@ def _reconciling(resources: Resources, known: Signs) -> Job:
         if known.through is not None:
             run_due(resources.engine, resources.catalog(), now=resources.clock(), through=known.through)
 
-    return Job("reconciliation", RECONCILIATION, reconcile, first=SOON)
+    return Job("reconciliation", RECONCILIATION, reconcile, first=SOON, long=True)
 
 
 def _learning(resources: Resources) -> list[Job]:
@@ -192,7 +199,10 @@ def _learning(resources: Resources) -> list[Job]:
 
         score_once(engine, resources.catalog(), now=clock())
 
-    return [Job("anomaly fit", FITTING, fit, first=SOON), Job("anomaly score", ANOMALIES, score, first=2 * SOON)]
+    return [
+        Job("anomaly fit", FITTING, fit, first=SOON, long=True),
+        Job("anomaly score", ANOMALIES, score, first=2 * SOON, long=True),
+    ]
 
 
 def _polling(resources: Resources) -> list[Job]:
@@ -325,6 +335,13 @@ class Guarded:
                 self._wake(self._job.then)
 
 
+def _give_way() -> None:
+    """Let this thread have what processor time is left over. Elsewhere than on Linux a thread has no priority of its
+    own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
 class Schedule:
     """Runs jobs in threads while its block lasts, each job one at a time. `lost`: one of them lost the database."""
 
@@ -332,7 +349,10 @@ class Schedule:
         self.lost = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(len(jobs))},
+            executors={
+                "prompt": ThreadPoolExecutor(max(1, sum(not job.long for job in jobs))),
+                "long": ThreadPoolExecutor(max(1, sum(job.long for job in jobs)), {"initializer": _give_way}),
+            },
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
         for job in jobs:
@@ -344,6 +364,7 @@ class Schedule:
             "interval",
             seconds=job.every,
             id=job.name,
+            executor="long" if job.long else "prompt",
             next_run_time=utc_now() + timedelta(seconds=job.first),
         )
 

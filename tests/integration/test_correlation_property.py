@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from correlator import assemble, derive
 from milepost.catalog import loader
 from milepost.clock import from_us, to_us, utc_now
 from milepost.db import tables as t
@@ -343,3 +344,19 @@ def test_journeys_equal_the_oracles_with_hubs_and_decisions(engine: sa.Engine, p
         worlds = crowd(rng, prefix, size)
         chain = play(chain, rng, worlds, people=True)
         check(engine, prefix, worlds, limit)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_journeys_equal_the_oracles_with_little_memory(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    """Nearly all is forgotten after each step, and found again in the database."""
+    monkeypatch.setattr(assemble, "CACHE", 3 + 20 * part)
+    monkeypatch.setattr(derive, "CACHE", 3 + 20 * part)
+    chain = Chain(engine, recorders=2)
+    for number, size in enumerate((*[1] * 20, 5, 10, 20)):
+        rng = random.Random(f"little-{part}-{number}")
+        prefix = f"l{part}n{number}"
+        worlds = crowd(rng, prefix, size)
+        chain = play(chain, rng, worlds, people=number % 4 == 3)
+        check(engine, prefix, worlds)

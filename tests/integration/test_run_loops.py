@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ from milepost.db.tables import heartbeats
 from milepost.errors import ConfigurationError, Transient, Unavailable
 from milepost.settings import Log
 from milepost.wiring import logs, loops
-from milepost.wiring.jobs import Guarded, Job, Schedule, jobs_of
+from milepost.wiring.jobs import NICE, Guarded, Job, Schedule, jobs_of
 from milepost.wiring.loops import Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
 from milepost.wiring.resources import opened
 
@@ -266,6 +269,23 @@ def test_a_slow_job_keeps_no_other_waiting() -> None:
         for _ in range(3):
             assert quick.acquire(timeout=PATIENCE)
         slow.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_a_long_job_gives_way_and_no_other_does() -> None:
+    nice: dict[str, int] = {}
+    done = threading.Semaphore(0)
+
+    def look(name: str) -> None:
+        nice[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        done.release()
+
+    jobs = [Job(name, 3600.0, partial(look, name), long=name == "long") for name in ("long", "prompt")]
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with Schedule(jobs):
+        assert done.acquire(timeout=PATIENCE)
+        assert done.acquire(timeout=PATIENCE)
+    assert nice == {"prompt": own, "long": max(own, NICE)}
 
 
 def test_a_job_that_found_something_does_not_let_the_next_one_wait() -> None:
