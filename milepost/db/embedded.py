@@ -318,7 +318,9 @@ def default_settings() -> dict[str, str]:
         # A table that has just begun to grow would be gone through time and again.
         "autovacuum_vacuum_threshold": "5000",
         "autovacuum_vacuum_insert_threshold": "200000",
-        "autovacuum_analyze_threshold": "50000",
+        # Statistics of a table that grows stay good enough for longer, and taking them costs a second of processor.
+        "autovacuum_analyze_threshold": "5000",
+        "autovacuum_analyze_scale_factor": "0.3",
         "idle_in_transaction_session_timeout": "5min",  # an old snapshot keeps every dead row alive
         "timezone": "UTC",
         "log_timezone": "UTC",
