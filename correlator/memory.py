@@ -39,6 +39,7 @@ class Memory:
     def __init__(self) -> None:
         self.graph = Graph()
         self.steps = 0
+        self._many_types = 0  # so many types are left to lie: the last time, half of them belonged to something
         self._newest_known = -1
         """Objects with a greater id came into being while this process consumed all touches: of them nothing is stored
         that isn't in memory."""
@@ -75,9 +76,10 @@ class Memory:
             del nodes[object_id]
             graph.ahead.pop(object_id, None)
             self.forgot(object_id)
-        if len(graph.types) > MANY_TYPES * limit:
+        if len(graph.types) > max(MANY_TYPES * limit, self._many_types):
             near = {other for node in nodes.values() for other in node.edges}
             graph.types = {i: kind for i, kind in graph.types.items() if i in nodes or i in near}
+            self._many_types = 2 * len(graph.types)
 
     def take_in(
         self, connection: sa.Connection, compiled: Compiled, batches: Sequence[TouchBatch], now: datetime
