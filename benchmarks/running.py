@@ -19,7 +19,7 @@ from collecting import free_port
 
 from milepost.db.engine import libpq_url
 
-PATIENCE: Final = 900.0
+PATIENCE: Final = 3_600.0
 MEDIA: Final = "application/cloudevents-batch+json"
 _LEFT: Final = "SELECT (SELECT count(*) FROM input.event_log) + (SELECT count(*) FROM derived.touches)"
 _BUSY: Final = (429, 503)

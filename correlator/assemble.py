@@ -39,6 +39,8 @@ CACHE: Final = 400_000
 MAX_TOUCHES: Final = 192_000
 """Touches that one step takes when so many wait: the more, the more of them meet in one journey (a third of the time of
 48,000 when 20,000 orders are open). A step is then some seconds long; without a backlog steps are small."""
+LONGEST: Final = timedelta(seconds=20)
+"""What a step should take at most: after one that took longer, the next takes in proportion less."""
 MAX_BATCHES: Final = 200
 RESCAN: Final = 50
 BEHIND: Final = timedelta(seconds=5)
@@ -57,10 +59,10 @@ Adopt = Callable[[Sequence[Root]], Mapping[Root, int]]
 """The ids that journeys have elsewhere already; the others get new ones."""
 
 
-def _portion(queue: Sequence[Waiting]) -> Sequence[Waiting]:
-    """The first batches, of MAX_TOUCHES touches together at most, if there is more than one."""
+def _portion(queue: Sequence[Waiting], most: int) -> Sequence[Waiting]:
+    """The first batches, of so many touches together at most, if there is more than one."""
     counts = accumulate(waiting.touches for waiting in queue)
-    return [waiting for waiting, count in zip(queue, counts, strict=True) if count <= MAX_TOUCHES] or queue[:1]
+    return [waiting for waiting, count in zip(queue, counts, strict=True) if count <= most] or queue[:1]
 
 
 class Assembler:
@@ -86,6 +88,7 @@ class Assembler:
         self._compiled: Compiled | None = None
         self._holder = uuid4().hex
         self._batches = MAX_BATCHES
+        self._most = MAX_TOUCHES
         self._taken: list[int] = []
         self._given: dict[Root, int] = {}
         self._spare: list[int] = []
@@ -151,7 +154,7 @@ class Assembler:
         if not queue:
             found, self._low = self._low > 0, 0
             return found
-        portion = _portion(queue)
+        portion = _portion(queue, min(self._most, MAX_TOUCHES))
         if len(portion) == len(queue) < self._batches and self._waits(connection, queue, now):
             return False
         self._since = None
@@ -159,7 +162,12 @@ class Assembler:
         self._low = self._taken[-1] + 1
         self._assemble(connection, compiled, touches.take(connection, portion), now)
         self._batches = min(MAX_BATCHES, self._batches * 2)
+        self._pace(sum(waiting.touches for waiting in portion), self._clock() - now)
         return True
+
+    def _pace(self, done: int, took: timedelta) -> None:
+        """How much the next step may take, by how long it took to do so many touches."""
+        self._most = max(1, int(done * (LONGEST / took))) if took > LONGEST else min(MAX_TOUCHES, self._most * 2)
 
     def _waits(self, connection: sa.Connection, queue: Sequence[Waiting], now: datetime) -> bool:
         """Whether more is to be gathered, while there is no full portion: these touches are late, and so is what comes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -9,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from correlator import assemble
-from correlator.assemble import Assembler
+from correlator.assemble import Assembler, Changed
+from milepost.catalog.schema import Catalog
 from milepost.clock import to_us, utc_now
 from milepost.db import tables as t
 from tests.chain import CATALOG, Chain, Wire, ignore
@@ -29,10 +31,10 @@ class Looked(dict[Any, Any]):
 class Backlog:
     """A chain whose assembler gathers for ten seconds, by a clock that stands still."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, changed: Changed = ignore) -> None:
         self.now = utc_now()
         self.chain = Chain(engine)
-        self.step = Assembler(engine, lambda _: CATALOG, lambda: self.now, ignore, gather=timedelta(seconds=10)).step
+        self.step = Assembler(engine, lambda _: CATALOG, lambda: self.now, changed, gather=timedelta(seconds=10)).step
         self._sent = 0
 
     def send(self, received: datetime, *, recorded: bool) -> None:
@@ -122,6 +124,21 @@ def test_a_batch_that_is_larger_than_a_portion_is_taken_alone(
     assert backlog.journeys() == 2
     assert backlog.step()
     assert backlog.journeys() == 3
+
+
+def test_after_a_step_that_took_long_the_next_takes_less(engine: sa.Engine) -> None:
+    def slow(_connection: sa.Connection, _catalog: Catalog, changes: Sequence[Any], _now: datetime) -> None:
+        backlog.now += timedelta(seconds=10) * len(changes)
+
+    backlog = Backlog(engine, slow)
+    for _ in range(4):
+        backlog.send(backlog.now, recorded=True)
+    assert backlog.step()
+    assert backlog.journeys() == 4
+    for _ in range(4):
+        backlog.send(backlog.now, recorded=True)
+    assert backlog.step()
+    assert backlog.journeys() == 6
 
 
 def test_a_step_costs_the_same_however_much_is_remembered(backlog: Backlog) -> None:
