@@ -35,7 +35,7 @@ from milepost.decisions import correlation as decisions
 from milepost.inbox import log
 from milepost.journeystate import JourneyChange, JourneyFacts, Member
 
-CACHE: Final = 400_000
+CACHE: Final = 300_000
 MAX_TOUCHES: Final = 192_000
 """Touches that one step takes when so many wait: the more, the more of them meet in one journey (a third of the time of
 48,000 when 20,000 orders are open). A step is then some seconds long; without a backlog steps are small."""
