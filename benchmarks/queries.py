@@ -63,8 +63,8 @@ _SIZES: Final = sa.text(
     " ELSE coalesce(p.relname, c.relname) END AS name,"
     " sum(pg_table_size(c.oid)) AS rows, sum(pg_indexes_size(c.oid)) AS indexes FROM pg_class AS c"
     " LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid LEFT JOIN pg_class AS p ON p.oid = i.inhparent"
-    " WHERE c.relkind = 'r' AND coalesce(p.relnamespace, c.relnamespace)::regnamespace::text"
-    " IN ('input', 'derived', 'record') OR c.relkind = 'r' AND c.relname ~ '_chunk_compressed$'"
+    " WHERE c.relkind = 'r' AND (c.relname ~ '_chunk_compressed$' OR"
+    " coalesce(p.relnamespace, c.relnamespace)::regnamespace::text IN ('input', 'derived', 'record'))"
     " GROUP BY 1 ORDER BY 2 DESC"
 )
 

@@ -154,7 +154,7 @@ class Assembler:
         if not queue:
             found, self._low = self._low > 0, 0
             return found
-        portion = _portion(queue, min(self._most, MAX_TOUCHES))
+        portion = _portion(queue, self._most)
         if len(portion) == len(queue) < self._batches and self._waits(connection, queue, now):
             return False
         self._since = None

@@ -153,7 +153,7 @@ class Graph:
         try:
             return [self.nodes[z] for z in node.naming]
         except KeyError:
-            raise Missing({z for z in node.naming if z not in self.nodes}) from None
+            raise Missing(self.unloaded(node.naming)) from None
 
     def threads(self, ids: Iterable[int]) -> set[int]:
         """The correlations among loaded objects, and those that they name."""

@@ -102,8 +102,9 @@ def test_fresh_touches_never_wait(backlog: Backlog) -> None:
     assert backlog.step()
 
 
-def test_a_full_portion_does_not_wait(backlog: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_portion_does_not_wait(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assemble, "MAX_TOUCHES", 2)
+    backlog = Backlog(engine)
     for _ in range(3):
         backlog.send(backlog.now - OLD, recorded=True)
     backlog.send(backlog.now - OLD, recorded=False)
@@ -113,9 +114,10 @@ def test_a_full_portion_does_not_wait(backlog: Backlog, monkeypatch: pytest.Monk
 
 
 def test_a_batch_that_is_larger_than_a_portion_is_taken_alone(
-    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assemble, "MAX_TOUCHES", 1)
+    backlog = Backlog(engine)
     for _ in range(2):
         backlog.send(backlog.now, recorded=False)
     backlog.chain.recorders[0].step()
