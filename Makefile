@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 WORKERS ?= 2
 FUZZ_EXAMPLES ?= 500
 PYTEST := $(BIN)/python -m pytest
+# Where a machine sets it, each process that starts would compile all of Milepost anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo run test test-services fuzz lint check bench services services-down clean faults year
