@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := milepost collector correlator sla anomaly alerting exports dashboards simulator
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
-WORKERS ?= 2
+# One more than cores of a small machine: some tests wait for processes that they have started.
+WORKERS ?= 3
 FUZZ_EXAMPLES ?= 500
 PYTEST := $(BIN)/python -m pytest
 # Where a machine sets it, each process that starts would compile all of Milepost anew.

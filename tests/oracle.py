@@ -59,6 +59,8 @@ class Oracle:
 
     def is_hub(self, obj: Obj) -> bool:
         """More distinct direct parents of one type than the limit."""
+        if len(self.everything()) <= self.limit:
+            return False  # there are not so many that could be its parents
         for model in self.models:
             if obj[0] == "correlation":
                 above = {
