@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from correlator import aside, exceptionstore, hubs, split, touches
 from correlator import journeystore as store
 from correlator.assess import Journey, assess
+from correlator.bounded import forget_oldest
 from correlator.decided import Decided
 from correlator.memory import Memory
 from correlator.merged import fold
@@ -360,8 +361,5 @@ class Assembler:
     def _evict(self) -> None:
         """Keep the caches bounded."""
         self._memory.evict(CACHE)
-        over = len(self._journeys) - CACHE
-        if over > 0:
-            for root in list(islice(self._journeys, over)):
-                del self._journeys[root]
-                self._memory.forgot(root[1])
+        for _, root in forget_oldest(self._journeys, CACHE):
+            self._memory.forgot(root)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from correlator import store
+from correlator.bounded import forget_oldest
 from correlator.facts import Fact, Facts, Name, Names, part
 from correlator.touches import Relation, Touch, TouchBatch, put
 from milepost.clock import from_us
@@ -34,8 +35,8 @@ class Known:
         """After the commit."""
         for item in relations:
             self.relations[item.first_id, item.second_id, item.rel] = (item.occurred_us, item.source, item.event_id)
-        _shrink(self.names)
-        _shrink(self.relations)
+        forget_oldest(self.names, CACHE)
+        forget_oldest(self.relations, CACHE)
 
     def resolve(self, connection: sa.Connection, facts: Facts, now: datetime) -> list[Name]:
         """Allocate ids for the names that have none, and return these; all that the facts name then has its id.
@@ -71,13 +72,6 @@ class Known:
                 if held is None or proof < (held.occurred_us, held.source, held.event_id):
                     best[key] = Relation(first, second, rel, *proof, item.event_no, item.received_us)
         return [best[key] for key in sorted(best)]
-
-
-def _shrink(cache: dict[Any, Any]) -> None:
-    """Forget the older half of a cache that is over its bound."""
-    if len(cache) > CACHE:
-        for key in list(cache)[: CACHE // 2]:
-            del cache[key]
 
 
 def hand_over(

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from correlator import hubs
 from correlator import journeystore as store
 from correlator.assess import learn, learn_exceptions
+from correlator.bounded import forget_oldest
 from correlator.model import CORRELATION, Compiled, CompiledModel
 from correlator.stitch import PARENT, Graph, Missing, Node, Pair, Related
 from correlator.touches import TouchBatch
@@ -72,8 +73,7 @@ class Memory:
             if nodes[object_id].used > nodes[object_id].placed:
                 node = nodes[object_id] = nodes.pop(object_id)
                 node.placed = self.steps
-        for object_id in list(islice(nodes, over)):
-            del nodes[object_id]
+        for object_id in forget_oldest(nodes, limit):
             graph.ahead.pop(object_id, None)
             self.forgot(object_id)
         if len(graph.types) > max(MANY_TYPES * limit, self._many_types):

@@ -1,8 +1,9 @@
 """Every test gets a fresh database, cloned from a migrated template.
 
 One PostgreSQL serves all test processes of this user, and the next session too: it is started by who comes first and
-stopped by who leaves last. Its files are in memory where there is room for them: a fresh database is some hundred files,
-and a disk's file system takes ever longer to make them and to drop them. `--database=timescale` runs the same tests on MILEPOST_TEST_TIMESCALE_URL instead.
+stopped by who leaves last. Its files are in memory where there is room: a fresh database is some hundred files, and a
+disk's file system takes ever longer to make them and to drop them. `--database=timescale` runs the same tests on
+MILEPOST_TEST_TIMESCALE_URL instead.
 """
 
 from __future__ import annotations
