@@ -318,9 +318,8 @@ def default_settings() -> dict[str, str]:
         # A table that has just begun to grow would be gone through time and again.
         "autovacuum_vacuum_threshold": "5000",
         "autovacuum_vacuum_insert_threshold": "200000",
-        # Statistics of a table that grows stay good enough for longer, and of a smaller sample: 30,000 rows of each
-        # table, time and again, were a tenth of PostgreSQL's part while a million events came in.
-        "default_statistics_target": "25",
+        # Statistics of a table that grows stay good enough for longer, and taking them costs a second of processor. A
+        # smaller sample isn't good enough (docs/decisions/0016).
         "autovacuum_analyze_threshold": "5000",
         "autovacuum_analyze_scale_factor": "0.3",
         "idle_in_transaction_session_timeout": "5min",  # an old snapshot keeps every dead row alive
