@@ -19,7 +19,7 @@ from milepost.decisions import access, audit
 from milepost.errors import Unavailable
 from milepost.settings import Settings
 from milepost.supervisor import Program, Supervisor
-from milepost.wiring import resources, web
+from milepost.wiring import resources, sockets
 from milepost.wiring.loops import Stop
 from milepost.wiring.service import ADMIN, GRACE, Ready, only_one
 
@@ -62,7 +62,7 @@ def site(
     """
     with only_one(resources.make_data_dir(settings), "demo.lock"):
         _clear(settings)
-        web.listen(settings).close()  # to be told now, and not by a log, that the address is taken
+        sockets.listen(settings).close()  # to be told now, and not by a log, that the address is taken
         log = settings.data_dir / "milepost.log"
         with log.open("w", encoding="utf-8") as output, _service(settings, output, stop, environment) as ready:
             if not ready.wait(START_SECONDS, stop):

@@ -14,7 +14,7 @@ from milepost import garbage
 from milepost.errors import Unavailable
 from milepost.settings import Settings
 from milepost.supervisor import on_orphaned
-from milepost.wiring import logs
+from milepost.wiring import logs, sockets
 from milepost.wiring.loops import Beat, Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
 from milepost.wiring.resources import Resources, opened, with_secret
 
@@ -51,8 +51,8 @@ def _run_web(name: Name, settings: Settings, stop: Stop, descriptor: int | None,
 
     factory = {"web": web.web_app, "collector": web.collector_app, "dashboards": web.dashboards_app}[name]
     settings = settings if name == "collector" else with_secret(settings)
-    listening = socket.socket(fileno=descriptor) if descriptor is not None else web.listen(settings)
-    otlp = web.listen_otlp(settings) if name != "dashboards" else None
+    listening = socket.socket(fileno=descriptor) if descriptor is not None else sockets.listen(settings)
+    otlp = sockets.listen_otlp(settings) if name != "dashboards" else None
     with listening, otlp or nullcontext(), opened(settings, name) as resources:
         options = {"timeout_graceful_shutdown": GRACE} if supervised else {}
         # answers from the start, with 503 until the database is there

@@ -22,7 +22,7 @@ from milepost.decisions import access, audit
 from milepost.errors import ConfigurationError, MilepostError, Transient
 from milepost.settings import Settings
 from milepost.supervisor import Program, Supervisor, on_orphaned
-from milepost.wiring import logs, resources, web
+from milepost.wiring import logs, resources, sockets
 from milepost.wiring.loops import Stop, keep_trying
 from milepost.wiring.resources import Resources
 
@@ -134,7 +134,7 @@ def _listen(settings: Settings, stop: Stop) -> socket.socket:
     deadline = time.monotonic() + TAKE_OVER
     while True:
         try:
-            return web.listen(settings)
+            return sockets.listen(settings)
         except ConfigurationError:
             if time.monotonic() > deadline or stop.wait(0.25):
                 raise

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from milepost.settings import Settings
-from milepost.wiring import web
+from milepost.wiring import sockets
 
 
 def settings(port: int) -> Settings:
@@ -20,19 +20,19 @@ def test_it_is_on_by_default() -> None:
 
 
 def test_off() -> None:
-    assert web.listen_otlp(settings(0)) is None
+    assert sockets.listen_otlp(settings(0)) is None
 
 
 def test_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(web, "_OTLP_WAIT", 0.1)
+    monkeypatch.setattr(sockets, "_OTLP_WAIT", 0.1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with caplog.at_level(logging.WARNING):
-            assert web.listen_otlp(settings(port)) is None
+            assert sockets.listen_otlp(settings(port)) is None
     assert f"can't listen on 127.0.0.1:{port} for OpenTelemetry: Address already in use" in caplog.text
-    listening = web.listen_otlp(settings(port))
+    listening = sockets.listen_otlp(settings(port))
     assert listening is not None
     with listening:
         assert listening.getsockname() == ("127.0.0.1", port)
