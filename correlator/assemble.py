@@ -191,6 +191,9 @@ class Assembler:
             self._forget()  # nodes remember what is above and below them by the former models
         if version != catalog.version:
             if version is not None:
+                # first of all, what may be a hub: nothing else is put together through one
+                maybe = hubs.possible(connection, catalog.hub_limit)
+                touches.put_first(connection, TouchBatch({}, [], [], maybe), now)
                 for portion in store.root_objects(connection, self._compiled.root_types):
                     touches.put(connection, TouchBatch({}, [], [], list(portion)), now)
                 self._retire(connection, self._compiled, now)

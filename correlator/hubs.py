@@ -22,6 +22,10 @@ _SOURCES: Final = sa.text(
     "SELECT source, count(*) AS relations FROM (SELECT source FROM derived.relations WHERE first_id = :id"
     " UNION ALL SELECT source FROM derived.relations WHERE second_id = :id) AS proofs GROUP BY source"
 )
+_POSSIBLE: Final = sa.text(
+    "SELECT id FROM (SELECT first_id AS id FROM derived.relations UNION ALL SELECT second_id FROM derived.relations)"
+    " AS ends GROUP BY id HAVING count(*) > :limit"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ def known(connection: sa.Connection) -> set[int]:
 def forget(connection: sa.Connection, ids: Collection[int] | None = None) -> None:
     """Take hubs back, all of them without `ids`: what still is one is found again."""
     connection.execute(sa.delete(hubs) if ids is None else sa.delete(hubs).where(hubs.c.object_id.in_(ids)))
+
+
+def possible(connection: sa.Connection, limit: int) -> list[int]:
+    """The objects with so many relations that they may be hubs. Reads all relations."""
+    return sorted(connection.scalars(_POSSIBLE, {"limit": limit}))
 
 
 def find(graph: Graph, ids: Iterable[int], models: Collection[CompiledModel], limit: int) -> list[Hub]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from correlator.rebuild import Rebuild
 from milepost.catalog import loader
+from milepost.clock import utc_now
 from milepost.db import tables as t
-from tests.chain import Chain, Wire
+from tests.chain import Chain, Wire, ignore
 
 TEXTS = loader.default_texts()
 WHOLE = TEXTS["journeys.yaml"]
@@ -55,3 +57,27 @@ def test_a_model_that_the_catalog_no_longer_has_takes_its_journeys_along(engine:
     fewer = WHOLE[: WHOLE.index("  shipment:\n    title")]
     use(engine, fewer.replace("roots: [order, channel_order, customer_po]", "roots: [order]"))
     assert journeys(engine) == {("order", "S1", None)}
+
+
+def test_what_is_a_hub_follows_the_catalog_in_force(engine: sa.Engine) -> None:
+    """Hubs stay hubs under another catalog, become some under a lower limit, and stop under a higher one."""
+    chain = use(engine, "hub_limit: 3\n" + WHOLE)
+    for number in range(5):
+        order = f"S{number}"
+        chain.send(wire(number, "picking.done", order=order, picking="MULTI"))
+        chain.send(wire(10 + number, "picking.done", order=order, picking=f"P{number // 2}"))
+    chain.settle()
+    assert joining(engine) == {"P0", "P1", "P2"}
+    for limit, keys in (("3  # as before", {"P0", "P1", "P2"}), ("1", {"P2"}), ("9", {"MULTI", "P0", "P1", "P2"})):
+        chain = use(engine, f"hub_limit: {limit}\n" + WHOLE)
+        assert joining(engine) == keys
+    before = joining(engine)
+    Rebuild(engine, lambda _: chain.catalog, utc_now, ignore).run()
+    assert joining(engine) == before
+
+
+def joining(engine: sa.Engine) -> set[str]:
+    """The keys of the pickings that belong to an order."""
+    its = sa.select(t.objects.c.key).join(t.members, t.members.c.object_id == t.objects.c.object_id)
+    with engine.connect() as connection:
+        return set(connection.scalars(its.where(t.objects.c.type == "picking")))
