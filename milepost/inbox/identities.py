@@ -2,6 +2,8 @@
 
 One hot table takes the inserts; sealed ones are only probed, and pruning drops a whole generation. (One ever-growing
 primary key slows down with its size; hot and sealed tables keep the pace.)
+
+A generation counts for as long as it has a row. Its table goes later, when nobody reads it: a dump reads for hours.
 """
 
 from __future__ import annotations
@@ -17,10 +19,16 @@ import sqlalchemy as sa
 from milepost.db.engine import array_literal
 from milepost.db.staging import copy_new
 from milepost.db.tables import identity_generations as generations
+from milepost.db.timescale import PATIENCE
 
 HOT_IDENTITIES: Final = 5_000_000
 HOT_AGE: Final = timedelta(days=1)
 _LOCK: Final = 7_226_001  # shared by recorders, exclusive while the hot generation changes
+_FORGOTTEN: Final = sa.text(
+    "SELECT relname FROM pg_class WHERE relnamespace = CAST('input' AS regnamespace) AND relkind = 'r'"
+    " AND relname ~ '^identities_[0-9]+$'"
+    " AND NOT EXISTS (SELECT FROM input.identity_generations WHERE relname = 'identities_' || generation) LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +93,28 @@ def _generations(connection: sa.Connection) -> tuple[int, list[int]]:
 
 
 def roll_over(connection: sa.Connection, now: datetime, keep: timedelta) -> None:
-    """Seal the hot generation when it is full or old, make the next one, and drop those sealed before `now - keep`.
+    """Seal the hot generation when it is full or old, make the next one, and forget those sealed before `now - keep`.
 
-    Safe to call at any time, from any process; waits for the recorders' open transactions.
+    Safe to call at any time, from any process. When there is something to do, it waits for the recorders' open
+    transactions, and new ones wait for it: commit soon.
     """
+    if not _is_due(connection, now):
+        return
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    row = connection.execute(sa.select(generations).where(generations.c.sealed_at.is_(None))).one_or_none()
-    if row is not None and not _is_full(connection, row, now):
+    if not _is_due(connection, now):  # somebody else was faster
         return
     number = (connection.scalar(sa.select(sa.func.max(generations.c.generation))) or 0) + 1
     connection.execute(
         sa.text(f"CREATE TABLE input.identities_{number} (identity uuid PRIMARY KEY, content bigint NOT NULL)")
     )
-    if row is not None:
-        seal = generations.update().where(generations.c.generation == row.generation)
-        connection.execute(seal.values(sealed_at=now))
+    connection.execute(generations.update().where(generations.c.sealed_at.is_(None)).values(sealed_at=now))
     connection.execute(generations.insert().values(generation=number, created_at=now))
-    _prune(connection, now - keep)
+    connection.execute(generations.delete().where(generations.c.sealed_at < now - keep))
+
+
+def _is_due(connection: sa.Connection, now: datetime) -> bool:
+    row = connection.execute(sa.select(generations).where(generations.c.sealed_at.is_(None))).one_or_none()
+    return row is None or _is_full(connection, row, now)
 
 
 def _is_full(connection: sa.Connection, row: sa.Row[tuple[object, ...]], now: datetime) -> bool:
@@ -113,8 +126,15 @@ def _is_full(connection: sa.Connection, row: sa.Row[tuple[object, ...]], now: da
     return count >= HOT_IDENTITIES or (count > 0 and now - row.created_at >= HOT_AGE)
 
 
-def _prune(connection: sa.Connection, before: datetime) -> None:
-    stale = connection.scalars(sa.select(generations.c.generation).where(generations.c.sealed_at < before)).all()
-    for number in stale:
-        connection.execute(sa.text(f"DROP TABLE input.identities_{number}"))
-        connection.execute(generations.delete().where(generations.c.generation == number))
+def drop_forgotten(connection: sa.Connection) -> bool:
+    """Drop the table of one generation that no longer counts; whether there was one.
+
+    Belongs in a transaction of its own, without other locks: whoever comes to read the table waits for it, for PATIENCE
+    at most. Raises Transient when somebody reads it now; try again later.
+    """
+    name = connection.scalar(_FORGOTTEN)
+    if name is None:
+        return False
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}'"))
+    connection.execute(sa.text(f"DROP TABLE IF EXISTS input.{name}"))
+    return True
