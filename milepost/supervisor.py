@@ -40,7 +40,7 @@ class _Child:
     program: Program
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
-    crashes: int = 0
+    wait: float = SOON
     start_at: float = 0.0
 
 
@@ -109,12 +109,12 @@ class Supervisor:
 
     def _ended(self, child: _Child, process: subprocess.Popen[str]) -> None:
         if self._now() - child.started >= HEALTHY:
-            child.crashes = 0
-        wait = min(SOON * 2**child.crashes, LATEST)
-        _log.error("%s (pid %d) %s; again in %g s", child.program.name, process.pid, _how(process.returncode), wait)
+            child.wait = SOON
+        how, wait = _how(process.returncode), child.wait
+        _log.error("%s (pid %d) %s; again in %g s", child.program.name, process.pid, how, wait)
         if process.stdin is not None:
             process.stdin.close()
-        child.process, child.crashes, child.start_at = None, child.crashes + 1, self._now() + wait
+        child.process, child.wait, child.start_at = None, min(2 * wait, LATEST), self._now() + wait
 
     def _relay(self, name: str, lines: IO[str]) -> None:
         label = f"{name:{self._width}} | "
@@ -127,7 +127,10 @@ class Supervisor:
 
 
 def _how(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    if code >= 0:
+        return f"ended with code {code}"
+    named = -code in set(signal.Signals)  # most real-time signals have no name
+    return f"was killed by {signal.Signals(-code).name if named else f'signal {-code}'}"
 
 
 def on_orphaned(act: Callable[[], None], lifeline: int = 0) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from milepost.supervisor import HEALTHY, Program, Supervisor
+from milepost.supervisor import HEALTHY, LATEST, Program, Supervisor
 from tests.processes import alive
 
 PATIENCE = 30.0
@@ -79,6 +79,37 @@ def test_each_crash_waits_longer_until_it_ran_well() -> None:
         waits.append(round(hands.at - died, 1))
     supervisor.stop(5)
     assert waits == [0.2, 0.4, 0.8, 0.2]
+
+
+class Dead:
+    """A process that ended before anybody looked."""
+
+    pid, returncode, stdin = 1, 1, None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.stdout = io.StringIO()
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+def test_a_child_may_crash_for_hours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(subprocess, "Popen", Dead)
+    hands = Hands()
+    supervisor = Supervisor([program("")], io.StringIO(), now=hands)
+    for _ in range(2_200):  # one ends in every other
+        supervisor.tick()
+        hands.at += LATEST
+    assert caplog.messages[-1].endswith(f"again in {LATEST:g} s")
+
+
+def test_how_a_child_ended_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    ends = "import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 6)"
+    supervisor = Supervisor([program(ends), program("raise SystemExit(3)")], io.StringIO())
+    eventually(lambda: len(caplog.messages) == 2, supervisor.tick)
+    supervisor.stop(5)
+    assert any(f"was killed by signal {signal.SIGRTMIN + 6}" in line for line in caplog.messages)
+    assert any("ended with code 3" in line for line in caplog.messages)
 
 
 def test_who_does_not_stop_is_killed(caplog: pytest.LogCaptureFixture) -> None:
