@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from milepost import garbage
 from milepost.clock import Clock
 from milepost.db.engine import Lead, leader, transient
-from milepost.errors import MilepostError, Transient, Unavailable
+from milepost.errors import Transient, Unavailable
 from milepost.inbox import heartbeats
 
 IDLE: Final = (0.02, 0.05)
@@ -33,6 +33,8 @@ PATIENCE: Final = (0.25, 5.0)
 """Seconds to wait after a failure that may go away: the first time, and at most."""
 BEAT: Final = 10.0
 STANDBY: Final = 1.0
+AGAIN: Final = 60.0
+"""Seconds until a process without a loop of its own tries again what failed for good."""
 
 Step = Callable[[], bool]
 Beat = Callable[[], None]
@@ -81,24 +83,27 @@ def _close(*descriptors: int) -> None:
 
 
 class Trouble:
-    """Tells how long to wait after failures in a row, and says in the log what is new about them, once."""
+    """Tells how long to wait after failures in a row: twice as long each time. Logs a failure that isn't the last one
+    again."""
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._failures = 0
+        self._wait = PATIENCE[0]
+        self._said = ""
 
     def happened(self, error: BaseException) -> float:
         """Seconds to wait before trying again."""
-        first, most = PATIENCE
-        if self._failures == 0:
-            _log.warning("%s: %s; trying again", self._what, str(error).splitlines()[0] if str(error) else repr(error))
-        self._failures += 1
-        return float(min(first * 2 ** (self._failures - 1), most))
+        said = str(error).splitlines()[0] if str(error) else repr(error)
+        if said != self._said:
+            _log.warning("%s: %s; trying again", self._what, said)
+        wait, self._said = self._wait, said
+        self._wait = min(2 * wait, PATIENCE[1])
+        return wait
 
     def over(self) -> None:
-        if self._failures:
+        if self._said:
             _log.info("%s: works again", self._what)
-        self._failures = 0
+        self._wait, self._said = PATIENCE[0], ""
 
 
 def keep_trying(work: Callable[[Trouble], None], stop: Stop, what: str) -> bool:
@@ -196,17 +201,22 @@ class Pulse:
     def by_itself(self, stop: Stop, prepare: Callable[[], None]) -> Iterator[None]:
         """For a process without a loop of its own: a thread prepares the database, and then beats.
 
-        What can't be prepared is logged; the process goes on, and its /readyz tells what is missing.
+        What fails is logged and tried again; the process goes on, and its /readyz tells what is missing.
         """
         done = threading.Event()
 
+        def live() -> None:
+            keep_trying(lambda _: prepare(), stop, "database")
+            while not stop and not done.wait(1.0):
+                keep_trying(lambda _: self.beat(), stop, "heartbeat")
+
         def work() -> None:
-            try:
-                keep_trying(lambda _: prepare(), stop, "database")
-                while not stop and not done.wait(1.0):
-                    keep_trying(lambda _: self.beat(), stop, "heartbeat")
-            except (MilepostError, sa.exc.SQLAlchemyError):
-                _log.exception("the database can't be used")
+            while not stop and not done.is_set():
+                try:
+                    live()
+                except Exception:  # noqa: BLE001 - a thread's outermost loop
+                    _log.exception("the database can't be used")
+                    done.wait(AGAIN)
 
         threading.Thread(target=work, name="heartbeat", daemon=True).start()
         try:

@@ -63,7 +63,9 @@ def test_a_loop_goes_on_after_what_may_go_away(caplog: pytest.LogCaptureFixture)
     step = Script(True, Unavailable("away"), Transient("still away"), True, False)
     run_steps(step, step.stop, lambda: None, "record")
     assert step.acts == []
-    assert [record.getMessage() for record in caplog.records] == ["record: away; trying again", "record: works again"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "record: away; trying again", "record: still away; trying again", "record: works again",
+    ]  # fmt: skip
 
 
 def test_a_loop_ends_with_what_does_not(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,6 +96,20 @@ def test_patience_grows_and_starts_anew() -> None:
     assert [trouble.happened(Transient("x")) for _ in range(9)][-1] == most
     trouble.over()
     assert trouble.happened(Transient("x")) == first
+
+
+def test_patience_has_no_end() -> None:
+    trouble = Trouble("it")
+    assert [trouble.happened(Transient("x")) for _ in range(1_100)][-1] == loops.PATIENCE[1]
+
+
+def test_a_failure_is_told_when_it_is_another_one_than_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    trouble = Trouble("it")
+    for said in ("full", "full", "away\nat 12:00", "away\nat 12:01", "full"):
+        trouble.happened(Transient(said))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"it: {said}; trying again" for said in ("full", "away", "full")
+    ]
 
 
 def test_pauses_grow_while_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +251,21 @@ def test_a_process_without_a_loop_beats_by_itself(engine: sa.Engine) -> None:
 def test_a_database_that_cannot_be_prepared_is_told(engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
     with Pulse(engine, "web", utc_now).by_itself(Stop(), fails_with(ConfigurationError("too old"))):
         eventually(lambda: "too old" in caplog.text)
+
+
+def test_what_nobody_expected_ends_no_life_signs(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "AGAIN", 0.0)
+    errors = [ZeroDivisionError("oh")]
+
+    def prepare() -> None:
+        if errors:
+            raise errors.pop()
+
+    with Pulse(engine, "web", utc_now).by_itself(Stop(), prepare):
+        eventually(lambda: "web" in _beats(engine))
+    assert "ZeroDivisionError: oh" in caplog.text
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
