@@ -6,7 +6,9 @@ without. What a table became when it was made, it stays: TimescaleDB installed l
 Plain partitions: a DEFAULT partition takes every row whose day isn't there, so that writing never fails for the lack of
 one. `ensure_partitions` runs ahead of time; where rows came first, it moves them from the default into their day. A new
 day is made as a table of its own and then attached, so that readers of other days go on (CREATE TABLE … PARTITION OF
-would lock them all out) and writers wait for some milliseconds; nobody is waited for longer than half a second.
+would lock them all out) and writers wait for some milliseconds. Dropping a day locks readers and writers of all days
+out for as long. Both give up where a lock is not to be had within half a second (a dump holds them for hours), undo
+what they did, and are to be tried again later. Compressing waits for as long as it has to.
 """
 
 from __future__ import annotations
@@ -124,7 +126,8 @@ def ensure_partitions(connection: sa.Connection, first: datetime, last: datetime
 def drop_before(connection: sa.Connection, cutoff: datetime) -> int:
     """Drop the days that end before `cutoff`, or at it; returns how many partitions or chunks went.
 
-    Transaction and errors as with `ensure_partitions`. A row may outlive the cutoff by less than a day.
+    Transaction and errors as with `ensure_partitions`. A row may outlive the cutoff by less than a day, and for as long
+    as somebody holds on to its table.
     """
     _one_at_a_time(connection)
     dropped = 0

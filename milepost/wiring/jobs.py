@@ -44,10 +44,12 @@ RECONCILIATION: Final = 60.0
 DIGESTS: Final = 10.0
 FLOWS: Final = 10.0
 OBJECTIVES: Final = 60.0
+IDENTITIES: Final = 60.0
+"""A hot generation of five million fills up within minutes."""
 FROZEN: Final = 10.0
 FITTING: Final = 3600.0
 HOURLY: Final = 3600.0
-DAILY: Final = 86_400.0
+"""Also what there is to do once a day: what failed because of a dump is done when that is over."""
 NICE: Final = 10
 """How far long jobs stand back: beside one busy thread, they get a tenth of its processor."""
 SOON: Final = 20.0
@@ -251,9 +253,10 @@ def _folders(resources: Resources) -> Job:
 def _keeping(resources: Resources) -> list[Job]:
     engine, clock, limits = resources.engine, resources.clock, resources.settings.database
 
-    def roll_over() -> None:
+    def known() -> None:
         with engine.begin() as connection:
             identities.roll_over(connection, clock(), timedelta(days=limits.identity_days))
+        _until_idle(partial(_in_transaction, engine, identities.drop_forgotten))
 
     def partitions() -> None:
         now = clock()
@@ -261,15 +264,18 @@ def _keeping(resources: Resources) -> list[Job]:
             timescale.ensure_partitions(connection, now, now + AHEAD)
 
     def retention() -> None:
-        now = clock()
         with engine.begin() as connection:
-            dropped = timescale.drop_before(connection, now - timedelta(days=limits.retention_days))
-        with engine.begin() as connection:
-            timescale.compress_before(connection, now - COMPRESS_AFTER)
-        with engine.begin() as connection:
-            reconciled.drop_before(connection, now - timedelta(days=limits.retention_days))
+            dropped = timescale.drop_before(connection, clock() - timedelta(days=limits.retention_days))
         if dropped:
             _log.info("retention: dropped %d partitions", dropped)
+
+    def compression() -> None:
+        with engine.begin() as connection:
+            timescale.compress_before(connection, clock() - COMPRESS_AFTER)
+
+    def reconciliations() -> None:
+        with engine.begin() as connection:
+            reconciled.drop_before(connection, clock() - timedelta(days=limits.retention_days))
 
     def quarantined() -> None:
         now = clock()
@@ -285,9 +291,11 @@ def _keeping(resources: Resources) -> list[Job]:
 
     return [
         Job("rebuild leftovers", HOURLY, leftovers, first=SOON),
-        Job("identities", HOURLY, roll_over, first=SOON),
+        Job("identities", IDENTITIES, known, first=SOON),
         Job("partitions", HOURLY, partitions),
-        Job("retention", DAILY, retention, first=3 * SOON),
+        Job("retention", HOURLY, retention, first=3 * SOON),
+        Job("compression", HOURLY, compression, first=3 * SOON),
+        Job("old reconciliations", HOURLY, reconciliations, first=3 * SOON),
         Job("quarantine", HOURLY, quarantined, first=2 * SOON),
     ]
 
@@ -308,7 +316,7 @@ def _until_idle(step: Callable[[], bool]) -> bool:
 
 
 class Guarded:
-    """A job that can't fail: what it raises is logged once, and it waits longer between tries while it goes on."""
+    """A job that can't fail: what is new of what it raises is logged, and it waits longer between tries meanwhile."""
 
     def __init__(self, job: Job, lost: Callable[[], None], wake: Callable[[str], None] = lambda _: None) -> None:
         self._job = job

@@ -11,7 +11,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +21,11 @@ import sqlalchemy as sa
 
 from milepost import garbage
 from milepost.clock import utc_now
+from milepost.db import timescale
 from milepost.db.engine import make_engine
 from milepost.db.tables import heartbeats
 from milepost.errors import ConfigurationError, Transient, Unavailable
+from milepost.inbox.identities import HOT_IDENTITIES
 from milepost.settings import Log
 from milepost.wiring import logs, loops
 from milepost.wiring.jobs import NICE, Guarded, Job, Schedule, jobs_of
@@ -338,8 +342,43 @@ def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest
     assert {job.name for job in jobs} == {
         "sla", "alerting", "delivery", "frozen", "anomaly fit", "anomaly score", "identities", "partitions",
         "retention", "rebuild leftovers", "folders", "quarantine", "reconciliation", "objectives", "flows", "silences",
-        "digests", "Alertmanager",
+        "digests", "Alertmanager", "compression", "old reconciliations",
     }  # fmt: skip
+
+
+def test_a_dump_puts_retention_off_for_an_hour_and_nothing_else(
+    database: str, engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from milepost.settings import Settings
+
+    monkeypatch.setattr(timescale, "PATIENCE", "20ms")
+    old = utc_now() - timedelta(days=500)
+    settings = Settings.load({"MILEPOST_DATABASE_URL": database, "MILEPOST_DATA_DIR": str(tmp_path)})
+    with engine.begin() as connection:
+        if timescale.flavour(connection) != "plain":
+            pytest.skip("about plain partitions")
+        timescale.ensure_partitions(connection, old, old)
+    with opened(settings, "test") as resources:
+        jobs = {job.name: job for job in jobs_of(resources)}
+        with engine.connect() as dump:
+            dump.execute(sa.text("LOCK TABLE input.events IN ACCESS SHARE MODE"))
+            with pytest.raises(Transient, match="lock timeout"):
+                jobs["retention"].work()
+            for name in ("compression", "old reconciliations"):
+                jobs[name].work()
+        jobs["retention"].work()
+        assert jobs["retention"].every <= 3600
+    with engine.connect() as connection:
+        assert not timescale.partitions_in(connection, "input") & {f"events_{old:%Y%m%d}"}
+
+
+def test_a_generation_of_identities_is_looked_at_before_it_is_much_too_large(database: str, tmp_path: Path) -> None:
+    from milepost.settings import Settings
+
+    settings = Settings.load({"MILEPOST_DATABASE_URL": database, "MILEPOST_DATA_DIR": str(tmp_path)})
+    with opened(settings, "test") as resources:
+        every = next(job.every for job in jobs_of(resources) if job.name == "identities")
+    assert every * 12_000 < HOT_IDENTITIES
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
