@@ -25,7 +25,8 @@ class Sender:
     """Sends to one Milepost. Safe for several threads."""
 
     def __init__(self, address: str, keys: Mapping[str, str], stopped: Callable[[], bool]) -> None:
-        self._client = httpx.Client(base_url=address, timeout=TIMEOUT)
+        # a transport of its own: the demo is on this machine, and no proxy of the environment reaches it
+        self._client = httpx.Client(base_url=address, timeout=TIMEOUT, transport=httpx.HTTPTransport())
         self._keys = keys
         self._stopped = stopped
 

@@ -10,12 +10,12 @@ import ssl
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from milepost.db.embedded import EmbeddedPostgres
 from milepost.decisions import access, audit
@@ -88,8 +88,9 @@ class Ready:
     def __init__(self, settings: Settings) -> None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)
         self._url = f"{settings.web.scheme}://{f'[{host}]' if ':' in host else host}:{settings.web.port}/readyz"
-        # it asks itself, by an address that no certificate needs to name
-        self._tls = ssl._create_unverified_context() if settings.web.tls_cert else None
+        # it asks itself: by no proxy, and by an address that no certificate needs to name
+        tls = HTTPSHandler(context=ssl._create_unverified_context()) if settings.web.tls_cert else HTTPSHandler()
+        self._opener = build_opener(ProxyHandler({}), tls)
         self._done = threading.Event()
         threading.Thread(target=self._ask, name="ready", daemon=True).start()
 
@@ -105,7 +106,7 @@ class Ready:
 
     def _ask(self) -> None:
         while True:
-            with suppress(OSError), urllib.request.urlopen(self._url, timeout=5, context=self._tls):
+            with suppress(OSError), self._opener.open(self._url, timeout=5):
                 self._done.set()
                 return
             time.sleep(0.2)

@@ -15,9 +15,10 @@ import pytest
 
 from milepost.errors import Permanent
 from milepost.signing import secrets_of, sign
-from simulator import demo, receiver
+from simulator import demo, receiver, sender
 from simulator.receiver import Notice
 from simulator.sender import Sender
+from tests.receivers import closed_port
 
 KEYS = {"/wms/north": "mp_key_secret"}
 
@@ -66,8 +67,8 @@ def address(collector: Collector) -> Iterator[str]:
 
 
 def send(address: str, *, stopped: bool = False) -> None:
-    with Sender(address, KEYS, lambda: stopped) as sender:
-        sender.send("/wms/north", [b"{}", b"[]"])
+    with Sender(address, KEYS, lambda: stopped) as sending:
+        sending.send("/wms/north", [b"{}", b"[]"])
 
 
 def test_sends_lines_with_the_key_of_the_source(collector: Collector, address: str) -> None:
@@ -94,6 +95,13 @@ def test_gives_up_on_what_is_refused(collector: Collector, address: str, status:
     collector.answers = [(status, answer)]
     with pytest.raises(Permanent, match="no"):
         send(address)
+    assert len(collector.got) == 1
+
+
+def test_sends_by_no_proxy(collector: Collector, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "PATIENCE", 0.0)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    send(address)
     assert len(collector.got) == 1
 
 
