@@ -6,7 +6,8 @@ reaches is a committed row of a journey. The time starts when the event was due 
 second shows in all that was due in that second.
 
 Prints one JSON object as its last line: p50_ms, p95_ms, p99_ms, max_ms over the samples, slowest_minute_p99_ms, and
-acknowledged_p99_ms: until the collector's answer, from when the batch was due.
+acknowledged_p99_ms: until the collector's answer, from when the batch was due. A sample that is not visible PATIENCE
+seconds after the last batch (never_visible) counts with the time that it was waited for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -126,6 +128,11 @@ class Watch:
             due = self.waiting.pop(number).due
             self.took.append((due - start, now - due))
 
+    def all_by(self, start: float, elapsed: float) -> list[tuple[float, float]]:
+        """What each sample took; one that never arrived has taken until now, `elapsed` seconds after the start."""
+        given_up = [(sample.due - start, start + elapsed - sample.due) for sample in self.waiting.values()]
+        return self.took + given_up
+
 
 def measure(chain: Running, key: str, options: argparse.Namespace) -> dict[str, Any]:
     before = chain.cpu()
@@ -133,7 +140,7 @@ def measure(chain: Running, key: str, options: argparse.Namespace) -> dict[str, 
     with watching(chain.url, start) as watch:
         late = offer(chain, key, options, start, watch)
     elapsed = perf_counter() - start
-    took = [(at, spent * 1e3) for at, spent in watch.took if at >= options.warm_up]
+    took = [(at, spent * 1e3) for at, spent in watch.all_by(start, elapsed) if at >= options.warm_up]
     used = {name: round((spent - before[name]) / elapsed, 3) for name, spent in chain.cpu().items()}
     return {
         "offered_per_s": options.rate,
@@ -197,23 +204,24 @@ class Sending:
 
 @contextmanager
 def sending(chain: Running, key: str) -> Iterator[Sending]:
-    """CONNECTIONS threads that send what is put into the queue, until the block ends and all is acknowledged."""
+    """CONNECTIONS threads that send what is put into the queue, until the block ends and all is acknowledged. Raises
+    what one of them raised."""
     queue = Sending()
-    threads = [threading.Thread(target=queue.run, args=(chain, key)) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield queue
-    finally:
-        for _ in threads:
-            queue.bodies.put(None)
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        senders = [pool.submit(queue.run, chain, key) for _ in range(CONNECTIONS)]
+        try:
+            yield queue
+        finally:
+            for _ in senders:
+                queue.bodies.put(None)
+        for sender in senders:
+            sender.result()
 
 
 @contextmanager
 def watching(url: str, start: float) -> Iterator[Watch]:
-    """Looks for samples while the block runs, and afterwards until all are found or PATIENCE is over."""
+    """Looks for samples while the block runs, and afterwards until all are found or PATIENCE is over. Raises what went
+    wrong."""
     watch, over = Watch(), threading.Event()
 
     def run() -> None:
@@ -225,13 +233,13 @@ def watching(url: str, start: float) -> Iterator[Watch]:
                 watch.look(connection, start)
                 sleep(LOOK)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(run)
+        try:
+            yield watch
+        finally:
+            over.set()
+        looking.result()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -133,4 +133,11 @@ def postgres_cpu(url: str) -> float:
         server = psutil.Process(row[0] if row else None).parent()
         assert server is not None
         own = sum(server.cpu_times()[:4])
-        return float(own + sum(sum(child.cpu_times()[:2]) for child in server.children()))
+        return float(own + sum(map(_cpu, server.children())))
+
+
+def _cpu(backend: psutil.Process) -> float:
+    """0 for one that has ended by now."""
+    with suppress(psutil.NoSuchProcess):
+        return float(sum(backend.cpu_times()[:2]))
+    return 0.0
