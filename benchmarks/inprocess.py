@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from itertools import islice
 from time import perf_counter
 from typing import Final
@@ -15,7 +16,7 @@ from milepost import contract, garbage
 from milepost.catalog import loader
 from milepost.clock import utc_now
 from milepost.decisions import catalog as decided
-from milepost.inbox import log
+from milepost.inbox import identities, log
 from sla.store import Clocks
 
 AT_ONCE: Final = 500
@@ -49,8 +50,8 @@ def settle(engine: sa.Engine) -> list[float]:
     catalog = loader.load(texts)
     with engine.begin() as connection:
         decided.ensure(connection, texts, now=utc_now())
+        identities.roll_over(connection, utc_now(), timedelta(days=30))
     recorder = Recorder(engine, lambda _: catalog, utc_now)
-    recorder.prepare()
     assembler = Assembler(engine, lambda _: catalog, utc_now, Clocks().on_journeys_changed)
     started, times = perf_counter(), [0.0]
     with garbage.by_hand():

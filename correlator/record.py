@@ -7,7 +7,7 @@ are written. Every multi-row write is sorted by key, so that recorders can't dea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -45,13 +45,7 @@ class Recorder:
         self._known = Known()
         self._low = 0
         self._steps = 0
-        self._batches = 8
         self._rebuilding = False
-
-    def prepare(self, keep: timedelta = timedelta(days=30)) -> None:
-        """Make the first generation of identities, or roll over a full one."""
-        with self._engine.begin() as connection:
-            identities.roll_over(connection, self._clock(), keep)
 
     def step(self) -> bool:
         """Record what lies in the log, at most MAX_EVENTS and one batch more."""
@@ -71,7 +65,7 @@ class Recorder:
             if new_session(connection, self):
                 self._known, self._low = Known(), 0
             self._watch_rebuild(connection)
-            batches = log.consume(connection, self._batches, self._low)
+            batches = log.consume(connection, BATCHES, self._low, MAX_EVENTS)
             quarantine.add(connection, [_unreadable(batch.unread) for batch in batches if batch.unread is not None])
             entries = [entry for batch in batches for entry in batch.entries]
             relations = self._record(connection, entries, now) if entries else []
@@ -80,7 +74,6 @@ class Recorder:
             return found
         self._known.learn(relations)
         self._low = batches[-1].seq + 1
-        self._pace(len(batches), len(entries))
         return True
 
     def _watch_rebuild(self, connection: sa.Connection) -> None:
@@ -92,10 +85,6 @@ class Recorder:
         if self._rebuilding and not rebuilding:
             self._known = Known()
         self._rebuilding = rebuilding
-
-    def _pace(self, batches: int, events: int) -> None:
-        """Take so many batches that a transaction has about MAX_EVENTS events."""
-        self._batches = max(1, min(BATCHES, batches * MAX_EVENTS // max(events, 1), self._batches * 2))
 
     def _record(self, connection: sa.Connection, entries: list[Entry], now: datetime) -> list[Relation]:
         """All entries, or, where one can't be recorded, all others, with that one in quarantine. Returns the new

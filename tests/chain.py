@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from milepost import contract
 from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import utc_now
-from milepost.inbox import log
+from milepost.inbox import identities, log
 
 CATALOG = loader.load(loader.default_texts())
 Wire = dict[str, Any]
@@ -42,7 +42,8 @@ class Chain:
         self.catalog = catalog
         self.recorders = [Recorder(engine, lambda _: catalog, utc_now) for _ in range(recorders)]
         self.assembler = Assembler(engine, lambda _: catalog, utc_now, changed)
-        self.recorders[0].prepare()
+        with engine.begin() as connection:
+            identities.roll_over(connection, utc_now(), timedelta(days=30))
 
     def append(self, entries: Sequence[contract.Entry]) -> None:
         with self.engine.begin() as connection:

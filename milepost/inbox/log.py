@@ -7,6 +7,7 @@ out roughly in the order of their sequence; several consumers never see the same
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +26,13 @@ APPEND_SQL: Final = "INSERT INTO input.event_log (received_at, events, payload) 
 """For the collector's asynchronous path; the parameters are those of `row`."""
 
 _CONSUME: Final = sa.text(
-    "DELETE FROM input.event_log WHERE seq = ANY(ARRAY("
-    " SELECT seq FROM input.event_log WHERE seq >= :low ORDER BY seq FOR UPDATE SKIP LOCKED LIMIT :batches))"
+    "WITH free AS (SELECT seq, events FROM input.event_log WHERE seq >= :low ORDER BY seq FOR UPDATE SKIP LOCKED LIMIT"
+    # about as many as are taken: others pass over what is locked
+    " (SELECT count(*) FROM (SELECT sum(events) OVER (ORDER BY seq) - events AS before FROM"
+    " (SELECT seq, events FROM input.event_log WHERE seq >= :low ORDER BY seq LIMIT :batches) AS first) AS counted"
+    " WHERE before < :events))"
+    " DELETE FROM input.event_log WHERE seq = ANY(ARRAY(SELECT seq FROM"
+    " (SELECT seq, sum(events) OVER (ORDER BY seq) - events AS before FROM free) AS counted WHERE before < :events))"
     " RETURNING seq, received_at, payload"
 )
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -85,13 +91,14 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> None:
         connection.execute(event_log.insert().values(received_at=received_at, events=events, payload=payload))
 
 
-def consume(connection: sa.Connection, batches: int, low_seq: int = 0) -> list[Batch]:
-    """Take up to `batches` batches out of the log, oldest first; empty when there is nothing to do.
+def consume(connection: sa.Connection, batches: int, low_seq: int = 0, events: int = sys.maxsize) -> list[Batch]:
+    """Take up to `batches` batches out of the log, oldest first, and none after those that have `events` events
+    together; empty when there is nothing to do.
 
     `low_seq` is a hint that rows below it are gone: without it the scan passes all dead rows when an old snapshot is
     open. A sequence number can become visible after a higher one, so callers go back to 0 when they find nothing.
     """
-    rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches}).all()
+    rows = connection.execute(_CONSUME, {"low": low_seq, "batches": batches, "events": events}).all()
     return sorted(
         (_batch(seq, received_at, payload) for seq, received_at, payload in rows),
         key=lambda batch: batch.seq,

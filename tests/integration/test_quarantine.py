@@ -47,7 +47,8 @@ class Desk:
         self.engine = engine
         self.replayer = Replayer(engine, lambda _: CATALOG, lambda: NOW)
         self.recorder = Recorder(engine, lambda _: CATALOG, lambda: NOW)
-        self.recorder.prepare()
+        with engine.begin() as connection:
+            identities.roll_over(connection, NOW, timedelta(days=30))
 
     def put(self, *bodies: bytes, kind: Kind = "malformed", reason: str = "no", **more: Any) -> list[int]:
         refusals = [Refusal(FIRST, SOURCE, kind, reason, None, one, "wms", **more) for one in bodies]

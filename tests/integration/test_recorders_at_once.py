@@ -11,12 +11,12 @@ from typing import Any, Self
 import pytest
 import sqlalchemy as sa
 
-from correlator import journeystore
+from correlator import journeystore, record
 from correlator.assemble import Assembler
-from correlator.record import Recorder
 from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.db.engine import leader, make_engine
+from milepost.inbox import log
 from tests.chain import CATALOG, Chain, Wire, entry, ignore
 from tests.integration.test_correlation_property import expected, scenario, stored
 from tests.served import wait_until
@@ -26,13 +26,11 @@ PATIENCE = 120
 WORLDS = 120
 
 
-def record(url: str, events: int) -> None:
+def run_recorder(url: str, events: int) -> None:
     """A recorder's process. Any error, a deadlock too, is its end."""
+    record.BATCHES = 1  # type: ignore[misc] # small transactions, so that there are many
     engine = make_engine(url, application_name="test record")
-    recorder = Recorder(engine, lambda _: CATALOG, utc_now)
-    recorder._batches = 1
-    recorder._pace = lambda *_: None  # type: ignore[method-assign] # small transactions, so that there are many
-    _until_idle(recorder.step, engine, events)
+    _until_idle(record.Recorder(engine, lambda _: CATALOG, utc_now).step, engine, events)
 
 
 def assemble(url: str, events: int, elected: bool) -> None:
@@ -84,7 +82,7 @@ class Crew:
         # A server that has imported all is forked for each of them.
         context = mp.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        recorder = partial(context.Process, target=record, args=(url, events))
+        recorder = partial(context.Process, target=run_recorder, args=(url, events))
         assembler = partial(context.Process, target=assemble, args=(url, events, elected))
         self._makers = [recorder] * 3 + [assembler] * 2
         self._working = [make() for make in self._makers]
@@ -149,12 +147,11 @@ def check_counts(engine: sa.Engine, events: int, sent: int) -> None:
     assert deadlocks == 0
 
 
-def test_one_event_in_two_recorders_is_stored_once(engine: sa.Engine) -> None:
+def test_one_event_in_two_recorders_is_stored_once(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second waits for the first's transaction, and then knows."""
     chain = Chain(engine, recorders=2)
     wire: Wire = {"id": "e1", "source": "/odoo", "type": "order.received", "data": {"keys": {"order": "S1"}}}
-    for recorder in chain.recorders:
-        recorder._batches = 1
+    monkeypatch.setattr(record, "BATCHES", 1)
     for _ in range(20):
         wire = {**wire, "id": f"{wire['id']}1"}
         chain.send(wire)
@@ -162,6 +159,30 @@ def test_one_event_in_two_recorders_is_stored_once(engine: sa.Engine) -> None:
         at_once(*(recorder.step for recorder in chain.recorders))
     chain.settle()
     check_counts(engine, 20, 40)
+
+
+def received(order: str) -> Wire:
+    return {"id": order, "source": "/odoo", "type": "order.received", "data": {"keys": {"order": order}}}
+
+
+def test_a_step_is_bounded_by_events_whatever_the_batches(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MAX_EVENTS", 10)
+    chain = Chain(engine)
+    for number, size in enumerate([1] * 8 + [4] * 4):
+        chain.send(*(received(f"{number}-{item}") for item in range(size)))
+    counts = []
+    while chain.recorders[0].step():
+        counts.append(recorded(engine))
+    assert counts == [12, 24, 24]  # the last one looks from the beginning of the log once more
+
+
+def test_what_one_recorder_leaves_another_takes(engine: sa.Engine) -> None:
+    chain = Chain(engine)
+    for number in range(9):
+        chain.send(received(str(number)))
+    with engine.begin() as one, engine.begin() as other, engine.begin() as third:
+        taken = [[batch.seq for batch in log.consume(who, 200, events=3)] for who in (one, other, third)]
+    assert [len(seqs) for seqs in taken] == [3, 3, 3]
 
 
 def test_the_first_assemblers_take_turns_too(engine: sa.Engine) -> None:

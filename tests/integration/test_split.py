@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from correlator import record
 from correlator.rebuild import Rebuild
 from dashboards.queries import journey, search
 from milepost import cli
@@ -142,12 +143,11 @@ def test_a_rebuild_sees_the_same_splits_throughout(chain: Chain, engine: sa.Engi
     assert contents(engine) == carried_out
 
 
-def test_people_split_while_everything_is_live(engine: sa.Engine) -> None:
+def test_people_split_while_everything_is_live(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorders hold batches while a split is carried out, and those that come next must know it."""
     rng = random.Random("live")
     chain = Chain(engine, recorders=2)
-    for recorder in chain.recorders:
-        recorder._batches = 1
+    monkeypatch.setattr(record, "BATCHES", 1)
     steps = [*(recorder.step for recorder in chain.recorders), chain.assembler.step]
 
     class Workers(Senders):

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from milepost.catalog import loader
 from milepost.catalog.schema import Catalog
 from milepost.clock import from_us, to_us
 from milepost.decisions import catalog as decided
-from milepost.inbox import log
+from milepost.inbox import identities, log
 from simulator.wire import Message
 from sla.job import check_due_once
 from sla.store import Clocks
@@ -55,8 +55,8 @@ class World:
     def __post_init__(self) -> None:
         with self.engine.begin() as connection:
             self.catalog = decided.apply(connection, texts(), actor="year", now=self.now)
+            identities.roll_over(connection, self.now, timedelta(days=30))
         self.recorder = Recorder(self.engine, lambda _: self.catalog, lambda: self.now)
-        self.recorder.prepare()
         clocks = Clocks()
         self.assembler = Assembler(
             self.engine,
