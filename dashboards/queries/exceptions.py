@@ -80,8 +80,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Open exceptions that are alike. `reason` is the most usual one; `money` is the value of their open journeys, each
-    counted once, by currency."""
+    """Open exceptions that are alike. `reason` is the most usual one; `money` is the value of their open journeys by
+    currency, what is at stake counted once."""
 
     kind: str
     type: str
@@ -218,13 +218,28 @@ def select_groups(kind: str | None) -> sa.Select[Any]:
 
 
 def _open(kind: str | None) -> sa.CTE:
-    """The newest open exceptions, each with every open journey of its object."""
+    """The newest open exceptions, each with the open journeys of its object: none whose root stands in another of them,
+    as a discrepancy's own journey does in its order's, since what is at stake would count twice."""
     chosen = sa.select(exceptions).where(_e.resolved_at.is_(None), *([] if kind is None else [_e.kind == kind]))
     newest = chosen.order_by(_e.opened_at.desc()).limit(MAX_OPEN).subquery("newest")
     ongoing = sa.and_(_j.journey_id == _m.journey_id, _j.state == "open")
     joined = newest.outerjoin(members, _m.object_id == newest.c.object_id).outerjoin(journeys, ongoing)
     columns = (_j.journey_id, _j.amount, _j.currency)
-    told = sa.select(newest, *columns).select_from(joined)
-    return (
-        told.where(sa.or_(_j.journey_id.is_not(None), _m.journey_id.is_(None))).cte("open").prefix_with("MATERIALIZED")
-    )
+    outermost = sa.and_(_j.journey_id.is_not(None), sa.not_(_stands_in_another()))
+    told = sa.select(newest, *columns).select_from(joined).where(sa.or_(outermost, _m.journey_id.is_(None)))
+    return told.cte("open").prefix_with("MATERIALIZED")
+
+
+def _stands_in_another() -> sa.ColumnElement[bool]:
+    """Whether the journey's root is in another open journey of the object. Where each of two has the other's root, the
+    older one counts. An aggregate for the reason that `_goes_on` gives."""
+    other, root, own, back = journeys.alias("other"), members.alias("root"), members.alias("own"), members.alias("back")
+    both = other.join(root, root.c.journey_id == other.c.journey_id).join(own, own.c.journey_id == other.c.journey_id)
+    mutual = sa.exists().where(back.c.journey_id == _j.journey_id, back.c.object_id == other.c.root_id)
+    mutual = mutual.correlate(journeys, other)  # two levels up, which SQLAlchemy doesn't see by itself
+    wins = sa.or_(other.c.journey_id < _j.journey_id, sa.not_(mutual))
+    found = sa.select(sa.func.bool_or(wins)).select_from(both).where(
+        root.c.object_id == _j.root_id, own.c.object_id == _m.object_id,
+        other.c.state == "open", other.c.journey_id != _j.journey_id,
+    )  # fmt: skip
+    return sa.func.coalesce(found.scalar_subquery(), sa.false())

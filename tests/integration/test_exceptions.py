@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from dashboards.queries import exceptions as queries
 from dashboards.queries.exceptions import Filter, Group, Row
+from milepost.catalog import loader
 from milepost.clock import to_us, utc_now
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
@@ -124,6 +126,20 @@ def test_the_catalog_says_what_opens_and_what_resolves(story: Story) -> None:
     assert [row.resolved_by for row in story.all(type="picking.short")] == ["picking.cancelled"]
 
 
+def test_what_is_cancelled_is_rid_of_what_others_said_of_it(story: Story) -> None:
+    story.tell(0, "picking.created", {"order": "S1", "picking": "P1"})
+    story.tell(1, "message.failed", {"picking": "P1"}, "failed", source="/middleware")
+    story.tell(2, "stock.reservation_failed", {"picking": "P1"}, "failed")
+    story.tell(3, "message.failed", {"order": "S1"}, "failed", source="/middleware")
+    story.tell(5, "picking.cancelled", {"picking": "P1"})
+    ended = {(row.key, row.type): (minutes(row)[1], row.resolved_by) for row in story.all()}
+    assert ended == {
+        ("P1", "message.failed"): (5, "picking.cancelled"),
+        ("P1", "stock.reservation_failed"): (5, "picking.cancelled"),
+        ("S1", "message.failed"): (None, None),
+    }
+
+
 def test_a_message_fails_for_its_thread_or_for_what_it_names(story: Story) -> None:
     story.tell(0, "order.received", {"order": "S1"}, thread="Z1")
     story.tell(1, "message.failed", {"order": "S1"}, "failed", thread="Z1", code="503", source="/middleware")
@@ -178,6 +194,43 @@ def test_groups_count_each_journey_once_and_never_add_currencies(story: Story) -
     )
     assert [row.type for row in story.all(code="")] == ["order.confirmed"]
     assert len(story.all(since=START + timedelta(minutes=3))) == 3
+
+
+def test_what_is_at_stake_counts_once_though_its_parts_have_journeys_of_their_own(story: Story) -> None:
+    value = {"amount": "100", "currency": "EUR"}
+    story.tell(0, "shipment.booked", {"shipment": "T1"}, attributes=value)
+    story.tell(1, "order.received", {"order": "S1", "shipment": "T1"}, attributes=value)
+    for number, part in enumerate(({"order": "S1"}, {"shipment": "T1"}, {"package": "P1", "shipment": "T1"})):
+        keys = {"reconciliation": f"paid/{number}", **part}
+        story.tell(2, "reconciliation.missing", keys, source="/milepost", attributes=value)
+    story.tell(3, "reconciliation.missing", {"reconciliation": "paid/3"}, source="/milepost", attributes=value)
+    (group,) = story.groups()
+    assert (group.count, group.journeys, group.money) == (4, 2, {"EUR": Decimal(200)})
+
+
+def test_of_two_journeys_that_stand_in_each_other_one_counts(databases: Databases) -> None:
+    models = {
+        name: {
+            "roots": [name],
+            "tree": {name: [other]},
+            "milestones": [{"name": "begun", "events": [f"{name}.begun"]}],
+            "complete_when": [],
+        }
+        for name, other in (("order", "transfer"), ("transfer", "order"))
+    }
+    journeys = yaml.safe_dump({"keys": {"order": {}, "transfer": {}}, "models": models})
+    own = {"journeys.yaml": journeys, "slas.yaml": "policies: []", "reconciliations.yaml": "reconciliations: {}"}
+    with databases.fresh() as url:
+        engine = make_engine(url, application_name="test exceptions")
+        story = Story(engine, "both.")
+        story.chain = Chain(engine, catalog=loader.load({**loader.default_texts(), **own}))
+        keys = {"order": "S1", "transfer": "T1"}
+        story.tell(0, "order.begun", keys, "failed", attributes={"amount": "100", "currency": "EUR"})
+        (group,) = story.groups()
+        (row,) = story.all()
+        engine.dispose()
+    assert {item.kind for item in row.journeys} == {"order", "transfer"}
+    assert (group.count, group.journeys, group.money) == (1, 1, {"EUR": Decimal(100)})
 
 
 def test_pages_hold_every_exception_once(story: Story) -> None:
