@@ -146,8 +146,8 @@ def validate(
     `received_us`: when they were received, microseconds. `lenient` lets specversion, id and source be missing: the id
     becomes a hash of the content, the source the sender's default one, and the stored body is completed with them.
     `correlation`: the correlation id of events that have none, and no `traceparent` either. It is stored with the
-    event, but is no part of its content: who sends again has another trace. `masks`: what is not to be kept, of
-    accepted and refused events alike.
+    event and marked by `correlationfrom`, for it is no part of the content: who sends again has another trace.
+    `masks`: what is not to be kept, of accepted and refused events alike.
     """
     result = Accepted()
     entries, rights = result.entries, _Rights(sender)
@@ -255,7 +255,8 @@ def _trace_of(body: bytes) -> str | None:
 
 
 def _correlated(body: bytes, correlation: str) -> bytes:
-    return msgspec.json.encode({**_fields.decode(body), "correlationid": correlation})
+    added = {"correlationid": correlation, "correlationfrom": contract.FROM_TRACE}
+    return msgspec.json.encode({**_fields.decode(body), **added})
 
 
 def _completed(event: Event, body: bytes, default_source: str | None, correlation: str | None) -> tuple[Event, bytes]:
@@ -272,9 +273,9 @@ def _completed(event: Event, body: bytes, default_source: str | None, correlatio
 
 def _told_apart(event: Event, correlation: str | None) -> Event:
     """What an id is made of: an event that names nothing is told from others of its kind by its correlation alone."""
-    if correlation is None or event.data.keys or event.data.links:
+    if event.data.keys or event.data.links:
         return event
-    return msgspec.structs.replace(event, correlationid=correlation)
+    return msgspec.structs.replace(event, correlationid=correlation or event.correlationid, correlationfrom=None)
 
 
 def _without(fields: dict[str, Raw], names: dict[str, str]) -> dict[str, Raw]:

@@ -76,6 +76,8 @@ class Event(Struct, frozen=True):
     time: Annotated[datetime, Meta(tz=True)] | None = None
     correlationid: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     causationid: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    correlationfrom: Any = None
+    """FROM_TRACE, set by Milepost: the correlation id was taken from a trace, and is no part of the content."""
     data: Data = Data()
 
 
@@ -102,6 +104,7 @@ class Times(Struct, frozen=True):
 
 _decoder: Final = msgspec.json.Decoder(Event)
 _RESERVED: Final = "correlation"
+FROM_TRACE: Final = "trace"
 
 
 def decode(body: bytes, *, correlated: bool = False) -> Event:
@@ -193,20 +196,27 @@ def made_up_id(event: Event) -> str:
     return "sha-" + blake2b(_canonical(event), digest_size=16).hexdigest()
 
 
-def _canonical(event: Event) -> bytes:
+def canonical(event: Event) -> dict[str, Any]:
+    """What the sender said, in one form however it was written: what two contents differ in. Time in microseconds."""
     data = event.data
-    keys = {key_type: sorted(key_list(keys)) for key_type, keys in data.keys.items()}
-    claimed = None if event.time is None else to_us(event.time)
-    fields = (
-        event.type,
-        claimed,
-        event.correlationid,
-        event.causationid,
-        keys,
-        data.links,
-    )
-    rest = (data.outcome, data.code, data.reason, data.attributes)
-    return msgspec.json.encode((fields, rest), order="sorted")
+    return {
+        "type": event.type,
+        "time": None if event.time is None else to_us(event.time),
+        "correlationid": None if event.correlationfrom == FROM_TRACE else event.correlationid,
+        "causationid": event.causationid,
+        "data.keys": {key_type: sorted(key_list(keys)) for key_type, keys in data.keys.items()},
+        "data.links": data.links,
+        "data.outcome": data.outcome,
+        "data.code": data.code,
+        "data.reason": data.reason,
+        "data.attributes": data.attributes,
+    }
+
+
+def _canonical(event: Event) -> bytes:
+    """Stored hashes rest on these bytes: never change them."""
+    values = list(canonical(event).values())
+    return msgspec.json.encode((values[:6], values[6:]), order="sorted")
 
 
 def times_of(event: Event, received_us: int) -> Times:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 TRACE, OTHER = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADER = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 KEYS = {"keys": {"order": "S1"}}
+DERIVED = {"correlationid": TRACE, "correlationfrom": "trace"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_header_gives_a_correlation_to_events_that_have_none(served: Served)
     own = event(id="2", correlationid="mine")
     body = b"\n".join(json.dumps(item).encode() for item in (event(), own))
     assert served.send(body, NDJSON, headers=HEADER).status_code == 202
-    assert stored(served) == [event(correlationid=TRACE), own]
+    assert stored(served) == [event(**DERIVED), own]
 
 
 @pytest.mark.parametrize("data", [{}, {"keys": {}}, None])
@@ -47,7 +48,7 @@ def test_an_event_without_keys_is_valid_by_the_header(served: Served, data: Any)
     body = json.dumps(event(data=data)).encode()
     assert served.send(body, STRUCTURED).status_code == 422
     assert served.send(body, STRUCTURED, headers=HEADER).status_code == 202
-    assert stored(served) == [event(data=data, correlationid=TRACE)]
+    assert stored(served) == [event(data=data, **DERIVED)]
 
 
 def test_a_correlation_of_null_is_none(served: Served) -> None:
@@ -55,7 +56,7 @@ def test_a_correlation_of_null_is_none(served: Served) -> None:
     assert served.send(body, STRUCTURED, headers=HEADER).status_code == 202
     (entry,) = served.taken()
     assert entry.body.count(b"correlationid") == 1
-    assert json.loads(entry.body) == event(correlationid=TRACE)
+    assert json.loads(entry.body) == event(**DERIVED)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,29 @@ def test_an_accepted_event_is_stored_as_it_came() -> None:
     assert (entry.body, entry.received_us) == (body, 17)
 
 
+@pytest.mark.parametrize("fields", [{}, {"data": {}}, {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}])
+def test_an_id_that_was_taken_from_a_trace_stays_out_of_the_content_wherever_it_comes_again(
+    fields: dict[str, Any],
+) -> None:
+    """What is stored comes back from exports and from the quarantine; its sender's repeat has another trace."""
+    body = event(**fields)
+    (first,) = validate([body], received_us=17, sender=Anybody(), correlation="0" * 31 + "1").entries
+    (again,) = judge(first.body).entries
+    (repeat,) = validate([body], received_us=17, sender=Anybody(), correlation="0" * 31 + "2").entries
+    assert (again.content, again.body) == (first.content, first.body)
+    assert (repeat.identity, repeat.content) == (first.identity, first.content)
+    stated = {name: value for name, value in json.loads(first.body).items() if name != "correlationfrom"}
+    assert judge(json.dumps(stated).encode()).entries[0].content != first.content
+
+
+def test_events_that_only_a_trace_tells_apart_have_ids_of_their_own() -> None:
+    bodies = [
+        json.dumps({"type": "a.b", "correlationid": trace, "correlationfrom": "trace"}).encode() for trace in "xy"
+    ]
+    one, other = judge(*bodies, lenient=True).entries
+    assert one.identity != other.identity
+
+
 def test_nothing_in_nothing_out() -> None:
     verdict = judge()
     assert (verdict.entries, verdict.rejected, verdict.forbidden) == ([], [], False)
