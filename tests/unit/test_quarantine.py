@@ -94,9 +94,24 @@ def test_two_versions_are_told_apart_by_path() -> None:
     stored = {"id": "1", "type": "a.b", "data": {"keys": {"order": "S1"}, "links": []}}
     other = b'{"id":"1","type":"a.c","data":{"keys":{"order":["S1","S2"]},"links":[],"code":"x"}}'
     assert differences(stored, other) == [
-        ("data.code", "–", "x"), ("data.keys.order", "S1", '["S1","S2"]'), ("type", "a.b", "a.c"),
+        ("data.code", "–", "x"), ("data.keys.order", '["S1"]', '["S1","S2"]'), ("type", "a.b", "a.c"),
     ]  # fmt: skip
     assert differences(stored, b"no json") == []
+    assert differences(stored, b"{}") == []
+
+
+def test_two_versions_differ_in_what_counts_only() -> None:
+    """In what a conflict is found by: not in the way that something is written, nor in what else was sent."""
+    stored = {
+        "id": "1", "type": "a.b", "time": "2026-11-01T10:00:00+01:00", "traceparent": "x", "specversion": "1.0",
+        "correlationid": "0af7", "correlationfrom": "trace", "data": {"keys": {"order": "S1", "po": [2, "1"]}},
+    }  # fmt: skip
+    same = {"type": "a.b", "time": "2026-11-01T09:00:00Z", "data": {"keys": {"order": ["S1"], "po": ["1", 2]}}}
+    assert differences(stored, json.dumps(same).encode()) == []
+    other = {**same, "time": "2026-11-01T09:00:01Z", "correlationid": "0af7"}
+    assert differences(stored, json.dumps(other).encode()) == [
+        ("correlationid", "–", "0af7"), ("time", "2026-11-01T09:00:00+00:00", "2026-11-01T09:00:01+00:00"),
+    ]  # fmt: skip
 
 
 def test_values_are_set_by_path() -> None:

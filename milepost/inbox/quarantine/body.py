@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from milepost import contract
+from milepost.clock import from_us
 from milepost.errors import InvalidEvent
 
 MAX_DIFFERENCES: Final = 100
@@ -126,18 +128,27 @@ def _paths(lines: list[str]) -> Iterator[str | None]:
 
 
 def differences(stored: Mapping[str, Any], body: bytes) -> list[tuple[str, str, str]]:
-    """(path, stored value, value of `body`) where the two differ, at most MAX_DIFFERENCES."""
+    """(path, stored value, value of `body`) where the contents of two events differ, at most MAX_DIFFERENCES.
+
+    Empty too where one is no event.
+    """
     try:
-        other = msgspec.json.decode(body)
+        one, two = (dict(_leaves(_content(text), "")) for text in (msgspec.json.encode(stored), body))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return []
-    one, two = dict(_leaves(stored, "")), dict(_leaves(other, ""))
     paths = sorted(path for path in one.keys() | two.keys() if one.get(path) != two.get(path))
     return [(path, one.get(path, _ABSENT), two.get(path, _ABSENT)) for path in paths[:MAX_DIFFERENCES]]
 
 
+def _content(body: bytes) -> dict[str, Any]:
+    said = contract.canonical(contract.read(body))
+    if said["time"] is not None:
+        said["time"] = from_us(said["time"]).isoformat()
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else str(name))
     else:
