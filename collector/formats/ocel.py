@@ -306,10 +306,10 @@ def word(name: str) -> str:
 
 
 def _instant(text: str) -> datetime | None:
-    """OCEL times without a zone are UTC; None for what is no time."""
+    """OCEL times without a zone are UTC; None for what is no time, or none that UTC has."""
     try:
         return aware(datetime.fromisoformat(text.replace("Z", "+00:00"))).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
