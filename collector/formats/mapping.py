@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Lookup
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from collector.formats.moments import Moments
 from milepost.catalog import mapping as catalog
 from milepost.catalog.expression import Budget, ExpressionError, is_true
 from milepost.catalog.mapping import Choice, Condition, EventRule, MappingSpec, ObjectRule
+from milepost.contract import FIRST_TIME, LAST_TIME
 from milepost.errors import InvalidEvent
 
 MAX_EVENTS: Final = 1_000
@@ -45,10 +47,15 @@ class Made:
     trace: list[tuple[str, str, Any]] = field(default_factory=list)
 
     @property
+    def told(self) -> str:
+        """The faults as one text. What several rules share, each of them has."""
+        return "; ".join(list(dict.fromkeys(self.faults))[:5])
+
+    @property
     def problem(self) -> str | None:
         """Why the payload needs somebody's attention; None when it was understood or knowingly ignored."""
         if self.faults:
-            return "; ".join(self.faults[:5])
+            return self.told
         if self.events or self.ignored is not None:
             return None
         more = f" (and {len(self.left_out) - 1} more)" if len(self.left_out) > 1 else ""
@@ -85,7 +92,7 @@ class Mapping:
         """
         made = self.apply(payload, source=source, headers=headers, delivery=delivery)
         if made.faults:
-            raise InvalidEvent("; ".join(made.faults[:5]))
+            raise InvalidEvent(made.told)
         return made.events
 
     def apply(
@@ -172,10 +179,10 @@ class _Run:
         if rule.when is not None and (objection := self._objection(f"{where}.when", rule.when)) is not None:
             self.made.left_out.append(objection)
             return None
-        moment = None
+        at = None
         if rule.time is not None:
-            moment = self._moments.read(f"{where}.time", self._plain(f"{where}.time", rule.time))
-            if moment is None:
+            at = self._time(f"{where}.time", rule.time)
+            if at is None:
                 self._undated(f"{where}.time: {rule.time} is empty", number)
                 return None
         event_type = self._type(where, rule)
@@ -187,11 +194,21 @@ class _Run:
             "id": self._id(where, rule, event_type + suffix, number),
             "source": self._source,
             "type": event_type,
-            "time": None if moment is None else self._moments.instant(moment).isoformat(),
+            "time": None if at is None else at.isoformat(),
             "correlationid": self._optional(where, "correlationid", rule),
             "causationid": self._optional(where, "causationid", rule),
         }
         return {name: value for name, value in made.items() if value is not None} | {"data": self._data(where, rule)}
+
+    def _time(self, place: str, text: str) -> datetime | None:
+        value = self._plain(place, text)
+        moment = self._moments.read(place, value)
+        if moment is None:
+            return None
+        at = self._moments.instant(moment)
+        if not FIRST_TIME <= at < LAST_TIME:  # RFC 3339 can't write all of them
+            raise InvalidEvent(f'{place}: "{value}" lies outside the years 1990 to 2100')
+        return at
 
     def _undated(self, why: str, number: int | None) -> None:
         """What did not happen yet has no date; an element that is there has one."""

@@ -30,8 +30,8 @@ def quiet(done: int, total: int) -> None:
     assert done <= total
 
 
-def load(engine: sa.Engine, folder: Path, *lines: str) -> importer.Report:
-    (folder / "m.yaml").write_text(MAPPING)
+def load(engine: sa.Engine, folder: Path, *lines: str, mapping: str = MAPPING) -> importer.Report:
+    (folder / "m.yaml").write_text(mapping)
     (folder / "t.csv").write_text("\n".join([HEAD, *lines]))
     report = importer.import_csv(engine, folder / "t.csv", folder / "m.yaml", utc_now, quiet)
     Chain(engine).settle()
@@ -57,10 +57,20 @@ def test_a_row_with_more_fields_than_columns_is_refused(engine: sa.Engine, tmp_p
 
 def test_a_row_without_an_id_is_refused(engine: sa.Engine, tmp_path: Path) -> None:
     """All such rows would have the same identity, and all but one would be lost as conflicts."""
-    report = load(engine, tmp_path, " ,2024-02-01", ",2024-02-02")
+    report = load(engine, tmp_path, " ,2024-02-01", ",2024-02-02,,,,2024-02-03,X1")
     assert (report.accepted, report.refused) == (0, 2)
     why = "id: Nr is empty; name what stays the same when this comes again"
     assert reasons(engine) == [f"line 2: {why}", f"line 3: {why}"]
+
+
+def test_a_time_that_no_event_can_have_is_told_with_line_and_value(engine: sa.Engine, tmp_path: Path) -> None:
+    lines = ["A1,01.01.0001", "A2,2024-02-01", "A3,31.12.9999"]
+    mapping = MAPPING.replace("table: {}", 'table: {}\nzone: Europe/Berlin\ndate_forms: ["%d.%m.%Y", iso]')
+    assert load(engine, tmp_path, *lines, mapping=mapping).accepted == 1
+    assert reasons(engine) == [
+        f'line {line}: events[0].time: "{value}" lies outside the years 1990 to 2100'
+        for line, value in ((2, "01.01.0001"), (4, "31.12.9999"))
+    ]
 
 
 def test_two_events_of_one_type_in_a_row_are_two(engine: sa.Engine, tmp_path: Path) -> None:
@@ -88,12 +98,14 @@ def test_one_bad_time_in_a_log_costs_one_event(engine: sa.Engine, tmp_path: Path
                 "attributes": [{"name": "note", "value": None}, {"name": "big", "value": 2**70}],
             },
             {"id": "3", "type": "Pay", "time": 17, "relationships": [{"objectId": "o2"}]},
+            {"id": "4", "type": "Pay", "time": "0001-01-01T00:00:00+01:00", "relationships": [{"objectId": "o2"}]},
+            {"id": "5", "type": "Pay", "time": "9999-12-31T23:00:00-02:00", "relationships": [{"objectId": "o2"}]},
         ],
         "objects": [{"id": "o1", "type": "Order"}, {"id": "o2", "type": "Order", "attributes": []}],
     }
     (tmp_path / "log.json").write_text(json.dumps(log))
     report = importer.import_ocel(engine, tmp_path / "log.json", "/import/ocel", {}, utc_now, quiet)
-    assert (report.accepted, report.refused) == (1, 2)
+    assert (report.accepted, report.refused) == (1, 4)
     Chain(engine).settle()
     assert all("time" in reason for reason in reasons(engine))
     with engine.connect() as connection:
