@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from pydantic import StringConstraints
 
 from dashboards.queries.paging import MAX_LIMIT, Page
 from dashboards.session import Person
@@ -16,6 +17,9 @@ Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of
 BIGGEST: Final = 2**63 - 1
 Number = Annotated[int, Path(ge=1, le=BIGGEST)]
 Text = Annotated[str | None, Query(max_length=256)]
+MAX_REASON: Final = 500
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON)]
+"""Why somebody acts; not blank."""
 Who = Callable[[Request], Person]
 
 

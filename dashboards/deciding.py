@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from dashboards import reasons
-from dashboards.answers import Number, Who, answer
+from dashboards.answers import Number, Who, Why, answer
 from dashboards.context import Context
 from dashboards.queries import decisions as queries
 from dashboards.session import Person
@@ -18,7 +18,6 @@ from milepost.decisions import correlation
 from milepost.decisions.correlation import Act, Named
 from milepost.explanation import Proposal
 
-MAX_REASON: Final = 500
 RIGHT: Final = "act"
 
 
@@ -27,11 +26,12 @@ class _Body(BaseModel):
 
 
 class Object(_Body):
-    """An object by name. The namespace is needed where several have the key."""
+    """An object by name: with its namespace where several have the key, with its epoch where the key was split."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
     key: Annotated[str, Field(min_length=1, max_length=256)]
     namespace: Annotated[str | None, Field(max_length=512)] = None
+    epoch: Annotated[int | None, Field(ge=0)] = None
 
 
 class Decide(_Body):
@@ -41,12 +41,12 @@ class Decide(_Body):
     first: Object
     second: Object | None = None
     since: AwareDatetime | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+    reason: Why
     dry_run: bool = False
 
 
 class Reverse(_Body):
-    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+    reason: Why
     dry_run: bool = False
 
 
@@ -121,4 +121,4 @@ def take(context: Context, connection: sa.Connection, proposal: Proposal, person
 
 def _named(context: Context, connection: sa.Connection, wanted: Object) -> Named:
     key = normalise(context.catalog(), wanted.type, wanted.key) or wanted.key
-    return correlation.find(connection, wanted.type, key, wanted.namespace)
+    return correlation.find(connection, wanted.type, key, wanted.namespace, wanted.epoch)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards import shapes
-from dashboards.answers import BIGGEST, Cursor, Limit, Number, Text, Who, answer, answer_page
+from dashboards.answers import BIGGEST, Cursor, Limit, Number, Text, Who, Why, answer, answer_page
 from dashboards.context import Context
 from dashboards.problems import problem
 from dashboards.queries import quarantine as queries
@@ -52,7 +52,7 @@ class Replay(_Body):
 
 
 class Reason(_Body):
-    reason: Annotated[str, Field(min_length=1, max_length=mend.MAX_REASON)]
+    reason: Why
 
 
 class Filter(_Body):
@@ -78,7 +78,7 @@ class ReplayMany(Filter):
 
 
 class DiscardMany(Filter):
-    reason: Annotated[str, Field(min_length=1, max_length=mend.MAX_REASON)]
+    reason: Why
 
 
 def add(router: APIRouter, context: Context, who: Who) -> None:

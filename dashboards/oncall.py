@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from alerting import overrides
 from alerting.oncall import Duty, Override
 from alerting.overrides import Roster
-from dashboards.answers import Number, Who, answer
+from dashboards.answers import Number, Who, Why, answer
 from dashboards.context import Context
 from dashboards.session import Person
 
@@ -27,7 +27,7 @@ class StandIn(BaseModel):
     person: Annotated[str, Field(min_length=1, max_length=64)]
     until: AwareDatetime
     since: AwareDatetime | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Why
 
 
 def add(router: APIRouter, context: Context, who: Who) -> None:

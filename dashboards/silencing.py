@@ -16,7 +16,7 @@ from alerting import silences, windows
 from alerting.silence import Silence, State
 from alerting.silence_preview import Preview, Sum, preview
 from alerting.silences import Wanted
-from dashboards.answers import Limit, Number, Who, answer
+from dashboards.answers import Limit, Number, Who, Why, answer
 from dashboards.context import Context
 from dashboards.queries import hidden
 from dashboards.queries.paging import DEFAULT_LIMIT
@@ -52,7 +52,7 @@ class Silencing(_Body):
     `dry_run` answers what it would hide, and makes none."""
 
     matchers: Annotated[list[Condition], Field(max_length=MOST)]
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Why
     ends_at: AwareDatetime
     starts_at: AwareDatetime | None = None
     owner: Annotated[str | None, Field(max_length=200)] = None

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from dash import ALL, Dash, Input, Output, State, html, no_update
 
 from dashboards import words
+from dashboards.answers import MAX_REASON
 from dashboards.buttons import notice, pressed
 from dashboards.components import filters
 from dashboards.components.icons import icon
 from dashboards.components.parts import ago, badge, card, empty, facts, journey_href, link, table
 from dashboards.context import Context
-from dashboards.deciding import MAX_REASON, RIGHT, take
+from dashboards.deciding import RIGHT, take
 from dashboards.pages.reasons import act_href, fold
 from dashboards.queries import decisions as queries
 from dashboards.queries import journey as journey_queries

@@ -108,7 +108,9 @@ def test_only_those_who_may_act_decide(scene: Scene) -> None:
         ).status_code == 403  # fmt: skip
         key = {"authorization": f"Bearer {scene.served.keys['read']}"}
         assert scene.served.client.post("/v1/decisions", json={**CUT, "reason": "x"}, headers=key).status_code == 403
-        assert decide(operator, reason="").status_code == 422
+        for blank in ("", " \n"):
+            assert decide(operator, reason=blank).status_code == 422
+            assert "reason" in operator.post("/v1/decisions/1/reverse", json={"reason": blank}).json()["detail"]
         assert decide(operator, first={"type": "order", "key": "S9"}).status_code == 404
     assert scene.served.get("/v1/decisions").json()["items"] == []
 
@@ -187,3 +189,21 @@ def test_a_button_that_was_made_up_does_nothing(scene: Scene, what: str) -> None
         before = scene.served.get("/v1/decisions").json()
         assert "error" in str(press(client, what, "because"))
         assert scene.served.get("/v1/decisions").json() == before
+
+
+def test_an_object_of_a_split_key_is_named_by_its_epoch(scene: Scene) -> None:
+    order, keys = {"type": "order", "key": "S4"}, ["S4", "S4 (since 2026-10-01)"]
+    for month, shipment in (("09", "X4"), ("10", "X5")):
+        scene.chain.send({**shipped("S4", shipment), "time": f"2026-{month}-02T10:00:00Z"})
+    with scene.served.session("Otto") as client:
+        scene.chain.settle()
+        assert decide(client, act="split", first=order, second=None, since="2026-10-01T00:00:00Z").status_code == 201
+        scene.chain.settle()
+        assert f"order:S4#1 for {keys[1]}" in decide(client, first=order).json()["detail"]
+        for epoch, shipment in enumerate(("X4", "X5")):
+            second = {"type": "shipment", "key": shipment}
+            tried = decide(client, first={**order, "epoch": epoch}, second=second, dry_run=True)
+            (effect,) = [one for one in tried.json()["preview"]["journeys"] if one["kind"] == "order"]
+            assert (effect["root"]["key"], effect["left"][-1]["key"]) == (keys[epoch], shipment)
+        assert decide(client, first={**order, "epoch": 2}).status_code == 404
+        assert decide(client, first={**order, "epoch": -1}).status_code == 422
