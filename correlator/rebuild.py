@@ -9,32 +9,31 @@ are looked at again after the swap, and what that brings to light is recorded, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
 from correlator import journeystore as store
 from correlator import retell, touches
 from correlator.assemble import Assembler, CatalogOf, Changed, Root
-from correlator.retell import Selection
+from correlator.retell import Extent, Selection
 from correlator.rows import gone
 from correlator.touches import TouchBatch
 from milepost import garbage
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
 from milepost.db import generation, tables
-from milepost.db.engine import leader
-from milepost.db.generation import LIVE, NEXT
+from milepost.db.engine import leader, transaction_lock
+from milepost.db.generation import FORMER, LIVE, NEXT
 from milepost.decisions import audit
 from milepost.errors import Conflict, Transient
 from milepost.journeystate import JourneyChange
 
 LOCK: Final = "milepost.rebuild"
 TRIES: Final = 10
-PATIENCE: Final = 5
-"""Seconds that one try to swap waits for a lock; pages may wait behind it for as long."""
 _HELD: Final = (tables.touches, tables.relations, tables.journeys, tables.running_clocks, tables.clocks)
 """In the order in which recorders and the check of due clocks take them: the other way round they would deadlock."""
 _KEPT: Final = (tables.running_clocks, tables.clocks, tables.baselines, tables.anomaly_models)
@@ -61,6 +60,9 @@ Progress = Callable[[str, int, int], None]
 def _silent(_: str, __: int, ___: int) -> None: ...
 
 
+Done = TypeVar("Done")
+
+
 class Rebuild:
     """One rebuild. `changed` is the SLA engine's hook, told of journeys that are no more; `actor` is for the audit."""
 
@@ -85,18 +87,20 @@ class Rebuild:
     def run(self, selection: Selection = _ALL, *, swap: bool = True) -> Report:
         """Replay, compare, and swap. A selection of events, or `swap` false, compares only, and leaves all as it was.
 
-        Raises Conflict while another rebuild runs. Whatever ends it early, the live state is untouched.
+        Raises Conflict while another rebuild runs, and Transient where a reader keeps it from beginning or from
+        swapping. Whatever ends it early, the live state is untouched.
         """
-        with leader(self._engine, LOCK) as first, garbage.by_hand():
-            if not first:
+        with leader(self._engine, LOCK) as self._lead, garbage.by_hand():
+            if not self._lead:
                 raise Conflict("a rebuild is running already")
             self._whole = swap and selection.whole
+            last, catalog = self._patiently(self._begin)
             url = self._engine.url.render_as_string(hide_password=False)
-            beside = generation.redirected(url, pool_size=1, application_name="milepost rebuild")
+            beside = generation.redirected(url, self._number, pool_size=1, application_name="milepost rebuild")
             try:
-                self._replay(beside, selection)
+                self._replay(beside, selection, last, catalog)
                 if self._whole:
-                    self._swap_when_possible()
+                    self._patiently(self._swap)
                 else:
                     self._compare_only(selection)
             finally:
@@ -104,16 +108,34 @@ class Rebuild:
                 self._clear_up()
         return self.report
 
+    def _patiently(self, work: Callable[[], Done]) -> Done:
+        """A reader that takes long, a backup for one, holds this off; meanwhile nobody is to wait behind it."""
+        for tried in range(1, TRIES):
+            try:
+                return work()
+            except Transient:
+                self._progress("waiting for readers", tried, TRIES)
+        return work()
+
+    def _begin(self) -> tuple[int, Catalog]:
+        """Make the next generation; returns the last event that it isn't told of by recorders."""
+        with self._engine.begin() as connection:
+            self._number = generation.begin(connection, told=self._whole)
+            return retell.last(connection), self._catalog_of(connection)
+
+    def _go_on(self) -> None:
+        if not self._lead:
+            raise Conflict("the connection was lost that kept other rebuilds away; rebuild again")
+
     # --- replay -------------------------------------------------------------------------------------------------------
 
-    def _replay(self, beside: sa.Engine, selection: Selection) -> None:
-        with self._engine.begin() as connection:
-            generation.begin(connection, told=self._whole)
-            extent = retell.extent(connection, selection)
-            catalog = self._catalog_of(connection)
+    def _replay(self, beside: sa.Engine, selection: Selection, last: int, catalog: Catalog) -> None:
+        with self._engine.connect() as connection:
+            extent = Extent(last, retell.count(connection, selection, last), self._number)
         self._version = catalog.version
         self._assembler = Assembler(beside, lambda _: catalog, self._clock, _nothing, adopt=self._adopt)
         for events in retell.run(self._engine, catalog, self._clock, selection, extent):
+            self._go_on()
             self.report.events += events
             self._progress("replayed", self.report.events, extent.events)
             self._assembler.step()  # one: what is told meanwhile is for the next, together with what comes then
@@ -135,24 +157,14 @@ class Rebuild:
 
     # --- compare and swap ---------------------------------------------------------------------------------------------
 
-    def _swap_when_possible(self) -> None:
-        """A reader that takes long, a backup for one, holds the swap off; meanwhile nobody is to wait behind it."""
-        for left in reversed(range(TRIES)):
-            try:
-                self._swap()
-            except Transient:
-                if not left:
-                    raise
-                self._progress("waiting for readers", TRIES - left, TRIES)
-                self._catch_up()
-            else:
-                return
-
     def _swap(self) -> None:
+        self._catch_up()
         with self._engine.begin() as connection:
-            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
+            generation.be_patient(connection)
             store.take_over(connection, LOCK)  # waits for the assembler's step, and is the last one of this generation
             generation.hold(connection, _HELD)
+            generation.pin(connection, self._number)
+            self._go_on()
             if self._catalog_of(connection).version != self._version:
                 raise Conflict("another catalog was applied meanwhile; rebuild again")
             self._catch_up()
@@ -176,6 +188,7 @@ class Rebuild:
 
     def _compare_only(self, selection: Selection) -> None:
         with self._engine.connect() as connection:
+            generation.pin(connection, self._number)
             self._count(connection, selection)
 
     def _count(self, connection: sa.Connection, selection: Selection) -> None:
@@ -191,19 +204,24 @@ class Rebuild:
             report.examples[name] = [(row.model, row.key) for row in rows]
 
     def _clear_up(self) -> None:
-        """Take away what is not live: an unfinished next generation, or the former one."""
-        for schema in (generation.NEXT, generation.FORMER):
-            with self._engine.begin() as connection:
-                generation.drop(connection, schema)
+        """Take away what is not live, the unfinished next generation or the former one; or leave it to `clear_up`."""
+        for schema, number in ((NEXT, self._number), (FORMER, None)):
+            with suppress(Transient), self._engine.begin() as connection:
+                generation.drop(connection, schema, number)
 
 
 def clear_up(engine: sa.Engine) -> bool:
-    """Take away what a rebuild left that was killed. True when there was something."""
-    with leader(engine, LOCK) as first, engine.begin() as connection:
-        if not first or not generation.exists(connection):
-            return False
-        generation.drop(connection, NEXT)
-        return True
+    """Take away what a rebuild left: one that was killed, or whose leavings somebody was reading.
+
+    True when there was something. Raises Transient where it is still read: try again later.
+    """
+    return any([_cleared(engine, NEXT), _cleared(engine, FORMER)])
+
+
+def _cleared(engine: sa.Engine, schema: str) -> bool:
+    with engine.begin() as connection:
+        # in the transaction that drops: who is frozen in it keeps the lock, and no rebuild begins
+        return transaction_lock(connection, LOCK) and generation.drop(connection, schema)
 
 
 def _nothing(connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime) -> None:

@@ -27,7 +27,7 @@ from milepost.clock import Clock, to_us, utc_now
 from milepost.contract import Entry
 from milepost.db import tables
 from milepost.db.engine import make_engine
-from milepost.db.generation import NEXT
+from milepost.db.generation import NEXT, pin
 
 CHUNK: Final = 16_000
 """Events replayed in one transaction."""
@@ -62,30 +62,38 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The last number of the events stored when a replay begins, and how many are to be replayed."""
+    """The last number of the events stored when a replay begins, and how many are to be replayed. `into` is the number
+    of the next generation that is told."""
 
     last: int
     events: int
+    into: int
 
 
-def extent(connection: sa.Connection, selection: Selection) -> Extent:
-    """What there is to replay now."""
-    its = tables.events.c
-    last = connection.scalar(sa.select(sa.func.max(its.event_no))) or 0
-    total = connection.scalar(sa.select(sa.func.count()).select_from(tables.events).where(*selection.clauses())) or 0
-    return Extent(last, total)
+def last(connection: sa.Connection) -> int:
+    """The number of the last event that is stored now."""
+    return connection.scalar(sa.select(sa.func.max(tables.events.c.event_no))) or 0
 
 
-def run(engine: sa.Engine, catalog: Catalog, clock: Clock, selection: Selection, until: Extent) -> Iterator[int]:
-    """Replay; yields how many events were told each time that the assembler should take them."""
-    if until.events <= FEW:
-        told = _Told(engine, Compiled(catalog), clock, selection, until.last)
+def count(connection: sa.Connection, selection: Selection, until: int) -> int:
+    """How many events up to this number there are to replay. Takes seconds for millions."""
+    chosen = sa.select(sa.func.count()).where(tables.events.c.event_no <= until, *selection.clauses())
+    return connection.scalar(chosen) or 0
+
+
+def run(engine: sa.Engine, catalog: Catalog, clock: Clock, selection: Selection, extent: Extent) -> Iterator[int]:
+    """Replay; yields how many events were told each time that the assembler should take them.
+
+    Raises Conflict where the next generation is no longer the one that is to be told.
+    """
+    if extent.events <= FEW:
+        told = _Told(engine, Compiled(catalog), clock, selection, extent)
         while events := told.chunk():
             yield events
         return
     url = engine.url.render_as_string(hide_password=False)
-    chunks = -(-until.events // CHUNK) + 1  # the last one finds nothing, or what a source sent in between
-    with ProcessPoolExecutor(1, get_context("spawn"), _begin, (url, catalog, selection, until.last)) as pool:
+    chunks = -(-extent.events // CHUNK)
+    with ProcessPoolExecutor(1, get_context("spawn"), _begin, (url, catalog, selection, extent)) as pool:
         due: deque[Future[int]] = deque()
         try:
             while chunks or due:
@@ -105,7 +113,7 @@ class _Told:
     compiled: Compiled
     clock: Clock
     selection: Selection
-    last: int
+    extent: Extent
     after: int = 0
     known: Known = field(default_factory=Known)
 
@@ -113,7 +121,8 @@ class _Told:
         """Replay the next events; returns how many, 0 when there are none left."""
         with self.engine.begin() as connection:
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-            rows = connection.execute(_stored(self.selection, self.after, self.last)).all()
+            pin(connection, self.extent.into)
+            rows = connection.execute(_stored(self.selection, self.after, self.extent.last)).all()
             if not rows:
                 return 0
             entries = [Entry(b"", 0, to_us(row.received_at), row.body.encode()) for row in rows]
@@ -132,11 +141,11 @@ _told: _Told | None = None
 """Of the process that replays."""
 
 
-def _begin(url: str, catalog: Catalog, selection: Selection, last: int) -> None:
+def _begin(url: str, catalog: Catalog, selection: Selection, extent: Extent) -> None:
     global _told
     Thread(target=_end_with_parent, daemon=True).start()
     engine = make_engine(url, pool_size=1, application_name="milepost rebuild: replay")
-    _told = _Told(engine, Compiled(catalog), utc_now, selection, last)
+    _told = _Told(engine, Compiled(catalog), utc_now, selection, extent)
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,9 @@
 `derived` is the live schema. A rebuild makes `derived_next` with the same tables, fills it through a `redirected`
 engine, and swaps: the schemas change their names in one transaction. What writes to the live tables meanwhile takes the
 locks that make a beginning and a swap exact (`watch`).
+
+Each next generation has a number. Whoever fills or swaps one `pin`s it by that in each transaction: a rebuild that was
+frozen, and comes to itself when another one has begun, can do nothing to what is no longer its own.
 """
 
 from __future__ import annotations
@@ -14,16 +17,23 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 
-from milepost.db.engine import make_engine
-from milepost.db.tables import metadata, touches
+from milepost.db.engine import lock_key, make_engine
+from milepost.db.tables import assembled, metadata, touches
+from milepost.errors import Conflict
 
 LIVE: Final = "derived"
 NEXT: Final = "derived_next"
 FORMER: Final = "derived_former"
+PATIENCE: Final = 5
+"""Seconds for which a lock is waited for that others need too: recorders or pages may wait behind it for as long."""
 
 _live: Final = re.compile(rf"\b{LIVE}\.|\"{LIVE}\"\.")
 _LOCK: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN ROW EXCLUSIVE MODE")
 _ALONE: Final = sa.text(f"LOCK TABLE {LIVE}.{touches.name} IN SHARE ROW EXCLUSIVE MODE")
+_STEP: Final = sa.text(f"SELECT FROM {LIVE}.{assembled.name} FOR UPDATE")
+_NUMBER: Final = sa.text("SELECT CAST(to_regnamespace(:schema) AS oid)")
+_PIN: Final = sa.text(f"SELECT pg_advisory_xact_lock_shared({lock_key('milepost.generation')})")
+_UNPINNED: Final = sa.text(f"SELECT pg_advisory_xact_lock({lock_key('milepost.generation')})")
 _TOLD: Final = sa.text(f"SELECT to_regclass('{NEXT}.told') IS NOT NULL")
 
 
@@ -37,12 +47,25 @@ def watch(connection: sa.Connection) -> bool:
 
 
 def quiesce(connection: sa.Connection) -> None:
-    """Wait for all that `watch`es, and let it wait until this transaction ends."""
+    """Wait for all that `watch`es, and let it wait until this transaction ends.
+
+    First for the assembler's step, which takes longer than a recorder's: behind this alone no recorder waits.
+    """
+    connection.execute(_STEP)
     connection.execute(_ALONE)
 
 
-def begin(connection: sa.Connection, *, told: bool) -> None:
-    """Make the empty next generation. With `told`, all that `watch`es tells it what happens from this commit on."""
+def be_patient(connection: sa.Connection) -> None:
+    """Raise Transient in this transaction where a lock can't be had within PATIENCE."""
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
+
+
+def begin(connection: sa.Connection, *, told: bool) -> int:
+    """Make the empty next generation, in place of one that was left behind; returns its number.
+
+    With `told`, all that `watch`es tells it what happens from this commit on. Raises Transient as `drop` does.
+    """
+    be_patient(connection)
     quiesce(connection)
     drop(connection, NEXT)
     connection.execute(sa.text(f"CREATE SCHEMA {NEXT}"))
@@ -51,6 +74,16 @@ def begin(connection: sa.Connection, *, told: bool) -> None:
         table.create(translated)
     if told:
         connection.execute(sa.text(f"CREATE TABLE {NEXT}.told ()"))
+    number = _number(connection, NEXT)
+    assert number is not None
+    return number
+
+
+def pin(connection: sa.Connection, number: int) -> None:
+    """Have the next generation stay what it is until the transaction ends. Raises Conflict where it is another one."""
+    connection.execute(_PIN)
+    if _number(connection, NEXT) != number:
+        raise Conflict("another rebuild, or the clean-up, has taken this one's place; rebuild again")
 
 
 def exists(connection: sa.Connection) -> bool:
@@ -58,10 +91,27 @@ def exists(connection: sa.Connection) -> bool:
     return bool(connection.scalar(sa.text(f"SELECT to_regnamespace('{NEXT}') IS NOT NULL")))
 
 
-def drop(connection: sa.Connection, schema: str) -> None:
-    """Take a generation away that is not live."""
+def drop(connection: sa.Connection, schema: str, number: int | None = None) -> bool:
+    """Take a generation away that is not live, or only the one of this number; whether there was one.
+
+    Recorders that tell it something are waited for, and so is whoever reads it. Raises Transient after PATIENCE.
+    """
     assert schema != LIVE
-    connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    be_patient(connection)
+    if schema == NEXT and exists(connection):
+        quiesce(connection)
+        connection.execute(_UNPINNED)
+    found = _number(connection, schema)
+    if found is None or number not in (None, found):
+        return False
+    connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
+    return True
+
+
+def _number(connection: sa.Connection, schema: str) -> int | None:
+    """A schema keeps its number when it changes its name; no other one gets it."""
+    found: int | None = connection.scalar(_NUMBER, {"schema": schema})
+    return found
 
 
 def hold(connection: sa.Connection, tables: Iterable[sa.Table]) -> None:
@@ -88,13 +138,15 @@ def _tables() -> list[sa.Table]:
 # --- redirection ------------------------------------------------------------------------------------------------------
 
 
-def redirected(url: str, **options: Any) -> sa.Engine:
+def redirected(url: str, number: int, **options: Any) -> sa.Engine:
     """An engine (`make_engine`) whose statements mean the next generation wherever they say `derived`.
 
-    At the driver, so that it holds for every statement, SQLAlchemy's own and text alike.
+    At the driver, so that it holds for every statement, SQLAlchemy's own and text alike. Each transaction pins the
+    generation, and raises Conflict at its beginning where that is no longer the one of this number.
     """
     engine = make_engine(url, **options)
     sa.event.listen(engine, "connect", _redirect)
+    sa.event.listen(engine, "begin", lambda connection: pin(connection, number))
     return engine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -9,15 +10,16 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from correlator import retell
-from correlator.rebuild import Rebuild, clear_up
+from correlator import journeystore, record, retell
+from correlator.rebuild import LOCK, Rebuild, clear_up
 from correlator.retell import Selection
 from milepost.clock import utc_now
 from milepost.db import generation
 from milepost.db import tables as t
 from milepost.db.engine import leader
-from milepost.errors import Conflict
+from milepost.errors import Conflict, Transient
 from tests.chain import CATALOG, Chain, Wire, ignore
+from tests.served import wait_until
 
 
 def wires(first: int, count: int) -> list[Wire]:
@@ -171,10 +173,8 @@ def test_several_recorders_tell_both(engine: sa.Engine) -> None:
     assert contents(engine) == once
 
 
-def test_a_reader_that_takes_long_holds_off_the_swap_and_nobody_else(
-    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("correlator.rebuild.PATIENCE", 0.1)
+@pytest.mark.usefixtures("hasty")
+def test_a_reader_that_takes_long_holds_off_the_swap_and_nobody_else(chain: Chain, engine: sa.Engine) -> None:
     before, waited = contents(engine), []
 
     def end_reading(what: str, _: int, __: int) -> None:
@@ -186,3 +186,134 @@ def test_a_reader_that_takes_long_holds_off_the_swap_and_nobody_else(
         reader.execute(sa.select(t.running_clocks)).all()
         rebuild(chain, progress=end_reading).run()
     assert (contents(engine), waited) == (before, ["waiting for readers"])
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a lock for long."""
+    monkeypatch.setattr("milepost.db.generation.PATIENCE", 0.1)
+
+
+def begun(engine: sa.Engine) -> int:
+    """What another rebuild does first: take away what there is, and make its own."""
+    with engine.begin() as connection:
+        return generation.begin(connection, told=True)
+
+
+def stands(engine: sa.Engine, number: int) -> bool:
+    """Whether the next generation is the one of this number."""
+    with engine.begin() as connection:
+        generation.pin(connection, number)
+        return not connection.scalar(sa.text("SELECT count(*) FROM derived_next.journeys"))
+
+
+def test_who_lost_its_place_while_it_replays_does_nothing_to_the_next_one(chain: Chain, engine: sa.Engine) -> None:
+    before, second = contents(engine), []
+
+    def meanwhile(what: str, _: int, __: int) -> None:
+        if what == "replayed" and not second:
+            second.append(begun(engine))
+
+    with pytest.raises(Conflict, match="another rebuild"):
+        rebuild(chain, progress=meanwhile).run()
+    assert stands(engine, second[0])
+    assert contents(engine) == before
+
+
+def test_who_lost_its_place_before_the_swap_does_nothing_to_the_next_one(
+    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, second, take_over = contents(engine), [], journeystore.take_over
+
+    def thawed(connection: sa.Connection, holder: str) -> Any:
+        if holder == LOCK:
+            second.append(begun(engine))
+        return take_over(connection, holder)
+
+    monkeypatch.setattr(journeystore, "take_over", thawed)
+    with pytest.raises(Conflict, match="another rebuild"):
+        rebuild(chain).run()
+    assert stands(engine, second[0])
+    assert contents(engine) == before
+
+
+def test_who_no_longer_keeps_others_away_ends(chain: Chain, engine: sa.Engine) -> None:
+    before = contents(engine)
+    work = rebuild(chain, progress=lambda *_: work._lead.lost())
+    with pytest.raises(Conflict, match="rebuild again"):
+        work.run()
+    assert contents(engine) == before
+    with engine.connect() as connection:
+        assert not generation.exists(connection)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_clean_up_waits_for_a_recorder(chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(engine)
+    hand_over, waited = record.hand_over, []
+
+    def meanwhile(*args: Any) -> None:
+        with pytest.raises(Transient):
+            waited.append(clear_up(engine))
+        hand_over(*args)
+
+    monkeypatch.setattr(record, "hand_over", meanwhile)
+    chain.send(*wires(40, 1))
+    chain.settle()
+    assert not waited
+    assert clear_up(engine)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_clean_up_leaves_what_somebody_reads(chain: Chain, engine: sa.Engine) -> None:
+    begun(engine)
+    with engine.connect() as dump:
+        dump.execute(sa.text("LOCK TABLE derived_next.touches IN ACCESS SHARE MODE"))
+        with pytest.raises(Transient):
+            clear_up(engine)
+        chain.send(*wires(40, 1))
+        chain.settle()  # the recorder doesn't wait for it
+    assert clear_up(engine)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_rebuild_begins_once_nobody_reads_what_was_left(chain: Chain, engine: sa.Engine) -> None:
+    before = contents(engine)
+    begun(engine)
+    with engine.connect() as dump:
+        dump.execute(sa.text("LOCK TABLE derived_next.touches IN ACCESS SHARE MODE"))
+        with pytest.raises(Transient):
+            begun(engine)
+        rebuild(chain, progress=lambda *_: dump.rollback()).run()
+    assert contents(engine) == before
+
+
+@pytest.mark.usefixtures("hasty")
+def test_who_reads_the_former_journeys_may_go_on(chain: Chain, engine: sa.Engine) -> None:
+    with engine.connect() as dump:
+        dump.execute(sa.text("LOCK TABLE derived.journeys IN ACCESS SHARE MODE"))
+        rebuild(chain).run()
+        with pytest.raises(Transient):
+            clear_up(engine)
+    assert clear_up(engine)
+    assert not clear_up(engine)
+
+
+def test_recorders_dont_wait_for_a_beginning_that_waits_for_the_assembler(chain: Chain, engine: sa.Engine) -> None:
+    def waits() -> int | None:
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        with engine.connect() as connection:
+            return connection.scalar(sa.text(waiting))
+
+    with ThreadPoolExecutor(1) as pool, engine.connect() as assembler:
+        journeystore.take_over(assembler, "other")
+        assembler.execute(sa.delete(t.touches))
+        rebuilt = pool.submit(begun, engine)
+        wait_until(waits)
+        chain.send(*wires(40, 1))
+        chain.recorders[0].step()
+        assert not rebuilt.done()
+        assembler.rollback()
+        assert stands(engine, rebuilt.result())
