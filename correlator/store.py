@@ -156,12 +156,12 @@ def count(
 class _Tally:
     """The counts of one source in one minute."""
 
-    def __init__(self, source: str, minute_us: int) -> None:
+    def __init__(self, source: str, received_us: int) -> None:
         self.source = source
-        self.minute_us = minute_us
+        self.minute_us = received_us - received_us % _MINUTE
         self.events = self.duplicates = self.conflicts = self.skewed = 0
         self.lag_sum = self.lag_max = 0
-        self.first_us = self.last_us = minute_us
+        self.first_us = self.last_us = received_us
         self.occurred_us = 0
 
     def add(self, item: Fact) -> None:
@@ -174,6 +174,7 @@ class _Tally:
         self.seen(item.received_us)
 
     def seen(self, received_us: int) -> None:
+        self.first_us = min(self.first_us, received_us)
         self.last_us = max(self.last_us, received_us)
 
     def minute_row(self) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _tally(facts: Facts, repeats: Sequence[Entry], conflicts: Sequence[Entry]) -
         minute = received_us - received_us % _MINUTE
         found = tallies.get((source, minute))
         if found is None:
-            found = tallies[source, minute] = _Tally(source, minute)
+            found = tallies[source, minute] = _Tally(source, received_us)
         return found
 
     for item in facts.items:
@@ -257,3 +258,10 @@ def _count_volume(connection: sa.Connection, facts: Facts, dimensions: Sequence[
         "bad": [bad[row] for row in rows],
     }
     connection.execute(_VOLUME, columns)
+
+
+def forget_counts(connection: sa.Connection, before: datetime) -> int:
+    """Delete the counts of minutes and hours before this, as retention does the events that were counted."""
+    minutes, hours = tables.source_minutes, tables.volume_hours
+    gone = (minutes.delete().where(minutes.c.minute < before), hours.delete().where(hours.c.hour < before))
+    return sum(connection.execute(statement).rowcount for statement in gone)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -251,7 +251,10 @@ def _folders(resources: Resources) -> Job:
 
 
 def _keeping(resources: Resources) -> list[Job]:
+    from correlator.store import forget_counts
+
     engine, clock, limits = resources.engine, resources.clock, resources.settings.database
+    kept = timedelta(days=limits.retention_days)
 
     def known() -> None:
         with engine.begin() as connection:
@@ -263,19 +266,14 @@ def _keeping(resources: Resources) -> list[Job]:
         with engine.begin() as connection:
             timescale.ensure_partitions(connection, now, now + AHEAD)
 
-    def retention() -> None:
-        with engine.begin() as connection:
-            dropped = timescale.drop_before(connection, clock() - timedelta(days=limits.retention_days))
-        if dropped:
-            _log.info("retention: dropped %d partitions", dropped)
+    def older(name: str, act: Callable[[sa.Connection, datetime], int], than: timedelta, told: str = "") -> Job:
+        def work() -> None:
+            with engine.begin() as connection:
+                done = act(connection, clock() - than)
+            if done and told:
+                _log.info(told, done)
 
-    def compression() -> None:
-        with engine.begin() as connection:
-            timescale.compress_before(connection, clock() - COMPRESS_AFTER)
-
-    def reconciliations() -> None:
-        with engine.begin() as connection:
-            reconciled.drop_before(connection, clock() - timedelta(days=limits.retention_days))
+        return Job(name, HOURLY, work, first=3 * SOON)
 
     def quarantined() -> None:
         now = clock()
@@ -293,9 +291,10 @@ def _keeping(resources: Resources) -> list[Job]:
         Job("rebuild leftovers", HOURLY, leftovers, first=SOON),
         Job("identities", IDENTITIES, known, first=SOON),
         Job("partitions", HOURLY, partitions),
-        Job("retention", HOURLY, retention, first=3 * SOON),
-        Job("compression", HOURLY, compression, first=3 * SOON),
-        Job("old reconciliations", HOURLY, reconciliations, first=3 * SOON),
+        older("retention", timescale.drop_before, kept, "retention: dropped %d partitions"),
+        older("compression", timescale.compress_before, COMPRESS_AFTER),
+        older("old reconciliations", reconciled.drop_before, kept),
+        older("old counts", forget_counts, kept),
         Job("quarantine", HOURLY, quarantined, first=2 * SOON),
     ]
 

@@ -20,10 +20,10 @@ import pytest
 import sqlalchemy as sa
 
 from milepost import garbage
-from milepost.clock import utc_now
+from milepost.clock import to_us, utc_now
 from milepost.db import timescale
 from milepost.db.engine import make_engine
-from milepost.db.tables import heartbeats
+from milepost.db.tables import heartbeats, source_minutes, volume_hours
 from milepost.errors import ConfigurationError, Transient, Unavailable
 from milepost.inbox.identities import HOT_IDENTITIES
 from milepost.settings import Log
@@ -31,6 +31,7 @@ from milepost.wiring import logs, loops
 from milepost.wiring.jobs import NICE, Guarded, Job, Schedule, jobs_of
 from milepost.wiring.loops import Pulse, Stop, Trouble, keep_trying, loop, run_leading, run_steps
 from milepost.wiring.resources import opened
+from tests.chain import Chain
 
 PATIENCE = 30.0
 
@@ -342,7 +343,7 @@ def test_every_job_works_on_an_empty_database(database: str, monkeypatch: pytest
     assert {job.name for job in jobs} == {
         "sla", "alerting", "delivery", "frozen", "anomaly fit", "anomaly score", "identities", "partitions",
         "retention", "rebuild leftovers", "folders", "quarantine", "reconciliation", "objectives", "flows", "silences",
-        "digests", "Alertmanager", "compression", "old reconciliations",
+        "digests", "Alertmanager", "compression", "old reconciliations", "old counts",
     }  # fmt: skip
 
 
@@ -370,6 +371,25 @@ def test_a_dump_puts_retention_off_for_an_hour_and_nothing_else(
         assert jobs["retention"].every <= 3600
     with engine.connect() as connection:
         assert not timescale.partitions_in(connection, "input") & {f"events_{old:%Y%m%d}"}
+
+
+def test_counts_are_kept_for_as_long_as_events(database: str, engine: sa.Engine, tmp_path: Path) -> None:
+    from milepost.settings import Settings
+
+    settings = Settings.load({"MILEPOST_DATABASE_URL": database, "MILEPOST_DATA_DIR": str(tmp_path)})
+    chain = Chain(engine)
+    with opened(settings, "test") as resources:
+        counts = next(job for job in jobs_of(resources) if job.name == "old counts")
+        limit = utc_now() - timedelta(days=settings.database.retention_days)
+        for number, at in enumerate((limit - timedelta(hours=2), limit + timedelta(hours=2))):
+            wire = {"specversion": "1.0", "id": f"{number}", "source": "/erp", "type": "order.received"}
+            keys = {"keys": {"order": f"S{number}"}}
+            chain.send({**wire, "time": at.isoformat(), "data": keys}, received_us=to_us(at))
+        chain.settle()
+        counts.work()
+    with engine.connect() as connection:
+        assert connection.scalars(sa.select(source_minutes.c.minute)).one() > limit
+        assert connection.scalars(sa.select(volume_hours.c.hour)).one() > limit
 
 
 def test_a_generation_of_identities_is_looked_at_before_it_is_much_too_large(database: str, tmp_path: Path) -> None:
