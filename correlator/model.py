@@ -63,8 +63,7 @@ def compile_model(model: Model) -> CompiledModel:
     for step, item in zip(steps, model.milestones, strict=True):
         for event_type in item.events:
             steps_of[event_type] = (*steps_of.get(event_type, ()), step)
-    # a correlation is below what names it by a rule of its own (5)
-    below = {kind: frozenset(kinds) - {CORRELATION} for kind, kinds in loader.descendants(model).items()}
+    below = {kind: frozenset(kinds) for kind, kinds in loader.descendants(model).items()}
     above = {kind: frozenset(one for one in below if kind in below[one]) for kind in below}
     ranks = {kind: rank for rank, kind in enumerate(model.roots)}
     all_types = frozenset(step.all_type for step in steps if step.all_type is not None)

@@ -14,11 +14,10 @@ from milepost.catalog.known import VERBS, event_types
 from milepost.catalog.lines import Lines, Path
 from milepost.catalog.loader import descendants, subject_types, types_of
 from milepost.catalog.policy import Policy
-from milepost.catalog.schema import Catalog, Completion, KeyRule, Milestone, Model
+from milepost.catalog.schema import CORRELATION, Catalog, Completion, KeyRule, Milestone, Model
 from milepost.catalog.words import near
 
 Level = Literal["error", "warning"]
-CORRELATION: Final = "correlation"
 _JOURNEYS: Final = "journeys.yaml"
 _SLAS: Final = "slas.yaml"
 

@@ -129,6 +129,8 @@ def test_two_models_must_not_turn_types_round() -> None:
         ("[repair.opened]", "[message.received]", "journeys.yaml:12: repair: milestones: opened: message.received is"),
         ("all: part", "all: prat", "journeys.yaml:13: repair: milestones: ordered: all: prat is not in the tree"),
         ("[ticket, part]", "[ticket, part]\n      part: [repair]", "journeys.yaml:9: repair: tree: cycle part"),
+        ("part]", "correlation]", "journeys.yaml:9: repair: tree: correlation is no type of object: leave it out"),
+        ("ticket]", "correlation]", "journeys.yaml:8: repair: roots: correlation is no type of object: leave it out"),
         ("beside: true", "beside: maybe", "journeys.yaml:15: repair: milestones[3].beside: "),
         ("[alphanumeric]", "[mystery]", "journeys.yaml:2: repair: normalise[0]: "),
         ("[mended]}", "[mended", "journeys.yaml: not valid YAML"),
