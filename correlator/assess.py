@@ -289,7 +289,7 @@ def _reach(state: ObjectState, event: Occurrence) -> None:
 
 
 def _repeat(state: ObjectState, kind: str, at_us: int) -> None:
-    """Keep one more time at which it went well; the last ones of a set are the same in whatever order it is told."""
+    """Keep one more time at which it went well: of a set, told in whatever order, the first and the last stay."""
     if state.repeats is None:
         state.repeats = {}
     times = state.repeats.setdefault(kind, [])
@@ -298,7 +298,7 @@ def _repeat(state: ObjectState, kind: str, at_us: int) -> None:
         return
     times.insert(place, at_us)
     if len(times) > MAX_REPEATS:
-        del times[0]
+        del times[1]
 
 
 def _trouble(state: ObjectState, event: Occurrence) -> None:

@@ -68,7 +68,8 @@ def _repeats(states: Sequence[ObjectState]) -> dict[str, list[int]] | None:
     kinds = sorted({kind for state in states for kind in (state.reached.keys() | (state.repeats or {}).keys())})
     times = {kind: sorted({at for state in states for at in state.went_well(kind)}) for kind in kinds}
     known = {kind for state in states for kind in state.reached}
-    return {kind: at[-MAX_REPEATS:] for kind, at in times.items() if len(at) > 1 or kind not in known} or None
+    kept = {kind: [*at[:1], *at[1:][1 - MAX_REPEATS :]] for kind, at in times.items()}
+    return {kind: at for kind, at in kept.items() if len(at) > 1 or kind not in known} or None
 
 
 def _attributes(groups: Sequence[AttributeGroup], ranks: Mapping[str, int]) -> list[AttributeGroup]:

@@ -72,15 +72,16 @@ class Trouble(Struct, array_like=True, gc=False, frozen=True):
 
 MAX_TROUBLES: Final = 64
 """The first and the last 63: hours of retries. Which ones depends on the set of events only."""
-MAX_REPEATS: Final = 32
-"""Of the times at which something went well, the first and the last 32 are known: they end what went wrong before."""
+MAX_REPEATS: Final = 256
+"""Of the times at which something went well, which end what went wrong before: the first and the last 255. That is
+2.3 kB of a state at most for each type."""
 
 
 class ObjectState(Struct, array_like=True, gc=False):
     """All that a journey needs to know of one object. `reached`, `trouble` and `repeats` are by event type.
 
-    `trouble` is in the order of (time, source, id). `repeats` holds the last MAX_REPEATS times at which an event of a
-    type went well, in order; where it is in `reached` only if there is more than one.
+    `trouble` is in the order of (time, source, id). `repeats` holds MAX_REPEATS times at which an event of a type went
+    well, in order; where it is in `reached` only if there is more than one.
     """
 
     version: int = VERSION

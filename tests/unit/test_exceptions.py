@@ -86,8 +86,17 @@ def test_of_many_the_first_and_the_last_count() -> None:
 def test_what_resolves_may_come_before_in_any_number() -> None:
     went_well = [event(number, "order.packed", number) for number in range(9)]
     state = told(*went_well, event(20, "order.short", 7), event(21, "order.short", 9))
-    assert (state.repeats or {})["order.packed"] == [5, 6, 7, 8]
+    assert (state.repeats or {})["order.packed"] == [0, 6, 7, 8]
     assert spans(intervals(state, RULES)) == [("order.short", 7, 1, 7), ("order.short", 9, 1, None)]
+
+
+@pytest.mark.parametrize("subject", [True, False])
+def test_the_first_that_resolves_stays_whatever_comes_later(subject: bool) -> None:
+    wrong, *well = event(0, "order.short", 0), *(event(number, "order.packed", number) for number in range(1, 20))
+    for state in (told(wrong, *well, subject=subject), told(*reversed(well), wrong, subject=subject)):
+        assert spans(intervals(state, RULES)) == [("order.short", 0, 1, 1)]
+    parts = [told(*well[:9], subject=subject), told(*well[5:], subject=subject)]
+    assert unite(parts, {}).repeats == told(*well, subject=subject).repeats == {"order.packed": [1, 17, 18, 19]}
 
 
 def test_a_hold_is_no_failure_and_a_failed_hold_no_hold() -> None:
