@@ -41,7 +41,8 @@ def write(
     memory.need(connection, everyone)
     nodes = memory.graph.nodes
     states = {standing: [nodes[one].state for one in sorted(group)] for standing, group in groups.items()}
-    rows = [row for one, told in sorted(states.items()) for row in _rows(one, _united(told, ranks), rules)]
+    united = {standing: _united(told, ranks) for standing, told in sorted(states.items())}
+    rows = [row for one, state in united.items() for row in _rows(one, nodes[one].type, state, rules)]
     source, parameters = given(connection, _STAGING, kinds_of(tables.exceptions), rows)
     connection.execute(sa.text(_REMOVE.format(source)), {**parameters, "ids": sorted(everyone)})
     connection.execute(sa.text(_MERGE.format(source)), parameters)
@@ -59,8 +60,8 @@ def _united(states: list[ObjectState], ranks: Mapping[str, int]) -> ObjectState:
     return states[0] if len(states) == 1 else unite(states, ranks)
 
 
-def _rows(object_id: int, state: ObjectState, rules: Rules) -> Iterable[tuple[Any, ...]]:
-    for number, item in enumerate(intervals(state, rules)):
+def _rows(object_id: int, kind: str, state: ObjectState, rules: Rules) -> Iterable[tuple[Any, ...]]:
+    for number, item in enumerate(intervals(state, rules, kind)):
         first, last = item.first, item.last
         yield (
             object_id,

@@ -7,16 +7,18 @@ are in docs/explanation/correlation.md.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from milepost.catalog.schema import ExceptionRule
+from milepost.catalog.schema import CORRELATION, ExceptionRule
 from milepost.journeystate import ObjectState, Trouble
 
 Kind = Literal["business", "technical", "held"]
 KINDS: Final[tuple[Kind, ...]] = ("business", "technical", "held")
 Rules = Mapping[str, ExceptionRule]
+CANCELLED: Final = ".cancelled"
+"""How the types of events end that cancel what they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +37,28 @@ class Interval:
     resolved_by: str | None
 
 
-def intervals(state: ObjectState, rules: Rules) -> list[Interval]:
-    """The exceptions of an object in the order in which they were opened."""
-    found = [item for kind in state.trouble for item in _of_type(state, kind, rules.get(kind))]
+def intervals(state: ObjectState, rules: Rules, of: str) -> list[Interval]:
+    """The exceptions of an object of type `of` in the order in which they were opened."""
+    # only what an object is the subject of is in `reached`; a correlation is the subject of what lacks one
+    own = {kind for kind in state.reached if kind.endswith(CANCELLED)} if of != CORRELATION else set()
+    found = [item for kind in state.trouble for item in _of_type(state, kind, rules.get(kind), own)]
     return sorted(found, key=lambda item: (item.first.at_us, item.first.source, item.first.id, item.type))
 
 
-def _of_type(state: ObjectState, kind: str, rule: ExceptionRule | None) -> Iterator[Interval]:
+def _of_type(state: ObjectState, kind: str, rule: ExceptionRule | None, own: Set[str]) -> Iterator[Interval]:
     told = state.trouble[kind]
+    cancelled = {*own, kind.partition(".")[0] + CANCELLED}
     if rule is None or rule.kind == "held":
         failed = [item for item in told if item.outcome != "ok"]
-        yield from _walk(kind, failed, _ends(state, kind, [kind]), None)
+        yield from _walk(kind, failed, _ends(state, {kind, *cancelled}), None)
     if rule is not None:
         opening = told if rule.kind != "held" else [item for item in told if item.outcome == "ok"]
-        yield from _walk(kind, opening, _ends(state, kind, rule.resolved_by), rule.kind)
+        yield from _walk(kind, opening, _ends(state, {*rule.resolved_by, *cancelled}), rule.kind)
 
 
-def _ends(state: ObjectState, kind: str, types: Sequence[str]) -> list[tuple[int, str]]:
-    """When events that resolve it went well, in order. The cancellation of the object resolves everything."""
-    cancelled = f"{kind.partition('.')[0]}.cancelled"
-    return sorted((at, one) for one in {*types, cancelled} for at in state.went_well(one))
+def _ends(state: ObjectState, types: Set[str]) -> list[tuple[int, str]]:
+    """When events of these types went well, in order."""
+    return sorted((at, one) for one in types for at in state.went_well(one))
 
 
 def _walk(kind: str, opening: Sequence[Trouble], ends: list[tuple[int, str]], said: Kind | None) -> Iterator[Interval]:

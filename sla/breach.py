@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from milepost.catalog.choice import Wish, choice
-from milepost.catalog.schema import Catalog, Milestone
+from milepost.catalog.schema import CORRELATION, Catalog, Milestone
 from milepost.clock import from_us
 from milepost.exceptions import Interval, Rules, intervals
 from milepost.journeystate import JourneyChange, ObjectState, RunningClock, Scalar
@@ -52,7 +52,8 @@ def _unresolved(policy: CompiledPolicy, clock: RunningClock, found: Interval | N
 def exception(clock: RunningClock, change: JourneyChange, rules: Rules) -> Interval | None:
     """The exception that a clock runs on; None when its object's state isn't loaded, or objects were merged since."""
     state = change.states.get(clock.subject_id)
-    found = intervals(state, rules) if state is not None else []
+    kind = change.types.get(clock.subject_id, CORRELATION)  # of a stored journey only objects have their types here
+    found = intervals(state, rules, kind) if state is not None else []
     return next((item for item in found if occurrence_of(item) == clock.occurrence), None)
 
 

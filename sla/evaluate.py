@@ -26,7 +26,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from milepost.calendar import CalendarBoundsError
-from milepost.exceptions import Interval
+from milepost.exceptions import CANCELLED, Interval
 from milepost.journeystate import JourneyChange, ObjectState, Pause, RunningClock, Scalar
 from sla.pause import Troubles, moved
 from sla.policy import FAULTS, Compiled, CompiledPolicy, UnreadableDate, Verdict, of_exception, select
@@ -212,7 +212,7 @@ def _of_exception(
     change, first = case.change, exception.first
     ends = [change.ended_us] if change.state == "cancelled" and change.ended_us is not None else []
     stop = exception.resolved_us
-    if stop is not None and exception.resolved_by == f"{exception.type.partition('.')[0]}.cancelled":
+    if stop is not None and exception.resolved_by is not None and exception.resolved_by.endswith(CANCELLED):
         ends.append(stop)
         stop = None
     times = (first.at_us, first.received_us, stop, min(ends, default=None))

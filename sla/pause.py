@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from milepost.catalog.schema import CORRELATION
 from milepost.exceptions import Interval, Rules, intervals
 from milepost.journeystate import JourneyChange, ObjectState, Pause, Trouble
 from sla.policy import CompiledPolicy
@@ -39,8 +40,8 @@ class Troubles:
 
     def of(self, object_id: int) -> list[Interval]:
         if object_id not in self._known:
-            state = self._change.states.get(object_id)
-            self._known[object_id] = intervals(state, self._rules) if state is not None and state.trouble else []
+            state, kind = self._change.states.get(object_id), self._change.types.get(object_id, CORRELATION)
+            self._known[object_id] = intervals(state, self._rules, kind) if state is not None and state.trouble else []
         return self._known[object_id]
 
     def of_root(self) -> list[Interval]:
@@ -49,8 +50,10 @@ class Troubles:
             change = self._change
             others = [one for one, kind in change.types.items() if kind in self._lesser and one != change.root_id]
             states = [change.states[one] for one in (change.root_id, *others) if one in change.states]
-            alone = not any(state.trouble for state in states[1:])
-            self._root = self.of(change.root_id) if alone else intervals(_together(states), self._rules)
+            if any(state.trouble for state in states[1:]):
+                self._root = intervals(_together(states), self._rules, change.types[change.root_id])
+            else:
+                self._root = self.of(change.root_id)
         return self._root
 
     def halts(self, policy: CompiledPolicy, subject_id: int, own: Interval | None = None) -> list[Halt]:
@@ -71,7 +74,8 @@ def _together(states: Sequence[ObjectState]) -> ObjectState:
         told.sort(key=lambda one: (one.at_us, one.source, one.id))
     kinds = {kind for state in states for kind in (*state.reached, *(state.repeats or ()))}
     well = {kind: sorted({at for state in states for at in state.went_well(kind)}) for kind in kinds}
-    return ObjectState(trouble=trouble, repeats=well)
+    reached = {kind: one for state in states for kind, one in state.reached.items()}
+    return ObjectState(reached=reached, trouble=trouble, repeats=well)
 
 
 def _united(found: Iterable[Interval]) -> list[Halt]:

@@ -418,23 +418,31 @@ class Oracle:
         concerned = [{self.same(obj) for obj in event["subjects"] or event["about"]} for event in self.events]
         for obj in {obj for group in concerned for obj in group}:
             told = [event for event, group in zip(self.events, concerned, strict=True) if obj in group]
-            found = [item for kind in {event["type"] for event in told} for item in self.exceptions_of(kind, told)]
+            own = self.own_cancelled(obj)
+            found = [item for kind in {event["type"] for event in told} for item in self.exceptions_of(kind, told, own)]
             if found:
                 result[obj] = sorted(found, key=lambda item: (item[2], item[0]))
         return result
 
-    def exceptions_of(self, kind: str, told: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    def own_cancelled(self, obj: Obj) -> list[str]:
+        """The types of events that cancelled this object, as their subject; nothing cancels a correlation."""
+        if obj[0] == "correlation":
+            return []
+        subject_of = [event for event in self.events if obj in [self.same(one) for one in event["subjects"]]]
+        return [e["type"] for e in subject_of if e["type"].split(".")[-1] == "cancelled" and e["outcome"] == "ok"]
+
+    def exceptions_of(self, kind: str, told: list[dict[str, Any]], own: list[str]) -> list[tuple[Any, ...]]:
         rule = self.rules.get(kind)
         of_type = [event for event in told if event["type"] == kind]
         bad = [event for event in of_type if event["outcome"] != "ok"]
-        cancelled = f"{kind.split('.')[0]}.cancelled"
+        cancelled = [*own, f"{kind.split('.')[0]}.cancelled"]
         if rule is None:
-            return self.spells(kind, None, bad, [kind, cancelled], told)
-        ends = [*rule["resolved_by"], cancelled]
+            return self.spells(kind, None, bad, [kind, *cancelled], told)
+        ends = [*rule["resolved_by"], *cancelled]
         if rule.get("kind") != "held":
             return self.spells(kind, rule.get("kind", "business"), of_type, ends, told)
         held = [event for event in of_type if event["outcome"] == "ok"]
-        return self.spells(kind, "held", held, ends, told) + self.spells(kind, None, bad, [kind, cancelled], told)
+        return self.spells(kind, "held", held, ends, told) + self.spells(kind, None, bad, [kind, *cancelled], told)
 
     def spells(
         self, kind: str, said: str | None, opening: list[dict[str, Any]], ends: list[str], told: list[dict[str, Any]]

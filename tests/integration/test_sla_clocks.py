@@ -462,6 +462,21 @@ def test_an_exception_breaches_ends_and_opens_again(engine: sa.Engine) -> None:
     assert world.signals() == ["raise", "late", "raise"]
 
 
+def test_no_exception_breaches_of_what_is_cancelled_or_went_well_again_and_again(engine: sa.Engine) -> None:
+    world = World(engine, {"name": "resolved", "kind": "exception", "within": "30m", "calendar": "always"})
+    world.tell("order.received", T)
+    for kind, key in (("picking.created", "P1"), ("shipment.cleared", "X1")):
+        world.tell(kind, T, **{kind.split(".")[0]: key})
+    world.tell("message.failed", T + MINUTE, outcome="failed", order="n/a", picking="P1")
+    world.tell("shipment.cleared", T + MINUTE, outcome="failed", shipment="X1")
+    for number in range(40):
+        world.tell("shipment.cleared", T + (10 + 10 * number) * MINUTE, shipment="X1")
+    world.tell("picking.cancelled", T + 9 * MINUTE, picking="P1")
+    world.check(T + 9 * HOUR)
+    assert sorted(world.rows(clocks, "state")) == [("met",), ("stopped",)]
+    assert world.ends() == []
+
+
 def test_an_exception_that_began_earlier_than_was_known_goes_on_without_a_word(engine: sa.Engine) -> None:
     world = World(engine, RESOLVED)
     world.tell("order.received", T - HOUR)

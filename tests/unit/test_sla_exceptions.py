@@ -85,7 +85,11 @@ def test_which_exceptions(wanted: dict[str, Any], expected: list[str]) -> None:
     compiled = Compiled(catalog({**ANY, "exception": wanted}))
     found = evaluate(compiled, change).clocks
     told = {(1, "order.confirmed"), (1, "order.held"), (5, "shipment.exception")}
-    types = {(number, item.type) for number in (1, 5) for item in intervals(change.states[number], compiled.rules)}
+    types = {
+        (number, item.type)
+        for number, kind in change.types.items()
+        for item in intervals(change.states[number], compiled.rules, kind)
+    }
     assert told == types
     assert len(found) == len(expected)
     assert {clock.subject_id for clock in found} == {5 if name.startswith("shipment") else 1 for name in expected}
@@ -109,6 +113,9 @@ def test_per_takes_those_of_a_type() -> None:
 def test_cancelling_the_object_or_the_journey_stops_it() -> None:
     shipment = ObjectState(trouble={"shipment.exception": [trouble(T)]})
     went_well(shipment, "shipment.cancelled", [T + HOUR])
+    (found,) = clocks(world(shipment=shipment), ANY)
+    assert (found.state, found.stopped_us, found.how) == ("stopped", T + HOUR, "cancelled")
+    shipment.trouble = {"message.failed": [trouble(T, "failed")]}
     (found,) = clocks(world(shipment=shipment), ANY)
     assert (found.state, found.stopped_us, found.how) == ("stopped", T + HOUR, "cancelled")
     change = world(order=failing(T))
