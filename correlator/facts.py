@@ -94,8 +94,9 @@ def read_fact(entry: Entry, compiled: Compiled, known: Names, names: set[Name]) 
     named, odd = _named(event, compiled, known)
     correlation, junk = _correlation(event, compiled, known)
     if event.data.links or sum(map(len, named.values())) > len(named):
-        links, linked = _links(event, compiled, known)
+        links, linked, loose = _links(event, compiled, known)
         about, relations, more = _said(event.type, named, correlation, links, linked, compiled)
+        odd |= loose
         names.update(*named.values(), linked, [] if correlation is None else [correlation])
     else:
         shape = _shape(compiled, event.type, tuple(named), correlation is not None)
@@ -226,20 +227,26 @@ def _relations(named: dict[str, list[Name]], compiled: Compiled) -> tuple[list[t
     return found, flags
 
 
-def _links(event: Event, compiled: Compiled, known: Names) -> tuple[list[tuple[Name, Name, str]], list[Name]]:
+def _links(event: Event, compiled: Compiled, known: Names) -> tuple[list[tuple[Name, Name, str]], list[Name], int]:
+    """The relations that an event states, the objects at their ends, and what is odd about those; junk left out."""
     found: list[tuple[Name, Name, str]] = []
     linked: list[Name] = []
+    flags = 0
     for link in event.data.links:
         ends = []
         for end in (link.parent, link.child):
-            namespace, _ = compiled.namespace(end.type, event.source, event.data.attributes)
+            namespace, missing = compiled.namespace(end.type, event.source, event.data.attributes)
+            if missing:
+                flags |= _NAMESPACE_MISSING
             key = compiled.normalise(end.type, end.key)
-            if key is not None:
+            if key is None:
+                flags |= _JUNK_KEY
+            else:
                 ends.append(known[end.type, namespace, key])
         if len(ends) == 2 and ends[0] is not ends[1]:
             found.append((ends[0], ends[1], f"link:{link.rel}"))
             linked += ends
-    return found, linked
+    return found, linked, flags
 
 
 def _about(

@@ -110,6 +110,14 @@ def test_a_link_to_itself_or_to_junk_is_none() -> None:
     assert fact("picking.packed", {"picking": "P1"}, links=links).relations == []
 
 
+def test_what_is_odd_about_the_end_of_a_link_is_flagged() -> None:
+    order, junk = {"type": "order", "key": "S1"}, {"type": "picking", "key": "N/A"}
+    assert fact("order.packed", {"order": "S1"}, links=[{"parent": order, "child": junk}]).flags == Flag.JUNK_KEY
+    loose = {"parent": {"type": "customer_po", "key": "1001"}, "child": order}
+    assert fact("order.packed", {"order": "S1"}, links=[loose]).flags == Flag.NAMESPACE_MISSING
+    assert fact("order.packed", {"order": "S1"}, links=[loose], attributes={"partner": "ACME"}).flags == 0
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
