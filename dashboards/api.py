@@ -22,7 +22,7 @@ from dashboards import (
     shapes,
     silencing,
 )
-from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page
+from dashboards.answers import Cursor, Limit, Number, Text, Who, answer, answer_page, check_journeys, refused
 from dashboards.context import Context
 from dashboards.problems import Ambiguous, ProblemRoute
 from dashboards.queries import alerts as alert_queries
@@ -58,21 +58,36 @@ def make_router(context: Context) -> APIRouter:
 
 
 def reader(context: Context) -> Who:
-    """A dependency: who asks, by API key or session cookie. Raises NotAuthenticated or NotAllowed."""
+    """A dependency: who asks, by API key or session cookie, for parameters that the route has. Raises NotAuthenticated,
+    NotAllowed or RequestValidationError."""
 
     def who(request: Request) -> Person:
-        if "authorization" in request.headers or "x-api-key" in request.headers:
-            person = context.sessions.key_holder(request.headers, request.client.host if request.client else None)
-            person.require("read")
-            return person
-        known = context.sessions.person(request.cookies)
-        if known is None:
-            raise NotAuthenticated("send an API key with scope read (Authorization: Bearer mp_…), or log in")
-        if request.method not in ("GET", "HEAD") and not same_origin(request.headers, context.settings.public_url):
-            raise NotAllowed("this request comes from another site")
-        return known
+        person = _person(context, request)
+        _check_names(request)
+        return person
 
     return who
+
+
+def _person(context: Context, request: Request) -> Person:
+    if "authorization" in request.headers or "x-api-key" in request.headers:
+        person = context.sessions.key_holder(request.headers, request.client.host if request.client else None)
+        person.require("read")
+        return person
+    known = context.sessions.person(request.cookies)
+    if known is None:
+        raise NotAuthenticated("send an API key with scope read (Authorization: Bearer mp_…), or log in")
+    if request.method not in ("GET", "HEAD") and not same_origin(request.headers, context.settings.public_url):
+        raise NotAllowed("this request comes from another site")
+    return known
+
+
+def _check_names(request: Request) -> None:
+    """A filter that is ignored answers another question than was asked."""
+    known = sorted(field.alias for field in request.scope["route"].dependant.query_params)
+    unknown = next((name for name in request.query_params if name not in known), None)
+    if unknown is not None:
+        raise refused(unknown, f"no parameter of this address; it knows {', '.join(known) or 'none'}")
 
 
 def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
@@ -93,6 +108,7 @@ def _add_journeys(router: APIRouter, context: Context, who: Who) -> None:
         cursor: Cursor = None,
     ) -> Response:
         catalog = context.catalog()
+        check_journeys(catalog, kind, stage)
         with context.engine.connect() as connection:
             wanted = many.Filter(
                 kind, state, stage, None, health, channel, warehouse, carrier, partner, alert=alert,

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from dashboards.answers import Text, Who
+from dashboards.answers import Text, Who, check_journeys, refused
 from dashboards.context import Context
 from dashboards.queries import journeys as many
 from dashboards.queries import search
@@ -27,7 +27,7 @@ from exports.snapshot import Patience, Snapshot
 from milepost.catalog.schema import Catalog
 from milepost.clock import aware
 from milepost.decisions import audit
-from milepost.errors import NotFound, Overloaded
+from milepost.errors import Overloaded
 
 Form = Literal["ocel-json", "xes", "csv"]
 AT_ONCE: Final = 2
@@ -52,7 +52,7 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
     )  # fmt: skip
     def export(
         form: Form,
-        table: Annotated[tables.What, Query(description="What the rows of csv are")] = "journeys",
+        table: Annotated[tables.What | None, Query(description="What the rows of csv are: journeys by default")] = None,
         kind: Annotated[str | None, Query(max_length=64, description="Name of a journey model")] = None,
         state: Annotated[Literal["open", "completed", "cancelled"] | None, Query()] = None,
         stage: Annotated[str | None, Query(max_length=64, description="The highest milestone reached, or none")] = None,
@@ -68,7 +68,9 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         person: Person = Depends(who),  # as a default: FastAPI can't resolve the name of a local in an annotation
     ) -> Response:
         catalog = context.catalog()
-        model = _known(catalog, kind)
+        check_journeys(catalog, kind, stage)
+        if table is not None and form != "csv":
+            raise refused("table", "for csv alone")
         with context.engine.connect() as connection:
             found = search.find(connection, catalog, q) if q else None
         wanted = many.Filter(
@@ -86,8 +88,9 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
             aware(until),
             alert,
         )
-        made = _writer(context, catalog, form, table, model)
-        return _answer(_chunks(context, slots, wanted, made, lambda: _note(context, person, form, wanted)), form, table)
+        what = table or "journeys"
+        made = _writer(context, catalog, form, what, kind or next(iter(catalog.models)))
+        return _answer(_chunks(context, slots, wanted, made, lambda: _note(context, person, form, wanted)), form, what)
 
 
 def _note(context: Context, person: Person, form: Form, wanted: many.Filter) -> None:
@@ -97,13 +100,6 @@ def _note(context: Context, person: Person, form: Form, wanted: many.Filter) -> 
         audit.record(
             connection, actor=person.name, action="export.begun", target=form, now=context.clock(), detail=detail
         )
-
-
-def _known(catalog: Catalog, kind: str | None) -> str:
-    """The model of the traces. Raises NotFound."""
-    if kind is not None and kind not in catalog.models:
-        raise NotFound(f"there is no model {kind}")
-    return kind or next(iter(catalog.models))
 
 
 def _writer(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from dashboards.answers import Who, answer
+from dashboards.answers import Who, answer, check_journeys
 from dashboards.context import Context
 from dashboards.queries import gaps as queries
 
@@ -25,9 +25,10 @@ def add(router: APIRouter, context: Context, who: Who) -> None:
         days: Annotated[int, Query(ge=1, le=3650, description="Journeys that started in so many days")] = 30,
         newest: Annotated[int, Query(ge=1, le=MOST, description="Look at so many of each model")] = NEWEST,
     ) -> Response:
-        since = context.clock() - timedelta(days=days)
+        catalog, since = context.catalog(), context.clock() - timedelta(days=days)
+        check_journeys(catalog, kind)
         with context.engine.connect() as connection:
-            found = queries.find(connection, context.catalog(), since=since, model=kind, newest=newest)
+            found = queries.find(connection, catalog, since=since, model=kind, newest=newest)
         return answer(
             {
                 "items": [_gap(gap) for gap in found.gaps],

@@ -33,11 +33,11 @@ _ERRORS: Final = {
     "404": "No such thing",
     "409": "Several things match, or it contradicts what is stored",
     "413": "The body is too large",
-    "422": "A parameter or a body that can't be used",
+    "422": "A parameter that there isn't, or a value or a body that can't be used",
     "429": "Too many failed authentications from this address",
     "503": "The database does not answer",
 }
-_ALWAYS: Final = ("401", "403", "429", "503")
+_ALWAYS: Final = ("401", "403", "422", "429", "503")
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, mp_…"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
@@ -74,14 +74,12 @@ def _complete(operation: dict[str, Any], method: str) -> None:
     operation["security"] = [{name: []} for name in _SECURITY]
     parameters = {item["name"]: item["in"] for item in operation.get("parameters", ())}
     errors = {*_ALWAYS}
-    if parameters:
-        errors |= {"422"}
     if "cursor" in parameters:
         errors |= {"400"}
     if "path" in parameters.values():
         errors |= {"404", "409"}
     if method != "get":
-        errors |= {"400", "404", "409", "413", "422"}
+        errors |= {"400", "404", "409", "413"}
     answers = operation["responses"]
     for status in sorted(errors):
         answers[status] = _problem(status)

@@ -119,7 +119,7 @@ def test_the_order_by_value_puts_the_dearest_first(served: Dashboard) -> None:
 @pytest.mark.parametrize(
     "params",
     [{"limit": "0"}, {"limit": "501"}, {"limit": "many"}, {"state": "lost"}, {"health": "ill"}, {"sort": "colour"},
-     {"q": "x" * 300}],
+     {"q": "x" * 300}, {"kind": "nope"}, {"stage": "nowhere"}, {"model": "shipment"}],
 )  # fmt: skip
 def test_parameters_are_checked(served: Dashboard, params: dict[str, str]) -> None:
     assert (
@@ -130,6 +130,26 @@ def test_parameters_are_checked(served: Dashboard, params: dict[str, str]) -> No
 
 def _read(served: Dashboard) -> dict[str, str]:
     return {"authorization": f"Bearer {served.keys['read']}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "known"),
+    [("exceptions?class=held", "class", "code, cursor, kind, "), ("gaps?model=order", "model", "days, kind, newest"),
+     ("gaps?kind=nope", "kind", "order, shipment"), ("export/csv?model=order", "model", "alert, carrier, "),
+     ("sources?limit=5", "limit", "none"), ("journeys/order/S00003?key=1", "key", "epoch, namespace"),
+     ("policies/order-confirmation/1?form=text", "form", "at, format")],
+)  # fmt: skip
+def test_what_a_route_does_not_know_is_refused(served: Dashboard, path: str, name: str, known: str) -> None:
+    detail = problem(served.client.get(f"/v1/{path}", headers=_read(served)), 422)["detail"]
+    assert detail.startswith(f"{name}: ")
+    assert known in detail
+    assert served.client.get(f"/v1/{path}").status_code == 401
+
+
+def test_nothing_is_decided_with_a_parameter_that_the_route_does_not_know(served: Dashboard) -> None:
+    with served.session("Otto") as client:
+        tried = client.post("/v1/alerts/1/resolve?dry_run=true", json={})
+    assert "dry_run" in problem(tried, 422)["detail"]
 
 
 def test_a_cursor_of_somebody_elses_list_is_refused(served: Dashboard) -> None:
