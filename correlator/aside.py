@@ -19,8 +19,13 @@ from milepost.inbox.quarantine import Refusal
 Done = Literal["split", "dropped", "kept"]
 
 
-def take_apart(connection: sa.Connection, seq: int, error: str, now: datetime, *, drop: bool) -> Done:
-    """Put a batch back as two halves. What is one touch alone goes to quarantine, or back to the end of the queue."""
+def take_apart(
+    connection: sa.Connection, seq: int, error: str, now: datetime, *, drop: bool, quarantined: bool = True
+) -> Done:
+    """Put a batch back as two halves. What is one touch alone goes to quarantine, or back to the end of the queue.
+
+    Without `quarantined` it goes nowhere: what is only tried loses nothing.
+    """
     found = take_one(connection, seq)
     if found is None:
         return "split"
@@ -33,7 +38,8 @@ def take_apart(connection: sa.Connection, seq: int, error: str, now: datetime, *
     if not drop:
         put(connection, batch, received_at)
         return "kept"
-    quarantine.add(connection, [_refusal(connection, batch, error, now)])
+    if quarantined:
+        quarantine.add(connection, [_refusal(connection, batch, error, now)])
     return "dropped"
 
 

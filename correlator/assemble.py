@@ -78,9 +78,12 @@ class Assembler:
         adopt: Adopt | None = None,
         *,
         gather: timedelta = timedelta(0),
+        trial: bool = False,
     ) -> None:
+        """`adopt` is for a rebuild, which tells nobody of hubs; `trial` for one that puts nothing into quarantine."""
         self._engine = engine
         self._adopt = adopt
+        self._trial = trial
         self._gather = gather
         self._since: datetime | None = None
         self._catalog_of = catalog_of
@@ -98,7 +101,7 @@ class Assembler:
 
     def _forget(self) -> None:
         """Drop the caches: after a failure they may be ahead of what is committed."""
-        self._memory = Memory()
+        self._memory = Memory(tells=self._adopt is None)
         self._journeys: dict[Root, tuple[int, JourneyFacts]] = {}
         self._quiet: set[int] = set()
         self._ranks: Mapping[str, int] = {}
@@ -134,10 +137,13 @@ class Assembler:
             self._batches = 1
             return True
         with self._engine.begin() as connection:
-            done = aside.take_apart(connection, self._taken[0], str(error), now, drop=self._works)
+            done = aside.take_apart(
+                connection, self._taken[0], str(error), now, drop=self._works, quarantined=not self._trial
+            )
         if done == "dropped":
             self._works = False
-            _log.error("a touch is set aside, see the quarantine: %s", error, exc_info=error)
+            where = "left out of the trial" if self._trial else "set aside, see the quarantine"
+            _log.error("a touch is %s: %s", where, error, exc_info=error)
         return done != "kept"
 
     def _step(self, connection: sa.Connection, now: datetime) -> bool:

@@ -79,8 +79,8 @@ def _close(graph: Graph, hub: Hub) -> None:
             node.conclude_anew()
 
 
-def report(connection: sa.Connection, found: Iterable[Hub], now: datetime) -> None:
-    """Write hubs down, and tell operators which source names them."""
+def report(connection: sa.Connection, found: Iterable[Hub], now: datetime, *, tell: bool) -> None:
+    """Write hubs down, and `tell` operators which source names them."""
     signals = []
     for hub in found:
         sources = {row.source: row.relations for row in connection.execute(_SOURCES, {"id": hub.node.id})}
@@ -95,7 +95,8 @@ def report(connection: sa.Connection, found: Iterable[Hub], now: datetime) -> No
         }
         connection.execute(sa.insert(hubs).values(row))
         signals.append(_signal(hub, sources, now))
-    commands.send(connection, signals, now=now)
+    if tell:
+        commands.send(connection, signals, now=now)
 
 
 def _signal(hub: Hub, sources: dict[str, int], now: datetime) -> Signal:

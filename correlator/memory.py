@@ -37,8 +37,10 @@ class News:
 class Memory:
     """The loaded objects. Bounded by `evict`; forgetting costs a look-up, never correctness."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells: bool = True) -> None:
+        """`tells`: operators are told of hubs."""
         self.graph = Graph()
+        self._tells = tells
         self.steps = 0
         self._many_types = 0  # so many types are left to lie: the last time, half of them belonged to something
         self._newest_known = -1
@@ -127,7 +129,7 @@ class Memory:
         found = hubs.find(self.graph, ids, compiled.models, compiled.catalog.hub_limit)
         if not found:
             return set()
-        hubs.report(connection, found, now)
+        hubs.report(connection, found, now, tell=self._tells)
         return {hub.node.id for hub in found}.union(*(hub.neighbours for hub in found))
 
     def _relate(self, compiled: Compiled, batches: Sequence[TouchBatch]) -> tuple[set[int], Related]:

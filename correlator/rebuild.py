@@ -133,7 +133,9 @@ class Rebuild:
         with self._engine.connect() as connection:
             extent = Extent(last, retell.count(connection, selection, last), self._number)
         self._version = catalog.version
-        self._assembler = Assembler(beside, lambda _: catalog, self._clock, _nothing, adopt=self._adopt)
+        self._assembler = Assembler(
+            beside, lambda _: catalog, self._clock, _nothing, adopt=self._adopt, trial=not self._whole
+        )
         for events in retell.run(self._engine, catalog, self._clock, selection, extent):
             self._go_on()
             self.report.events += events

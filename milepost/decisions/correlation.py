@@ -12,7 +12,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from milepost.db.tables import correlations, decisions, objects
+from milepost.db.tables import correlations, decisions, event_object, members, objects, relations
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
 from milepost.explanation import Thing
@@ -73,11 +73,15 @@ def find(
 
 
 def epochs(connection: sa.Connection, kind: str, key: str) -> list[Epoch]:
-    """The objects that a key names, by namespace and time: several of one namespace where it was split."""
+    """The objects that a key names, by namespace and time: several of one namespace where it was split.
+
+    Only those that stored evidence mentions: ids are given to what a catalog makes of an event that is only tried, too.
+    """
     its = objects.c
     counts = (its.epoch == 0) | its.since.is_not(None)
     query = sa.select(its.object_id, its.namespace, its.epoch, its.since)
-    query = query.where(its.key == key, its.type == kind, counts).order_by(its.namespace, its.since.nulls_first())
+    query = query.where(its.key == key, its.type == kind, counts, _mentioned())
+    query = query.order_by(its.namespace, its.since.nulls_first())
     found = [
         Epoch(Named(row.object_id, kind, row.namespace, shown(key, row.since)), row.epoch, row.since)
         for row in connection.execute(query)
@@ -86,6 +90,16 @@ def epochs(connection: sa.Connection, kind: str, key: str) -> list[Epoch]:
         threads = connection.scalars(sa.select(correlations.c.object_id).where(correlations.c.key == key))
         found = [*(Epoch(Named(number, kind, "", key)) for number in threads), *found]
     return found
+
+
+def _mentioned() -> sa.ColumnElement[bool]:
+    """What was split counts too, though one of its objects may have no event yet, or any longer."""
+    its, other = objects.c, objects.alias().c
+    same = (other.key == its.key, other.type == its.type, other.namespace == its.namespace)
+    places = (members.c.object_id, relations.c.first_id, relations.c.second_id, event_object.c.object_id)
+    return sa.or_(
+        sa.exists().where(*same, other.epoch > 0), *(sa.exists().where(place == its.object_id) for place in places)
+    )
 
 
 def decide(

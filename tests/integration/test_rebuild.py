@@ -9,15 +9,19 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+import yaml
 
-from correlator import journeystore, record, retell
+from correlator import assemble, journeystore, record, retell
 from correlator.rebuild import LOCK, Rebuild, clear_up
 from correlator.retell import Selection
+from milepost.catalog import loader
+from milepost.catalog.schema import Catalog
 from milepost.clock import utc_now
 from milepost.db import generation
 from milepost.db import tables as t
 from milepost.db.engine import leader
-from milepost.errors import Conflict, Transient
+from milepost.decisions import correlation
+from milepost.errors import Conflict, NotFound, Transient
 from tests.chain import CATALOG, Chain, Wire, ignore
 from tests.served import wait_until
 
@@ -317,3 +321,59 @@ def test_recorders_dont_wait_for_a_beginning_that_waits_for_the_assembler(chain:
         assert not rebuilt.done()
         assembler.rollback()
         assert stands(engine, rebuilt.result())
+
+
+def another_catalog() -> Catalog:
+    """Pickings are told apart by their source, and whatever two others name is a hub."""
+    texts = loader.default_texts()
+    journeys = yaml.safe_load(texts["journeys.yaml"])
+    journeys["hub_limit"] = 1
+    journeys["keys"]["picking"]["namespace"] = "source"
+    return loader.load({**texts, "journeys.yaml": yaml.safe_dump(journeys)})
+
+
+def test_a_trial_tells_nobody_anything_and_leaves_names_alone(chain: Chain, engine: sa.Engine) -> None:
+    before, tried = contents(engine), another_catalog()
+    report = Rebuild(engine, lambda _: tried, utc_now, ignore).run(swap=False)
+    assert report.changed > 0
+    assert contents(engine) == before
+    with engine.connect() as connection:
+        assert connection.scalars(sa.select(t.signals.c.rule)).all() == []
+        assert correlation.find(connection, "picking", "OUT/0").namespace == ""
+        assert len(correlation.epochs(connection, "shipment", "1Z0")) == 1
+        with pytest.raises(NotFound):
+            correlation.find(connection, "picking", "OUT/0", "source=/wms")
+
+
+def test_a_rebuild_reports_no_hub_again(engine: sa.Engine) -> None:
+    catalog = another_catalog()
+    chain = Chain(engine, catalog=catalog)
+    chain.send(*wires(0, 4))
+    chain.settle()
+    with engine.connect() as connection:
+        before = [connection.execute(sa.select(x)).all() for x in (t.signals, t.hubs.alias())]
+    Rebuild(engine, lambda _: catalog, utc_now, ignore).run()
+    with engine.connect() as connection:
+        after = [connection.execute(sa.select(x)).all() for x in (t.signals, t.hubs.alias())]
+    assert before[0] == after[0] != []
+    assert {row.object_id for row in before[1]} == {row.object_id for row in after[1]}
+
+
+@pytest.mark.parametrize("swap", [False, True], ids=["trial", "whole"])
+def test_only_what_a_rebuild_would_lose_goes_to_quarantine(
+    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, swap: bool
+) -> None:
+    right = assemble.assess
+    chain.send(wires(40, 1)[0] | {"data": {"keys": {"order": "S40"}}})
+    chain.settle()
+
+    def fail(root: Any, *rest: Any) -> Any:
+        if root.key == "S40":
+            raise ZeroDivisionError
+        return right(root, *rest)
+
+    monkeypatch.setattr(assemble, "assess", fail)
+    assert rebuild(chain).run(swap=swap).examples["gone"] == [("order", "S40")]
+    with engine.connect() as connection:
+        kept = connection.scalars(sa.select(t.quarantine.c.kind)).all()
+    assert set(kept) == ({"failed"} if swap else set())
