@@ -272,6 +272,8 @@ class Oracle:
 
     def related_below(self, model: str, obj: Obj) -> set[Obj]:
         kinds = self.kinds(model)
+        if obj[0] not in kinds:
+            return set()
         found = {other for one, other in self.pairs if one == obj and other[0] in self.below(model, obj[0])}
         for parent, child in self.links:
             for one, other, forward in ((parent, child, True), (child, parent, False)):

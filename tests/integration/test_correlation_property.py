@@ -360,3 +360,22 @@ def test_journeys_equal_the_oracles_with_little_memory(
         worlds = crowd(rng, prefix, size)
         chain = play(chain, rng, worlds, people=number % 4 == 3)
         check(engine, prefix, worlds)
+
+
+def test_what_no_model_knows_makes_no_hub(engine: sa.Engine) -> None:
+    limit = 2
+    chain = Chain(engine, catalog=msgspec.structs.replace(CATALOG, hub_limit=limit))
+    order, shipment = ({"type": kind, "key": key} for kind, key in (("order", "S1"), ("shipment", "X1")))
+    parents = [order, *({"type": "memo", "key": f"M{number}"} for number in range(limit + 1))]
+    world = [
+        (
+            {"specversion": "1.0", "id": parent["key"], "source": "/wms", "type": "shipment.dispatched",
+             "data": {"keys": {"shipment": "X1"}, "links": [{"parent": parent, "child": shipment, "rel": "of"}]}},
+            BASE_US,
+        )
+        for parent in parents
+    ]  # fmt: skip
+    _append(chain, random.Random(0), list(world))
+    chain.settle()
+    assert ("shipment", "", "X1") in stored(engine, "")["order", ("order", "", "S1")]["members"]
+    check(engine, "", {"": world}, limit)
