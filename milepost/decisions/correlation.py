@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import sqlalchemy as sa
 
@@ -19,6 +19,9 @@ from milepost.explanation import Thing
 from milepost.inbox.objects import CORRELATION, refs_of, shown
 
 Act = Literal["cut", "exclude", "merge", "lift", "split"]
+# One after the other, until they commit: what is checked still stands then, and the assembler, which goes on from the
+# last number that it saw, sees no lower one later. Readers go on.
+_ALONE: Final = sa.text("LOCK TABLE input.decisions IN SHARE ROW EXCLUSIVE MODE")
 Named = Thing
 
 
@@ -114,6 +117,7 @@ def decide(
     since: datetime | None = None,
 ) -> int:
     """Decide, in the caller's transaction; returns the decision's number. Raises Conflict for what can't be."""
+    connection.execute(_ALONE)
     check(connection, act, first, second, since)
     values = {
         "at": now,
@@ -134,6 +138,7 @@ def decide(
 
 def reverse(connection: sa.Connection, decision_id: int, *, actor: str, reason: str, now: datetime) -> None:
     """Take a decision back. Raises NotFound, and Conflict where it was taken back already."""
+    connection.execute(_ALONE)
     standing = effective(connection)
     taken = next((item for item in standing if item.decision_id == decision_id), None)
     if taken is None:

@@ -13,7 +13,7 @@ from milepost import cli
 from milepost.clock import utc_now
 from milepost.db import tables as t
 from milepost.decisions import audit, correlation
-from milepost.errors import Conflict, NotFound
+from milepost.errors import Conflict, NotFound, Transient
 from tests.chain import CATALOG, Chain, Wire
 
 
@@ -100,6 +100,28 @@ def test_cut_and_explain(engine: sa.Engine, database: str) -> None:
     assert "there is no order S9" in milepost(
         database, "journeys", "exclude", "order:S9", "shipment:X1", "--reason", "x", code=1
     )
+
+
+def test_people_decide_one_after_the_other(engine: sa.Engine) -> None:
+    chain = Chain(engine)
+    chain.send(shipped("S1", "X1"), shipped("S2", "X2"))
+    chain.settle()
+    told: dict[str, Any] = {"actor": "test", "reason": "", "now": utc_now()}
+    with engine.begin() as first:
+        one, two = (correlation.find(first, "order", key) for key in ("S1", "S2"))
+        number = correlation.decide(first, "merge", one, two, **told)
+        with engine.connect() as other:
+            other.execute(sa.text("SET lock_timeout = '20ms'"))
+            other.commit()
+            with pytest.raises(Transient, match="lock timeout"):
+                correlation.decide(other, "merge", two, one, **told)
+            other.rollback()
+            with pytest.raises(Transient, match="lock timeout"):
+                correlation.reverse(other, number, **told)
+        with engine.connect() as reader:
+            assert correlation.last(reader) == 0, "readers go on"
+    with engine.begin() as other, pytest.raises(Conflict, match="merged into another"):
+        correlation.decide(other, "merge", two, one, **told)
 
 
 def test_what_cant_be_decided(engine: sa.Engine) -> None:
