@@ -1,6 +1,6 @@
 """What the assembler reads and writes: object states, journeys, members, milestones.
 
-Rows are copied into temporary tables and merged from there, so that a batch costs a handful of statements.
+Rows are copied or merged many at once (milepost/db/staging.py), so that a batch costs a handful of statements.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Every table, each with the one module that writes it.
 
 Three schemas. `input`: what came from outside and what people decided. `derived`: what is computed from it and can be
-written anew. `record`: what was known and said; never rebuilt, and rows are never deleted, but what reconciliations
-found goes with retention.
+written anew. `record`: what was known and said; never rebuilt, and rows are never deleted, except that what
+reconciliations found goes with retention, and that what says how things are now (flow_states, reconciliation_days,
+heartbeats) is replaced, and goes when there is nothing to say.
 
 `info["partition_by"]` marks the tables that are split by receive time, and `info["order_by"]` gives the order of their
 compressed rows (milepost/db/timescale.py knows how).
@@ -488,7 +489,7 @@ touches = table(
     Column("seq", BigInteger, Identity(always=True), primary_key=True),
     required("received_at", TIME),  # the oldest in the batch
     required("touches", Integer),
-    required("payload", LargeBinary),  # zstd of msgpack, see correlator/store.py
+    required("payload", LargeBinary),  # zstd of msgpack, see correlator/touches.py
 )
 
 assembled = table(
