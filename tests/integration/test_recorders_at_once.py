@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from correlator import journeystore, record
 from correlator.assemble import Assembler
-from milepost.clock import utc_now
+from milepost.clock import to_us, utc_now
 from milepost.db import tables as t
 from milepost.db.engine import leader, make_engine
 from milepost.inbox import log
@@ -145,6 +145,17 @@ def check_counts(engine: sa.Engine, events: int, sent: int) -> None:
     assert tuple(totals) == (events, sent - events)
     assert numbers == events
     assert deadlocks == 0
+
+
+def test_a_source_was_heard_when_its_first_and_its_last_event_came(engine: sa.Engine) -> None:
+    chain = Chain(engine)
+    for number, second in enumerate((40, 20, 50)):
+        wire: Wire = {"id": f"e{number}", "source": "/odoo", "type": "a.b", "data": {"keys": {"order": "S1"}}}
+        chain.send(wire, received_us=1_790_000_040_000_000 + second * 1_000_000)
+    chain.settle()
+    with engine.connect() as connection:
+        heard = connection.execute(sa.select(t.source_stats.c.first_received_at, t.source_stats.c.last_received_at))
+        assert [to_us(at) // 1_000_000 - 1_790_000_040 for at in heard.one()] == [20, 50]
 
 
 def test_one_event_in_two_recorders_is_stored_once(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
