@@ -13,6 +13,7 @@ from milepost.catalog.schema import Duration, Ident, Model, Severity
 from milepost.errors import CatalogError
 
 FILE = "reconciliations.yaml"
+_LONGEST_TIMEOUT = Duration("24h")
 Match = Literal["object", "journey", "day"]
 Direction = Literal["left", "right"]
 EventType = Annotated[str, Meta(min_length=3, max_length=128, pattern=r"^[^.*]+\.[^*]+$")]
@@ -99,6 +100,8 @@ def check(found: Mapping[str, Reconciliation], models: Mapping[str, Model]) -> N
         for field in ("lookback", "every", "timeout"):
             if not getattr(one, field).us:
                 raise CatalogError(f"{where}: {field}: it must be longer than 0s")
+        if one.timeout.us > _LONGEST_TIMEOUT.us:
+            raise CatalogError(f"{where}: timeout: it must not be longer than {_LONGEST_TIMEOUT}")
         try:
             ZoneInfo(one.zone)
         except (ZoneInfoNotFoundError, ValueError) as error:

@@ -33,10 +33,11 @@ CORRELATION: Final = "correlation"
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")
+_LONGEST_DAYS: Final = 36_500
 
 
 class Duration:
-    """A length of time written like 90s, 15m, 4h, 1h30m, 2d, 1w. `us` is in microseconds.
+    """A length of time written like 90s, 15m, 4h, 1h30m, 2d, 1w; at most 36,500d. `us` is in microseconds.
 
     In business time a day is 24 hours of open time; say hours when you mean working days.
     """
@@ -47,8 +48,11 @@ class Duration:
         parts = _DURATION.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             raise ValueError(f'"{text}" is not a duration; write it like 90s, 15m, 4h, 1h30m or 2d')
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        if seconds > _LONGEST_DAYS * _UNITS["d"]:
+            raise ValueError(f'"{text}" is too long a duration; the longest is {_LONGEST_DAYS}d')
         self.text = text
-        self.us = round(sum(float(number) * _UNITS[unit] for number, unit in parts) * 1_000_000)
+        self.us = round(seconds * 1_000_000)
 
     def __repr__(self) -> str:
         return self.text

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from alerting import commands
 from milepost.catalog.reconciliation import Direction, Reconciliation
 from milepost.catalog.schema import Catalog
-from milepost.contract import Entry
+from milepost.contract import FIRST_TIME, LAST_TIME, Entry
 from milepost.db.engine import transaction_lock
 from milepost.errors import Conflict, MilepostError, NotFound
 from milepost.inbox import log
@@ -34,6 +34,8 @@ _BATCH: Final = 5_000
 _WAITS: Final = timedelta(minutes=10)
 _EARLY: Final = timedelta(seconds=30)
 """One is due this long before its time: the scheduler looks once a minute, and would often come a moment too soon."""
+_EVER: Final = (FIRST_TIME.date() - timedelta(days=1), LAST_TIME.date() + timedelta(days=1))
+"""No event is of a day before or after these, wherever on earth; times beyond them soon can't be reckoned with."""
 Days = tuple[date | None, date | None]
 
 _log = logging.getLogger(__name__)
@@ -55,8 +57,8 @@ def run_due(engine: sa.Engine, catalog: Catalog, *, now: datetime, through: date
             run(engine, catalog, name, now=now, through=through)
         except Conflict:  # somebody runs it by hand
             continue
-        except (MilepostError, sa.exc.SQLAlchemyError) as error:
-            _failed(engine, name, one, str(error).splitlines()[0], now)
+        except (MilepostError, sa.exc.SQLAlchemyError, ArithmeticError, ValueError) as error:
+            _failed(engine, name, one, (str(error) or repr(error)).splitlines()[0], now)
         ran += 1
     return ran
 
@@ -123,7 +125,7 @@ def _horizon(connection: sa.Connection, one: Reconciliation, through: datetime) 
 def _window(one: Reconciliation, settled: datetime, days: Days | None) -> Window:
     """From the beginning of a day on, and up to what has settled."""
     zone = ZoneInfo(one.zone)
-    first, last = days or (None, None)
+    first, last = (day and min(max(day, _EVER[0]), _EVER[1]) for day in days or (None, None))
     until = settled if last is None else min(settled, midnight(last + timedelta(days=1), zone))
     begin = midnight(first or (until - length(one.lookback)).astimezone(zone).date(), zone)
     return Window(begin, max(begin, until))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from milepost.catalog import loader
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import Catalog, Duration
 from milepost.clock import to_us
 from milepost.db import tables as t
 from milepost.db.engine import transaction_lock
@@ -373,6 +374,32 @@ def test_what_is_due_runs_once_and_what_fails_is_told(site: Site) -> None:
     none = catalog_of("  {}")
     job.run_due(site.engine, none, now=NOW + 3 * HOUR, through=NOW)
     assert site.rows(sa.select(t.discrepancies.c.why)) == [("withdrawn",)]
+
+
+def test_one_beyond_all_times_keeps_no_other_from_running(site: Site) -> None:
+    good = site.catalog.reconciliations["orders"]
+    lookback = Duration("1d")
+    lookback.us = 2**62
+    both = {"bad": structs.replace(good, lookback=lookback), "orders": good}
+    assert job.run_due(site.engine, structs.replace(site.catalog, reconciliations=both), now=NOW, through=NOW) == 2
+    r = t.reconciliation_runs.c
+    assert site.rows(sa.select(r.name, r.until.is_(None)).order_by(r.name)) == [("bad", True), ("orders", False)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "compared"),
+    [
+        (date.max, date.max, (date(2101, 1, 2), date(2101, 1, 2))),
+        (date.min, date(1, 1, 2), (date(1989, 12, 31), date(1990, 1, 1))),
+        (None, date.min, (date(1989, 12, 29), date(1990, 1, 1))),
+    ],
+)
+def test_days_beyond_all_events_have_nothing_to_compare(
+    site: Site, first: date | None, last: date | None, compared: tuple[date, date]
+) -> None:
+    found = job.run(site.engine, site.catalog, "orders", now=NOW, through=NOW, days=(first, last))
+    assert (found.window.since.date(), found.window.until.date()) == compared
+    assert found.days == []
 
 
 def test_two_runs_of_one_never_overlap(site: Site) -> None:
