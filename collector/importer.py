@@ -6,8 +6,10 @@ An import can be repeated: ids are made from the file's own, so what is there al
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,7 @@ from milepost.errors import CatalogError, InvalidEvent, MalformedBody, NotFound
 from milepost.inbox import log, quarantine
 
 BATCH: Final = 1_000
+_event_type: Final = re.compile(r"[^\s.]+\.\S+")
 Unit = list[dict[str, Any] | ocel.Past | Rejection]
 """What one row or one event of a file becomes."""
 Progress = Callable[[int, int], None]
@@ -35,14 +38,21 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Report:
-    """What came of an import. `units` are rows or log events; `dateless` units gave no event for want of a date."""
+    """What came of an import. `units` are rows or log events; `dateless` units gave no event for want of a date.
+
+    `accepted` events went to the event log, which knew some of them perhaps; of those that were `refused` some were
+    `open` in quarantine before. `unlisted`: activities without a type. `absent`: those of types that the log lacks.
+    """
 
     units: int = 0
     accepted: int = 0
     refused: int = 0
+    open: int = 0
     dateless: int = 0
     relations: int = 0
     objects: int = 0
+    unlisted: Sequence[str] = ()
+    absent: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,9 @@ def import_ocel(
         units=found.events,
         relations=found.relations,
         objects=len(log.objects),
-        dateless=len(log.objects.keys() - found.first.keys()),
+        dateless=ocel.dateless(log, found.first),
+        unlisted=sorted(found.activities - types.keys()),
+        absent=sorted(types.keys() - found.activities),
     )
     units: Iterator[Unit] = ([event] for event in ocel.wire_events(log, source, types, found.first))
     _send(engine, Importer(source, any_source=True), units, clock, report, progress, masks)
@@ -132,18 +144,22 @@ def import_ocel(
 
 
 def read_types(path: Path) -> dict[str, str]:
-    """A YAML file {activity: event type}."""
+    """A YAML file {activity: event type}. Raises CatalogError, MalformedBody, NotFound."""
     try:
-        return msgspec.convert(yaml.safe_load(_text(path, "utf-8")), dict[str, str])
+        types = msgspec.convert(yaml.safe_load(_text(path, "utf-8")), dict[str, str])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise CatalogError(f"{path.name}: expected a mapping from activity to event type: {error}") from error
+    for activity, kind in types.items():
+        if not _event_type.fullmatch(kind):
+            raise CatalogError(f'{path.name}: {activity}: "{kind}" is no event type; write object.verb: order.received')
+    return types
 
 
 def _text(path: Path, encoding: str) -> str:
     try:
         return path.read_text(encoding)
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}") from error
     except (UnicodeDecodeError, LookupError) as error:
         raise MalformedBody(f"{path.name}: not readable as {encoding}: {error}") from error
 
@@ -160,20 +176,26 @@ def _send(
     """A unit's events are committed together: half a row would be judged as if the rest were missing."""
     batch: Unit = []
     total = report.units
+    known = quarantine.Known()
     for done, unit in enumerate(units, start=1):
         batch += unit
         if len(batch) >= BATCH:
-            _commit(engine, sender, batch, clock, report, masks)
+            _commit(engine, sender, batch, clock(), report, masks, known)
             batch = []
             progress(min(done, total), total)
-    _commit(engine, sender, batch, clock, report, masks)
+    _commit(engine, sender, batch, clock(), report, masks, known)
     progress(total, total)
 
 
 def _commit(
-    engine: sa.Engine, sender: Importer, batch: Unit, clock: Clock, report: Report, masks: Masks | None
+    engine: sa.Engine,
+    sender: Importer,
+    batch: Unit,
+    now: datetime,
+    report: Report,
+    masks: Masks | None,
+    known: quarantine.Known,
 ) -> None:
-    now = clock()
     unreadable = [item for item in batch if isinstance(item, Rejection)]
     sent = [item for item in batch if not isinstance(item, Rejection)]
     source = sender.default_source
@@ -181,18 +203,17 @@ def _commit(
     verdict = validate(bodies, received_us=to_us(now), sender=sender, masks=masks)
     _keep_receive_times(verdict, sent, to_us(now))
     unreadable = [without_secrets(item, masks, source) for item in unreadable] if masks else unreadable
-    refused = [*unreadable, *verdict.rejected]
+    refused = [
+        quarantine.Refusal(now, source, item.kind, item.error, item.id, item.body, "import", item.way)
+        for item in (*unreadable, *verdict.rejected)
+    ]
     with engine.begin() as connection:
         log.append(connection, verdict.entries)
-        quarantine.add(
-            connection,
-            [
-                quarantine.Refusal(now, source, item.kind, item.error, item.id, item.body, "import", item.way)
-                for item in refused
-            ],
-        )
+        new = known.without(connection, refused)
+        quarantine.add(connection, new)
     report.accepted += len(verdict.entries)
     report.refused += len(refused)
+    report.open += len(refused) - len(new)
 
 
 def _keep_receive_times(verdict: Accepted, sent: Sequence[dict[str, Any] | ocel.Past], now_us: int) -> None:

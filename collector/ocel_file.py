@@ -33,9 +33,9 @@ def read(path: Path) -> Log:
         if is_sqlite:
             return Log(_Events(path), dict(_objects(path)))
         return parse(path.read_bytes().removeprefix(_BOM))
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: there is no such file") from error
-    except (UnicodeDecodeError, MalformedBody) as error:
+    except OSError as error:
+        raise NotFound(f"{path}: {error.strerror}") from error
+    except MalformedBody as error:
         raise MalformedBody(f"{path.name}: {error}") from error
     except sqlite3.Error as error:
         raise _no_log(path, error) from error

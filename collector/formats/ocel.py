@@ -24,6 +24,7 @@ from milepost.errors import MalformedBody
 _NOT_WORD: Final = re.compile(r"[^a-z0-9]+")
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _WHOLE: Final = 2**63
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 MAX_TEXT: Final = 1000
 Kinds = Mapping[str, Mapping[str, str]]
 """For each event or object type its attributes with their declared types."""
@@ -68,18 +69,25 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a log has: events, (event, object) pairs, and for each object that is named its first time, None without."""
+    """What a log has: events, (event, object) pairs, and for each object that is named its first time, None without.
+
+    `activities`: those of events that are not Milepost's own.
+    """
 
     events: int
     relations: int
     first: Mapping[str, str | None]
+    activities: frozenset[str]
 
 
 def survey(log: Log) -> Survey:
     """Go through a log. Raises MalformedBody for one that can't be read to its end."""
     count, relations = 0, 0
     first: dict[str, tuple[datetime, str | None]] = {}
+    activities: set[str] = set()
     for event in log.events:
+        if not ocel.is_own(event.attributes):
+            activities.add(event.activity)
         moment = _instant(event.time)
         said = (_NEVER, None) if moment is None else (moment, event.time)
         for object_id in event.objects:
@@ -88,7 +96,12 @@ def survey(log: Log) -> Survey:
                 first[object_id] = said
             relations += 1
         count += 1
-    return Survey(count, relations, {object_id: text for object_id, (_, text) in first.items()})
+    return Survey(count, relations, {object_id: text for object_id, (_, text) in first.items()}, frozenset(activities))
+
+
+def dateless(log: Log, first: Mapping[str, str | None]) -> int:
+    """How many objects have something to tell and no date: no event names them at a time that is one."""
+    return sum(_tells(item) and first.get(item.id) is None for item in log.objects.values())
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -157,7 +170,7 @@ def parse(data: bytes) -> Log:
     """Read a JSON document. Raises MalformedBody naming what is missing, now or when the events are gone through."""
     try:
         return _version_1(data) if b'"ocel:events"' in data else _version_2(data)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise _no_log(error) from error
 
 
@@ -192,7 +205,7 @@ class _Events1:
         for key, text in self.raw.items():
             try:
                 item = _event_1.decode(text)
-            except msgspec.DecodeError as error:
+            except _UNREADABLE as error:
                 raise _no_log(error) from error
             related = tuple((object_id, "") for object_id in item.omap)
             yield LogEvent(key, item.activity, str(item.timestamp), related, item.vmap)
@@ -209,7 +222,7 @@ class _Events2:
         for text in self.raw:
             try:
                 item = _event_2.decode(text)
-            except msgspec.DecodeError as error:
+            except _UNREADABLE as error:
                 raise _no_log(error) from error
             yield LogEvent(item.id, item.type, str(item.time), _related(item), _values(item, self.kinds))
 
@@ -257,8 +270,13 @@ def wire_events(
         )
     for item in log.objects.values():
         at = first.get(item.id)
-        if at is not None and (item.attributes or item.related) and "milepost_key" not in item.attributes:
+        if at is not None and _tells(item):
             yield _described(log, item, source, at)
+
+
+def _tells(item: LogObject) -> bool:
+    """Whether an object says more than its events do. Of Milepost's own the events tell all."""
+    return bool(item.attributes or item.related) and "milepost_key" not in item.attributes
 
 
 def _past(event: LogEvent) -> Past:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collector.masking import Masks
     from milepost.wiring.resources import Resources
 
+_NAMED: Final = 20
 app = typer.Typer(
     help="Bring history in from files. An import can be repeated: it doubles nothing.", no_args_is_help=True
 )
@@ -51,11 +52,11 @@ def import_ocel(
     """Import an object-centric event log: its events, objects and relations."""
     from collector import importer
 
+    known = importer.read_types(types) if types is not None else {}
     if account:
         _account(file, source)
         return
 
-    known = importer.read_types(types) if types is not None else {}
     with _database() as resources, _progress(file.name) as progress:
         masks = _masks(resources)
         report = importer.import_ocel(resources.engine, file, source, known, resources.clock, progress, masks)
@@ -114,13 +115,23 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 def _tell(report: Report, unit: str) -> None:
-    lines = [f"{report.units} {unit} read, {report.accepted} events taken in"]
+    lines = [f"{report.units} {unit} read, {report.accepted} events handed over; what is stored already stays as it is"]
     if report.objects:
         lines.append(f"{report.objects} objects, {report.relations} relations")
     if report.dateless:
         lines.append(f"{report.dateless} gave no event, for want of a date")
     if report.refused:
-        lines.append(f"{report.refused} were refused, and are in quarantine with the reason")
+        before = f"; {report.open} were there before" if report.open else ""
+        lines.append(f"{report.refused} were refused, and are in quarantine with the reason{before}")
+    if report.unlisted:
+        lines.append(f"no event type was given for {_some(report.unlisted)}: they are ocel.<activity>")
+    if report.absent:
+        lines.append(f"the log has no {_some(report.absent)}, for which --types gives an event type")
     for line in lines:
         notes.print(line, markup=False, highlight=False)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from collector import importer
 from milepost.clock import utc_now
 from milepost.db import tables as t
-from milepost.errors import MalformedBody
+from milepost.errors import CatalogError, MalformedBody, NotFound
 from tests.chain import Chain
 
 MAPPING = """
@@ -84,6 +84,64 @@ def test_two_events_of_one_type_in_a_row_are_two(engine: sa.Engine, tmp_path: Pa
 def test_what_is_no_table_is_said_to_be_none(engine: sa.Engine, tmp_path: Path) -> None:
     with pytest.raises(MalformedBody, match=r"t\.csv"):
         load(engine, tmp_path, '"' + "x" * 200_000)
+
+
+def test_what_was_refused_before_is_refused_once(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["A1,soon", ",2024-02-01", "A2,2024-02-01", "A3,later"]
+    first = load(engine, tmp_path, *lines)
+    assert (first.accepted, first.refused, first.open) == (1, 3, 0)
+    monkeypatch.setattr(importer, "BATCH", 1)
+    again = load(engine, tmp_path, "A4,never", *lines)  # which gives all the others another line
+    assert (again.accepted, again.refused, again.open) == (1, 4, 3)
+    assert len(reasons(engine)) == 4
+    with engine.begin() as connection:
+        assert sum(connection.scalars(sa.select(t.quarantine_groups.c.open))) == 4
+        connection.execute(sa.update(t.quarantine).values(state="discarded"))
+    assert load(engine, tmp_path, *lines).open == 0
+
+
+def test_files_that_can_not_be_read_are_named(engine: sa.Engine, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MAPPING)
+    (tmp_path / "t.csv").write_text(HEAD)
+    (tmp_path / "latin").write_bytes('{"events":[{"id":"1","type":"Ä","time":"x"}],"objects":[]}'.encode("latin-1"))
+    for table, mapping in (("", "m.yaml"), ("t.csv", "")):
+        with pytest.raises(NotFound, match=f"{tmp_path}: Is a directory"):
+            importer.import_csv(engine, tmp_path / table, tmp_path / mapping, utc_now, quiet)
+    with pytest.raises(NotFound, match=f"{tmp_path}: Is a directory"):
+        importer.import_ocel(engine, tmp_path, "ocel", {}, utc_now, quiet)
+    for table, mapping in (("latin", "m.yaml"), ("t.csv", "latin")):
+        with pytest.raises(MalformedBody, match="latin: not readable as utf-8"):
+            importer.import_csv(engine, tmp_path / table, tmp_path / mapping, utc_now, quiet)
+    with pytest.raises(MalformedBody, match="utf-8"):
+        importer.import_ocel(engine, tmp_path / "latin", "ocel", {}, utc_now, quiet)
+
+
+@pytest.mark.parametrize("kind", ["not a type!!", "received", "order.", "", "order .received", ".received"])
+def test_event_types_are_of_an_object_and_a_verb(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "types.yaml").write_text(json.dumps({"Place Order": "order.received", "Ship": kind}))
+    with pytest.raises(CatalogError, match=rf'^types\.yaml: Ship: "{kind}" is no event type; write object\.verb'):
+        importer.read_types(tmp_path / "types.yaml")
+
+
+def test_activities_and_their_types_are_held_to_each_other(engine: sa.Engine, tmp_path: Path) -> None:
+    times = {"Place": "2024-02-01T10:00:00Z", "Pay": "2024-02-02T10:00:00Z", "Ship": "2024-02-03T10:00:00Z"}
+    events = [
+        {"id": name, "type": name, "time": at, "relationships": [{"objectId": "o1"}]} for name, at in times.items()
+    ]
+    own = {"source": "s", "id": "1", "received": "2024-02-01T10:00:00Z", "outcome": "ok"}
+    events[2]["relationships"] = [{"objectId": "order:o3"}]
+    events[2]["attributes"] = [{"name": f"milepost_{name}", "value": value} for name, value in own.items()]
+    objects = [
+        {"id": name, "type": "order", "attributes": [{"name": said, "value": "x"}]}
+        for name, said in (("o1", "size"), ("o2", "size"), ("o3", "milepost_key"))
+    ]
+    (tmp_path / "log.json").write_text(json.dumps({"events": events, "objects": [*objects, {"id": "o4", "type": "x"}]}))
+    types = {"Place": "order.received", "Nope": "order.paid"}
+    report = importer.import_ocel(engine, tmp_path / "log.json", "o", types, utc_now, quiet)
+    assert (report.unlisted, report.absent) == (["Pay"], ["Nope"])
+    assert report.dateless == 1  # o2: o3 is Milepost's own, and o4 has nothing to tell
 
 
 def test_one_bad_time_in_a_log_costs_one_event(engine: sa.Engine, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ The only writer of input.quarantine and of the tables beside it. `keep` puts in,
 from milepost.inbox.quarantine.keep import (
     Group,
     Kind,
+    Known,
     Refusal,
     Tallies,
     Tally,
@@ -18,4 +19,17 @@ from milepost.inbox.quarantine.keep import (
     tally,
 )
 
-__all__ = ["Group", "Kind", "Refusal", "Tallies", "Tally", "add", "count", "merge", "rule_of", "statements", "tally"]
+__all__ = [
+    "Group",
+    "Kind",
+    "Known",
+    "Refusal",
+    "Tallies",
+    "Tally",
+    "add",
+    "count",
+    "merge",
+    "rule_of",
+    "statements",
+    "tally",
+]

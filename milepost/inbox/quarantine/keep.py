@@ -10,10 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
+
+from milepost.db.tables import quarantine, quarantine_groups
 
 Kind = Literal["malformed", "forbidden", "mapping", "conflict", "failed"]
 """malformed: breaks the contract or its format. forbidden: its sender lacks the right. mapping: readable, but its
@@ -131,6 +134,25 @@ def add(connection: sa.Connection, refusals: Sequence[Refusal]) -> None:
     """Put refusals into the quarantine; nothing for an empty sequence."""
     for statement, rows in statements(refusals):
         connection.exec_driver_sql(statement, rows)
+
+
+class Known:
+    """What is open already, for who reads the same files again. It looks a group up once, when it meets it first."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[Group, set[bytes]] = {}
+
+    def without(self, connection: sa.Connection, refusals: Sequence[Refusal]) -> list[Refusal]:
+        """The refusals whose body no open row of their group had then."""
+        return [one for one in refusals if sha256(one.body).digest() not in self._of(connection, one.group)]
+
+    def _of(self, connection: sa.Connection, group: Group) -> set[bytes]:
+        if group not in self._bodies:
+            q, g = quarantine.c, quarantine_groups.c
+            same = (g.source == group.source, g.kind == group.kind, g.rule == group.rule)
+            query = sa.select(sa.func.sha256(q.body)).join(quarantine_groups, g.group_id == q.group_id)
+            self._bodies[group] = set(connection.scalars(query.where(q.state == "open", *same)))
+        return self._bodies[group]
 
 
 def tally(tallies: Tallies, group: Group, at: datetime) -> Tally:
