@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -16,9 +17,10 @@ import typer
 from milepost.cli.access import actor
 from milepost.cli.output import notes
 from milepost.clock import aware
-from milepost.errors import ConfigurationError, NotFound
+from milepost.errors import ConfigurationError, Conflict, NotFound
 
 if TYPE_CHECKING:
+    from dashboards.queries.journey import Head
     from exports.snapshot import Snapshot
     from exports.tables import Table, What
     from milepost.catalog.schema import Catalog
@@ -43,6 +45,10 @@ Where = Annotated[
     typer.Option(help="Only journeys with this channel, warehouse, carrier or partner: channel=shopify. Repeatable."),
 ]
 Journey = Annotated[tuple[str, str] | None, typer.Option(help="Only this journey: its model and its key.")]
+Namespace = Annotated[str | None, typer.Option(help="Of --journey, where its key exists in several.")]
+Epoch = Annotated[
+    int | None, typer.Option(help="Of --journey, where its key was split: 0 for the first object, 1 …", min=0)
+]
 What_ = Annotated[Literal["journeys", "durations", "events"], typer.Option("--table", help="What the rows are.")]
 Calendar = Annotated[
     str | None, typer.Option(help="The calendar for steps that no policy with a calendar of its own promises.")
@@ -59,43 +65,47 @@ class Chosen:
     state: str | None
     where: list[str] | None
     journey: tuple[str, str] | None
+    namespace: str | None
+    epoch: int | None
 
 
 @app.command("ocel-json")
 def ocel_json(
     out: Out, model: Model = None, since: Since = None, until: Until = None, state: State = None,
-    where: Where = None, journey: Journey = None,
+    where: Where = None, journey: Journey = None, namespace: Namespace = None, epoch: Epoch = None,
 ) -> None:  # fmt: skip
     """Write an object-centric event log, OCEL 2.0 as JSON: events, objects and all their relations."""
     from exports import ocel_json as form
     from milepost.wiring.exports import reader
 
-    with _opened("ocel-json", Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("ocel-json", Chosen(model, since, until, state, where, journey, namespace, epoch)) as (view, catalog):
         _stream(out, form.chunks(view, reader(catalog)))
 
 
 @app.command("ocel-sqlite")
 def ocel_sqlite(
     out: OutFile, model: Model = None, since: Since = None, until: Until = None, state: State = None,
-    where: Where = None, journey: Journey = None,
+    where: Where = None, journey: Journey = None, namespace: Namespace = None, epoch: Epoch = None,
 ) -> None:  # fmt: skip
     """Write an object-centric event log, OCEL 2.0 as an SQLite database."""
     from exports import ocel_sqlite as form
     from milepost.wiring.exports import reader
 
-    with _opened("ocel-sqlite", Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    _check_file(out)
+    chosen = Chosen(model, since, until, state, where, journey, namespace, epoch)
+    with _opened("ocel-sqlite", chosen) as (view, catalog):
         _write(out, lambda path: form.write(path, view, reader(catalog)))
 
 
 @app.command("xes")
 def xes(
     out: Out, model: Model = None, since: Since = None, until: Until = None, state: State = None,
-    where: Where = None, journey: Journey = None,
+    where: Where = None, journey: Journey = None, namespace: Namespace = None, epoch: Epoch = None,
 ) -> None:  # fmt: skip
     """Write an event log in XES: a trace for each journey of a model (default: the catalog's first)."""
     from exports import xes as form
 
-    with _opened("xes", Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    with _opened("xes", Chosen(model, since, until, state, where, journey, namespace, epoch)) as (view, catalog):
         _stream(out, form.chunks(view, model or (journey[0] if journey else next(iter(catalog.models)))))
 
 
@@ -103,11 +113,13 @@ def xes(
 def csv(
     out: Out, table: What_ = "journeys", calendar: Calendar = None, model: Model = None, since: Since = None,
     until: Until = None, state: State = None, where: Where = None, journey: Journey = None,
+    namespace: Namespace = None, epoch: Epoch = None,
 ) -> None:  # fmt: skip
     """Write a table as CSV: journeys, the durations of their steps, or their events."""
     from exports import csv as form
 
-    with _opened("csv", Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    _check_calendar(calendar, table)
+    with _opened("csv", Chosen(model, since, until, state, where, journey, namespace, epoch)) as (view, catalog):
         _stream(out, form.chunks(_table(table, view, catalog, calendar)))
 
 
@@ -115,11 +127,14 @@ def csv(
 def parquet(
     out: OutFile, table: What_ = "journeys", calendar: Calendar = None, model: Model = None, since: Since = None,
     until: Until = None, state: State = None, where: Where = None, journey: Journey = None,
+    namespace: Namespace = None, epoch: Epoch = None,
 ) -> None:  # fmt: skip
     """Write a table as Parquet; it needs pyarrow, which is the extra `parquet`."""
     from exports import parquet as form
 
-    with _opened("parquet", Chosen(model, since, until, state, where, journey)) as (view, catalog):
+    _check_file(out)
+    _check_calendar(calendar, table)
+    with _opened("parquet", Chosen(model, since, until, state, where, journey, namespace, epoch)) as (view, catalog):
         _write(out, lambda path: form.write(path, _table(table, view, catalog, calendar)))
 
 
@@ -128,6 +143,11 @@ def _table(what: What, view: Snapshot, catalog: Catalog, calendar: str | None) -
     from milepost.wiring.exports import business
 
     return tables.table(what, view, catalog, business(catalog, calendar))
+
+
+def _check_calendar(calendar: str | None, what: What) -> None:
+    if calendar is not None and what != "durations":
+        raise ConfigurationError(f"--calendar counts for --table durations, and not for {what}")
 
 
 # --- what is chosen ---------------------------------------------------------------------------------------------------
@@ -163,7 +183,7 @@ def _select(chosen: Chosen, resources: Resources, catalog: Catalog) -> Any:
 
     if chosen.model is not None and chosen.model not in catalog.models:
         raise NotFound(f"there is no model {chosen.model}; there are {', '.join(catalog.models)}")
-    ids = None if chosen.journey is None else _ids(chosen.journey, resources, catalog)
+    ids = _ids(chosen, resources, catalog)
     wanted = queries.Filter(
         kind=chosen.model, state=chosen.state, since=aware(chosen.since), until=aware(chosen.until), ids=ids,
         **_dimensions(chosen.where or []),
@@ -171,15 +191,29 @@ def _select(chosen: Chosen, resources: Resources, catalog: Catalog) -> Any:
     return queries.select_ids(wanted) if wanted.narrow else None
 
 
-def _ids(journey: tuple[str, str], resources: Resources, catalog: Catalog) -> list[int]:
+def _ids(chosen: Chosen, resources: Resources, catalog: Catalog) -> list[int] | None:
     from dashboards.queries.journey import candidates
 
-    kind, key = journey
+    if chosen.journey is None:
+        if chosen.namespace is not None or chosen.epoch is not None:
+            raise ConfigurationError("--namespace and --epoch say which --journey is meant: name it")
+        return None
+    kind, key = chosen.journey
     with resources.engine.connect() as connection:
-        found = candidates(connection, catalog, kind, key)
+        found = candidates(connection, catalog, kind, key, chosen.namespace, chosen.epoch)
     if not found:
         raise NotFound(f"there is no {kind} journey {key}")
-    return [head.journey_id for head in found]
+    if len(found) > 1:
+        raise Conflict(f"{key} is the key of several {kind} journeys; add {_told_apart(found)}")
+    return [found[0].journey_id]
+
+
+def _told_apart(found: Sequence[Head]) -> str:
+    """The options that choose one of these journeys."""
+    spaces = sorted({head.namespace for head in found})
+    if len(spaces) > 1:
+        return "one of " + ", ".join(f"--namespace {quote(space)}" for space in spaces)
+    return ", ".join(f"--epoch {head.epoch} for {head.key}" for head in sorted(found, key=lambda head: head.epoch))
 
 
 def _dimensions(where: Iterable[str]) -> dict[str, Any]:
@@ -195,6 +229,11 @@ def _dimensions(where: Iterable[str]) -> dict[str, Any]:
 
 
 # --- where it goes ----------------------------------------------------------------------------------------------------
+
+
+def _check_file(out: Path) -> None:
+    if out == STDOUT:
+        raise ConfigurationError("--out -: this form can't go to standard output; name a file")
 
 
 def _stream(out: Path, chunks: Iterable[bytes]) -> None:
