@@ -267,6 +267,11 @@ def _check_model(model: Model) -> None:
     where = f"journeys.yaml: {model.name}"
     if not model.roots or not model.milestones:
         raise CatalogError(f"{where}: a model needs roots and milestones")
+    if schema.CORRELATION in types_of(model):
+        place = "roots" if schema.CORRELATION in model.roots else "tree"
+        raise CatalogError(
+            f"{where}: {place}: correlation is no type of object: leave it out, an id joins what names it by itself"
+        )
     descendants(model)
     names = [milestone.name for milestone in model.milestones]
     for name in names:
@@ -281,11 +286,6 @@ def _check_model(model: Model) -> None:
 
 
 def _check_milestone(where: str, milestone: schema.Milestone, known: set[str]) -> None:
-    if schema.CORRELATION in types_of(model):
-        place = "roots" if schema.CORRELATION in model.roots else "tree"
-        raise CatalogError(
-            f"{where}: {place}: correlation is no type of object: leave it out, an id joins what names it by itself"
-        )
     for kind in milestone.events:
         if kind.startswith("message."):
             raise CatalogError(f"{where}: {kind} is about no object, and never a milestone")
