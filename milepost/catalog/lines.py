@@ -8,14 +8,53 @@ from typing import Any, Final
 
 import yaml
 
+from milepost.errors import CatalogError
+
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Eight times as fast where PyYAML came with libyaml, as its wheels do."""
+_MERGE: Final = "tag:yaml.org,2002:merge"
 Path = tuple[str | int, ...]
 
 
-def parse(text: str) -> Any:
-    """The document in a text. Raises yaml.YAMLError."""
-    return yaml.load(text, _LOADER)  # noqa: S506 - one of the two safe ones
+def parse(name: str, text: str) -> Any:
+    """The document in the text of a file. Raises CatalogError."""
+    try:
+        loader = _LOADER(text)
+        root = loader.get_single_node()
+        _check_keys(name, root)
+        return loader.construct_document(root) if root is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise CatalogError(f"{place}: not valid YAML: {said}") from error
+    except (yaml.YAMLError, ValueError) as error:  # no character, no date
+        raise CatalogError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
+
+
+def _check_keys(name: str, root: yaml.Node | None) -> None:
+    """Of entries with the same key YAML takes the last, and nobody would hear of the others. Raises CatalogError."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:  # by an alias
+            continue
+        seen.add(node)
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            _check_once(name, [key for key, _ in node.value])
+
+
+def _check_once(name: str, keys: Sequence[yaml.Node]) -> None:
+    lines: dict[str, int] = {}
+    for key in keys:
+        line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if key.value in lines:
+                raise CatalogError(f"{name}:{line}: {key.value} stands on line {lines[key.value]} already; keep one")
+            lines[key.value] = line
 
 
 class Lines:

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-import yaml
 
 from milepost.catalog import (
     diff,
@@ -79,11 +78,29 @@ def read_texts(folder: Path | None) -> dict[str, str]:
         return texts
     if not folder.is_dir():
         raise CatalogError(f"{folder}: there is no such folder")
-    for path in sorted(folder.glob("*.yaml")):
+    for path in yaml_files(folder):
         if path.name not in FILES:
             raise CatalogError(f"{path.name}: unknown catalog file; known are {', '.join(FILES)}")
-        texts[path.name] = path.read_text("utf-8")
-    return texts | {MAPPINGS + path.name: path.read_text("utf-8") for path in sorted(folder.glob("mappings/*.yaml"))}
+        texts[path.name] = text_of(path)
+    return texts | {MAPPINGS + path.name: text_of(path) for path in yaml_files(folder / MAPPINGS)}
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """Those in a folder. Raises CatalogError for one that would count for nothing because of how its name ends."""
+    for path in sorted(folder.glob("*.yml")):
+        raise CatalogError(f"{path}: the names of catalog files end in .yaml; rename it to {path.stem}.yaml")
+    return sorted(folder.glob("*.yaml"))
+
+
+def text_of(path: Path) -> str:
+    """Raises CatalogError."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise CatalogError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
+    except OSError as error:
+        raise CatalogError(f"{path}: {error.strerror}") from error
 
 
 def load(texts: Texts) -> Catalog:
@@ -149,10 +166,7 @@ def _load(texts: Texts) -> Catalog:
 
 def parse(name: str, text: str) -> dict[str, Any]:
     """The document of a catalog file; nothing in it is an empty one. Raises CatalogError."""
-    try:
-        doc = lines.parse(text)
-    except yaml.YAMLError as error:
-        raise CatalogError(f"{name}: not valid YAML: {error}") from error
+    doc = lines.parse(name, text)
     if doc is None:
         return {}
     if not isinstance(doc, dict):

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct, field
 
 from milepost.catalog import lines
@@ -112,11 +111,7 @@ class MappingSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read(name: str, text: str) -> MappingSpec:
     """Parse and check the text of a mapping. Raises CatalogError naming file, field and the mend."""
-    try:
-        document = lines.parse(text)
-    except yaml.YAMLError as error:
-        raise CatalogError(f"{name}: not valid YAML: {error}") from error
-    return convert(name, document)
+    return convert(name, lines.parse(name, text))
 
 
 def convert(name: str, document: Any) -> MappingSpec:

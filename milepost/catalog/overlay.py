@@ -36,10 +36,10 @@ def read(path: Path) -> dict[str, Doc]:
     """The entries of a YAML file, or of the catalog files in a folder, by file name. Raises CatalogError."""
     if not path.exists():
         raise CatalogError(f"{path}: there is no such file")
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    files = loader.yaml_files(path) if path.is_dir() else [path]
     if not files:
         raise CatalogError(f"{path}: there is no YAML file in it")
-    return {file.name: loader.parse(file.name, file.read_text("utf-8")) for file in files}
+    return {file.name: loader.parse(file.name, loader.text_of(file)) for file in files}
 
 
 def lay(entries: Mapping[str, Doc], over: Texts) -> dict[str, str]:

@@ -52,7 +52,7 @@ def _spec(file: str) -> MappingSpec:
 
     path = Path(file)
     if path.is_file():
-        return mapping.read(path.name, path.read_text("utf-8"))
+        return mapping.read(path.name, loader.text_of(path))
     built_in = loader.default_texts().get(f"{loader.MAPPINGS}{file}.yaml")
     if built_in is None:
         raise NotFound(f"{file}: neither a file nor a built-in mapping")
@@ -78,6 +78,8 @@ def _payloads(spec: MappingSpec, sample: Path) -> list[Any]:
         return [json.loads(text)]
     except FileNotFoundError as error:
         raise NotFound(f"{sample}: there is no such file") from error
+    except OSError as error:
+        raise MalformedBody(f"{sample}: {error.strerror}") from error
     except (ValueError, LookupError) as error:
         raise MalformedBody(f"{sample.name}: {error}") from error
 

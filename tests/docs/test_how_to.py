@@ -188,7 +188,10 @@ def test_write_a_policy(database: str, engine: sa.Engine, tmp_path: Path) -> Non
     error = "slas.yaml:7: edi-acknowledged: start: model order has no milestone receivd"
     assert error in said
     assert error in " ".join(page.read_text().split())
-    overlaid = lay({"slas.yaml": parse(more.text), "calendars.yaml": parse(calendars.text)}, default_texts())
+    entries = {
+        name: parse(name, block.text) for name, block in {"slas.yaml": more, "calendars.yaml": calendars}.items()
+    }
+    overlaid = lay(entries, default_texts())
     added = {policy.name: policy for policy in load(overlaid).policies}
     assert (str(added["booking-failed"].within), added["booking-failed"].severity) == ("1h", "critical")
     assert not [one for one in findings(overlaid, load(overlaid)) if one.file == "slas.yaml"]

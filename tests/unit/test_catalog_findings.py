@@ -133,7 +133,9 @@ def test_two_models_must_not_turn_types_round() -> None:
         ("ticket]", "correlation]", "journeys.yaml:8: repair: roots: correlation is no type of object: leave it out"),
         ("beside: true", "beside: maybe", "journeys.yaml:15: repair: milestones[3].beside: "),
         ("[alphanumeric]", "[mystery]", "journeys.yaml:2: repair: normalise[0]: "),
-        ("[mended]}", "[mended", "journeys.yaml: not valid YAML"),
+        ("[mended]}", "[mended", "journeys.yaml:18: not valid YAML: while parsing a flow sequence, did not find"),
+        ("  part: {}\n", "  part: {}\n  part: {}\n", "journeys.yaml:5: part stands on line 4 already; keep one"),
+        ("[NEW]", "[2026-99-99]", "journeys.yaml: not valid YAML: month must be in 1..12"),
     ],
 )
 def test_a_catalog_that_can_not_be_used_is_told_with_its_line(old: str, new: str, told: str) -> None:
@@ -141,6 +143,11 @@ def test_a_catalog_that_can_not_be_used_is_told_with_its_line(old: str, new: str
     with pytest.raises(CatalogError) as refused:
         loader.load(own)
     assert lines.located(own, str(refused.value)).startswith(told)
+
+
+def test_keys_that_a_merge_overrides_stand_once() -> None:
+    text = "one: &one {a: 1}\ntwo: &two {<<: *one, a: 2}\nthree: {<<: *two, <<: *one, a: 3}\n"
+    assert lines.parse("own.yaml", text)["three"] == {"a": 3}
 
 
 def test_the_command_explains_and_judges(tmp_path: Path) -> None:

@@ -94,6 +94,30 @@ def test_a_faulty_catalog_is_told_by_file_and_place(tmp_path: Path) -> None:
     assert '"15x" is not a duration' in result.stderr
 
 
+@pytest.mark.parametrize("name", ["slas.yml", "mappings/own.yml"])
+def test_a_file_that_would_count_for_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / name).write_text("policies: []")
+    result = milepost("catalog", "check", str(tmp_path))
+    right = Path(name).with_suffix(".yaml").name
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"{name}: the names of catalog files end in .yaml; rename it to {right}\n")
+
+
+def test_a_file_that_can_not_be_read_is_one_line_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "slas.yaml"
+    path.write_bytes("policies: []\n# für".encode("latin-1"))
+    result = milepost("catalog", "check", str(tmp_path))
+    said = f"milepost: {path}:2: this is not UTF-8; save the file as UTF-8\n"
+    assert (result.exit_code, result.stderr) == (1, said)
+    path.unlink()
+    path.mkdir()
+    result = milepost("catalog", "check", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (1, f"milepost: {path}: Is a directory\n")
+    result = milepost("mapping", "test", "odoo-webhook", str(path))
+    assert (result.exit_code, result.stderr) == (1, f"milepost: {path}: Is a directory\n")
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     result = milepost("catalog", "check", str(tmp_path / "none"))
     assert result.exit_code == 1
