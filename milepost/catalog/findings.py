@@ -5,11 +5,11 @@ An error never does what it says; a warning probably means something else than i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from milepost.catalog import flow, keys, reached, routing
+from milepost.catalog import flow, keys, reached, reconciliation, routing
 from milepost.catalog.known import VERBS, event_types
 from milepost.catalog.lines import Lines, Path
 from milepost.catalog.loader import descendants, subject_types, types_of
@@ -216,13 +216,28 @@ def _exceptions(catalog: Catalog) -> Iterator[_Found]:
         for field, types in (("pause", pauses), ("exception", policy.exception.type)):
             for kind in types:
                 if kind not in known:
-                    text = f"nothing that Milepost knows tells {kind}{near(kind, known)}; senders of your own may"
-                    yield _Found("warning", ("policies", policy.name, field), text)
+                    yield _Found("warning", ("policies", policy.name, field), _untold(kind, known))
 
 
 def _flows(catalog: Catalog) -> Iterator[_Found]:
     for name, entry, text in flow.doubts(catalog, event_types(catalog)):
         yield _Found("warning", ("policies", name, entry), text)
+
+
+def _reconciliations(catalog: Catalog) -> Iterator[_Found]:
+    """Event types that nothing tells and no model names either, which would be found wanting there."""
+    known = event_types(catalog) | {kind for model in catalog.models.values() for _, kind in _mentioned(model)}
+    for name, one in catalog.reconciliations.items():
+        own: Path = ("reconciliations", name)
+        named = {(*own, "left", "events"): one.left.events, (*own, "right", "events"): one.right.events}
+        for path, types in {**named, (*own, "unless"): one.unless}.items():
+            for number, kind in enumerate(types):
+                if kind not in known:
+                    yield _Found("warning", (*path, number), _untold(kind, known))
+
+
+def _untold(kind: str, known: Iterable[str]) -> str:
+    return f"nothing that Milepost knows tells {kind}{near(kind, known)}; senders of your own may"
 
 
 def _promise(catalog: Catalog, policy: Policy, steps: Mapping[str, Milestone]) -> Iterator[tuple[Level, str, str]]:
@@ -261,4 +276,5 @@ _CHECKS: Final[Mapping[str, tuple[Callable[[Catalog], Iterator[_Found]], ...]]] 
     _JOURNEYS: (_trees, _cycles, _key_rules, _event_types, _reach, _overlaps, _ends),
     _SLAS: (_policies, _exceptions, _flows),
     routing.FILE: (_routes,),
+    reconciliation.FILE: (_reconciliations,),
 }

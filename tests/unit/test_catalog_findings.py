@@ -145,6 +145,23 @@ def test_a_catalog_that_can_not_be_used_is_told_with_its_line(old: str, new: str
     assert lines.located(own, str(refused.value)).startswith(told)
 
 
+def test_reconciliations_of_events_that_nothing_tells() -> None:
+    text = """\
+reconciliations:
+  mended:
+    left: {events: [repair.opend]}
+    right:
+      events: [repair.opened, order.receivd]
+    unless: [order.canceled]
+"""
+    own = {**texts(), "reconciliations.yaml": text}
+    assert [(one.line, one.level, one.place) for one in findings(own, loader.load(own))] == [
+        (3, "warning", "mended: left: events[0]"),
+        (5, "warning", "mended: right: events[1]"),
+        (6, "warning", "mended: unless[0]"),
+    ]
+
+
 def test_keys_that_a_merge_overrides_stand_once() -> None:
     text = "one: &one {a: 1}\ntwo: &two {<<: *one, a: 2}\nthree: {<<: *two, <<: *one, a: 3}\n"
     assert lines.parse("own.yaml", text)["three"] == {"a": 3}
