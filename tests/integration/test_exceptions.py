@@ -166,6 +166,15 @@ def test_what_ends_with_its_journey_is_no_longer_open(story: Story) -> None:
     assert len(story.all(open=False)) == 1
 
 
+def test_a_rejected_shipment_waits_until_it_is_booked_again(story: Story) -> None:
+    story.tell(0, "shipment.rejected", {"shipment": "T1"})
+    assert [(row.kind, row.journeys[0].state) for row in story.all(open=True)] == [("business", "open")]
+    story.tell(1, "shipment.booked", {"shipment": "T1"})
+    story.tell(2, "shipment.delivered", {"shipment": "T1"})
+    (row,) = story.all(open=False)
+    assert (row.resolved_by, row.journeys[0].state) == ("shipment.booked", "completed")
+
+
 def test_groups_count_each_journey_once_and_never_add_currencies(story: Story) -> None:
     for number, (amount, currency) in enumerate((("100", "EUR"), ("50", "EUR"), ("70", "USD"))):
         key = f"S{number}"
