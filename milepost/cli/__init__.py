@@ -44,9 +44,25 @@ class Commands(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         try:
             return super().main(*args, **options)
-        except MilepostError as error:
-            notes.print(f"milepost: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        except Exception as error:
+            said = _said(error)
+            if said is None:
+                raise
+            notes.print(f"milepost: {said}", style="red", markup=False, highlight=False, soft_wrap=True)
             sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+def _said(error: Exception) -> str | None:
+    """What to tell of an error; None for one that nobody foresaw."""
+    if isinstance(error, MilepostError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        return f"this is not UTF-8: {error.object[error.start : error.start + 40]!a}; write it in UTF-8"
+    from sqlalchemy.exc import DataError
+
+    if isinstance(error, OverflowError | DataError):
+        return f"a number or a time is too large, or a text is not UTF-8: {str(error).splitlines()[0]}"
+    return None
 
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from milepost.auth import NewKey
     from milepost.settings import Settings
 
+_LARGEST: Final = 2**63 - 1
 keys = typer.Typer(help="API keys of the systems that send or read.", no_args_is_help=True)
 users = typer.Typer(help="People who may log in.", no_args_is_help=True)
 
@@ -54,12 +55,32 @@ def length(text: str) -> timedelta:
 
 def moment(text: str) -> datetime:
     """A time, in UTC unless it says so. Raises Permanent."""
-    from milepost.clock import aware
-
     try:
-        return aware(datetime.fromisoformat(text))
+        found = datetime.fromisoformat(text)
     except ValueError as error:
         raise Permanent(f"{text} is no time; write it like 2026-12-24T18:00") from error
+    return usual(found)
+
+
+def usual(at: datetime) -> datetime:
+    """A time, in UTC unless it says so. Raises Permanent for one that no event has: not all of those can be stored."""
+    from milepost.clock import aware
+    from milepost.contract import FIRST_TIME, LAST_TIME
+
+    if not FIRST_TIME <= aware(at) < LAST_TIME:
+        raise Permanent(f"{at.isoformat()} lies outside the years 1990 to 2100")
+    return aware(at)
+
+
+def row_number(text: str) -> int:
+    """What a row is numbered by. Raises BadParameter."""
+    try:
+        found = int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text} is no number") from error
+    if abs(found) > _LARGEST:
+        raise typer.BadParameter(f"{text} is larger than any number that Milepost gives")
+    return found
 
 
 def ending(starts_at: datetime, lasts: str | None, until: str | None) -> datetime:

@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from milepost.cli.access import actor, transaction
+from milepost.cli.access import actor, row_number, transaction
 from milepost.cli.output import notes, table
 
 app = typer.Typer(help="What somebody should look at.", no_args_is_help=True)
-Number = Annotated[int, typer.Argument(help="The number that `alerts list` shows.")]
+Number = Annotated[int, typer.Argument(parser=row_number, help="The number that `alerts list` shows.")]
 
 
 @app.command("list")
 def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Also the resolved ones.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 50,
 ) -> None:
     """List the alerts, the newest first."""
     import sqlalchemy as sa
@@ -60,7 +60,7 @@ def resolve(
 @app.command("parked")
 def list_parked(
     channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The latest so many.")] = 50,
 ) -> None:
     """List notifications that were given up, the latest first."""
     from alerting import outbox
@@ -77,7 +77,9 @@ def list_parked(
 
 @app.command("retry")
 def retry(
-    numbers: Annotated[list[int] | None, typer.Argument(help="The numbers that `alerts parked` shows.")] = None,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(parser=row_number, help="The numbers that `alerts parked` shows.")
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="All of this channel.")] = None,
 ) -> None:
     """Send notifications after all that were given up. Openings of alerts that are over stay where they are."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.access import actor, transaction
+from milepost.cli.access import actor, row_number, transaction, usual
 from milepost.cli.output import notes, table
 from milepost.cli.rebuild import FORMATS
-from milepost.clock import aware
 from milepost.errors import ConfigurationError, Conflict, NotFound
 from milepost.explanation import Proposal
 
@@ -141,7 +140,7 @@ def list_hubs() -> None:
 
 @app.command("reused")
 def list_reused(
-    days: Annotated[int, typer.Option(min=1, help="So many days after the first time, or more.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="So many days after the first time, or more.")] = 30,
 ) -> None:
     """List the keys that look used again: the first step of their journey came again long afterwards."""
     import sqlalchemy as sa
@@ -207,14 +206,16 @@ def split(
     with transaction() as (connection, now, _):
         first = correlation.find(connection, kind, _known(connection, kind, key), namespace, 0)
         number = correlation.decide(
-            connection, "split", first, actor=actor(), reason=reason, now=now, since=aware(since)
+            connection, "split", first, actor=actor(), reason=reason, now=now, since=usual(since)
         )
     notes.print(f"Decision {number}; journeys follow in a moment.", highlight=False)
 
 
 @app.command("reverse")
 def reverse(
-    number: Annotated[int, typer.Argument(help="As `decisions` shows it.")], reason: Reason, dry_run: DryRun = False
+    number: Annotated[int, typer.Argument(parser=row_number, help="As `decisions` shows it.")],
+    reason: Reason,
+    dry_run: DryRun = False,
 ) -> None:
     """Take a decision back."""
     from milepost.decisions import correlation

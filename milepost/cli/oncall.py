@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.access import actor, ending, moment, transaction
+from milepost.cli.access import actor, ending, moment, row_number, transaction
 from milepost.cli.output import notes, table
 from milepost.errors import NotFound
 
@@ -86,7 +86,7 @@ def add(
 
 
 @override.command("end")
-def end(number: Annotated[int, typer.Argument(help="The number that `oncall list` shows.")]) -> None:
+def end(number: Annotated[int, typer.Argument(parser=row_number, help="The number that `oncall list` shows.")]) -> None:
     """End it now; one that has not begun never does."""
     from alerting import overrides
 

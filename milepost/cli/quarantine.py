@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from milepost.cli.access import actor
+from milepost.cli.access import actor, row_number
 from milepost.cli.output import notes, out, table
 from milepost.errors import Permanent
 
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from milepost.wiring.resources import Resources
 
 app = typer.Typer(help="Events that were refused or contradict what is stored: mend and replay.", no_args_is_help=True)
-Number = Annotated[int, typer.Argument(help="The number that `quarantine list` shows.")]
-Numbers = Annotated[list[int] | None, typer.Argument(help="Numbers that `quarantine list` shows.")]
-Group = Annotated[int | None, typer.Option(help="All of a group, by the number that `quarantine groups` shows.")]
+Number = Annotated[int, typer.Argument(parser=row_number, help="The number that `quarantine list` shows.")]
+Numbers = Annotated[list[int] | None, typer.Argument(parser=row_number, help="Numbers that `quarantine list` shows.")]
+Group = Annotated[
+    int | None,
+    typer.Option(
+        parser=row_number, metavar="NUMBER", help="All of a group, by the number that `quarantine groups` shows."
+    ),
+]
 Source = Annotated[str | None, typer.Option(help="Those of one source.")]
 Kind = Annotated[str | None, typer.Option(help="malformed, forbidden, mapping, conflict or failed.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, as the HTTP API answers.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.access import actor, ending, length, moment, transaction
+from milepost.cli.access import actor, ending, length, moment, row_number, transaction
 from milepost.cli.output import notes, out, table
 from milepost.errors import NotFound, Permanent
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from milepost.catalog.matcher import Matcher
 
 app = typer.Typer(help="What is kept from people for a while, and what that hides.", no_args_is_help=True)
-Number = Annotated[int, typer.Argument(help="The number that `silences list` shows.")]
+Number = Annotated[int, typer.Argument(parser=row_number, help="The number that `silences list` shows.")]
 Matchers = Annotated[
     list[str] | None,
     typer.Argument(help="What it is about: warehouse=north, carrier!=dhl,ups, rule=picking-*. All must match."),

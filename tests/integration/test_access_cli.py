@@ -60,6 +60,22 @@ def test_a_duration_that_is_none() -> None:
     assert '"soon" is not a duration' in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["exceptions", "list", "--since", "999999999d"], '"999999999d" is too long a duration; the longest is 36500d'),
+        (["journeys", "explain", "order", "S1\udcff"], "this is not UTF-8: '\\udcff'; write it in UTF-8"),
+        (["keys", "create", "x", "--source", "\udcff"], "a number or a time is too large, or a text is not UTF-8: ("),
+        (["silences", "add", "rule=x", "--until", "9999-12-31T23:59-14:00"], "9999-12-31T23:59:00-14:00 lies outside"),
+    ],
+)
+def test_what_no_database_takes_is_one_line_and_code_1(words: list[str], said: str) -> None:
+    result = milepost(*words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"milepost: {said}")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_user_with_a_piped_password_may_log_in(engine: sa.Engine) -> None:
     assert milepost("users", "add", "ann", "--role", "operator", typed="correct horse\n").exit_code == 0
     with engine.connect() as connection:

@@ -208,6 +208,8 @@ def test_from_the_command_line(chain: Chain, engine: sa.Engine, database: str, m
     chain.settle()
     asked = milepost("explain", "order", "4711", code=1)
     assert "--epoch 0 for 4711, --epoch 1 for 4711 (since 2026-10-01)" in asked
+    asked = milepost("split", "order", "4711", "--from", "0001-01-01T00:00:00+1400", "--reason", "x", code=1)
+    assert "0001-01-01T00:00:00+14:00 lies outside the years 1990 to 2100" in asked
     explained = milepost("explain", "order", "4711", "--epoch", "1")
     assert "order 4711 (since 2026-10-01): open, dispatched" in explained
     assert "X1" not in explained

@@ -124,6 +124,31 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert "there is no such folder" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "journeys reverse N --reason x",
+        "journeys reused --days N",
+        "quarantine show N",
+        "quarantine discard 1 N",
+        "quarantine list --group N",
+        "alerts ack N",
+        "alerts retry N",
+        "alerts list --limit N",
+        "silences end N",
+        "oncall override end N",
+        "gaps --newest N",
+        "catalog versions --limit N",
+        "audit list --limit N",
+        "folders files --limit N",
+    ],
+)
+def test_a_number_that_is_too_large_is_a_usage_error(words: str) -> None:
+    result = milepost(*words.replace("N", str(10**20)).split())
+    assert result.exit_code == 2
+    assert "Invalid value for" in result.stderr
+
+
 def test_the_version() -> None:
     assert milepost("version").stdout.strip().count(".") == 2
 
