@@ -87,13 +87,16 @@ class Rebuild:
     def run(self, selection: Selection = _ALL, *, swap: bool = True) -> Report:
         """Replay, compare, and swap. A selection of events, or `swap` false, compares only, and leaves all as it was.
 
-        Raises Conflict while another rebuild runs, and Transient where a reader keeps it from beginning or from
-        swapping. Whatever ends it early, the live state is untouched.
+        Raises Conflict while another rebuild runs, or where others built on the live tables, and Transient where a
+        reader keeps it from beginning or from swapping. Whatever ends it early, the live state is untouched.
         """
         with leader(self._engine, LOCK) as self._lead, garbage.by_hand():
             if not self._lead:
                 raise Conflict("a rebuild is running already")
             self._whole = swap and selection.whole
+            if self._whole:
+                with self._engine.connect() as connection:
+                    generation.refuse_dependents(connection, _KEPT)
             last, catalog = self._patiently(self._begin)
             url = self._engine.url.render_as_string(hide_password=False)
             beside = generation.redirected(url, self._number, pool_size=1, application_name="milepost rebuild")

@@ -29,11 +29,11 @@ def rebuild(
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only events of this source; repeatable.")] = None,
     catalog: Annotated[Path | None, typer.Option(help="A folder: try this catalog instead.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare only, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare only, and leave all as it is.")] = False,
 ) -> None:
     """Write all journeys anew from the stored events, beside the live ones, and swap them in. Notifies nobody.
 
-    With a selection of events or another catalog, journeys are compared only, and nothing is changed.
+    With a selection of events or another catalog, journeys are compared only, and stay as they are.
     """
     from correlator.rebuild import Rebuild
     from correlator.retell import Selection
@@ -67,7 +67,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _tell(report: Report, swapped: bool) -> None:
-    what = "swapped in" if swapped else "compared, nothing was changed"
+    what = "swapped in" if swapped else "compared, and left as they were"
     notes.print(f"{report.events} events replayed, {report.journeys} journeys, {what}", highlight=False)
     counts = {"new": report.new, "changed": report.changed, "gone": report.gone}
     rows = [

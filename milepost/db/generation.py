@@ -17,6 +17,7 @@ from typing import Any, Final
 import psycopg
 import sqlalchemy as sa
 
+from milepost.db import outside
 from milepost.db.engine import lock_key, make_engine
 from milepost.db.tables import assembled, metadata, touches
 from milepost.errors import Conflict
@@ -120,8 +121,21 @@ def hold(connection: sa.Connection, tables: Iterable[sa.Table]) -> None:
         connection.execute(sa.text(f"LOCK TABLE {LIVE}.{table.name} IN EXCLUSIVE MODE"))
 
 
+def refuse_dependents(connection: sa.Connection, kept: Sequence[sa.Table]) -> None:
+    """Raises Conflict where others built on the live tables that a swap replaces: it would all be dropped with them."""
+    own = [table.name for table in _tables()]
+    found = outside.dependents(connection, LIVE, own, kept=[table.name for table in kept])
+    if found:
+        raise Conflict(f"a rebuild replaces the tables of {', '.join(found)}; drop that, rebuild, and make it again")
+
+
 def swap(connection: sa.Connection, kept: Sequence[sa.Table]) -> None:
-    """Make the next generation the live one; the tables `kept` come along as they are. `hold` them all before."""
+    """Make the next generation the live one; the tables `kept` come along as they are. `hold` them all before.
+
+    Who might use the former one may use this one. Raises Conflict as `refuse_dependents` does.
+    """
+    refuse_dependents(connection, kept)
+    outside.give_the_same_rights(connection, LIVE, NEXT)
     for table in kept:
         connection.execute(sa.text(f"DROP TABLE {NEXT}.{table.name}"))
         connection.execute(sa.text(f"ALTER TABLE {LIVE}.{table.name} SET SCHEMA {NEXT}"))

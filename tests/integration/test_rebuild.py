@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -377,3 +378,77 @@ def test_only_what_a_rebuild_would_lose_goes_to_quarantine(
     with engine.connect() as connection:
         kept = connection.scalars(sa.select(t.quarantine.c.kind)).all()
     assert set(kept) == ({"failed"} if swap else set())
+
+
+def test_a_rebuild_keeps_everybodys_rights(chain: Chain, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        for right in (
+            "GRANT USAGE ON SCHEMA derived TO pg_monitor WITH GRANT OPTION",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA derived TO pg_monitor, PUBLIC",
+            "GRANT SELECT ON ALL SEQUENCES IN SCHEMA derived TO pg_monitor",
+            "REVOKE SELECT ON derived.hubs FROM PUBLIC",
+            "GRANT SELECT (key) ON derived.hubs TO PUBLIC",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA derived GRANT SELECT ON TABLES TO pg_monitor",
+        ):
+            connection.execute(sa.text(right))
+    before = rights(engine)
+    rebuild(chain).run()
+    assert rights(engine) == before
+    assert before[0] is not None
+
+
+def rights(engine: sa.Engine) -> list[Any]:
+    """Who may do what in the live schema."""
+    queries = (
+        "SELECT array_agg(CAST(acl AS text) ORDER BY CAST(acl AS text)) FROM pg_namespace, unnest(nspacl) AS acl"
+        " WHERE nspname = 'derived'",
+        "SELECT array_agg(relname || CAST(acl AS text) ORDER BY relname, CAST(acl AS text)) FROM pg_class,"
+        " unnest(relacl) AS acl WHERE relnamespace = CAST('derived' AS regnamespace)",
+        "SELECT array_agg(CAST(attacl AS text)) FROM pg_attribute WHERE attrelid = CAST('derived.hubs' AS regclass)"
+        " AND attacl IS NOT NULL",
+        "SELECT array_agg(CAST(defaclacl AS text)) FROM pg_default_acl"
+        " WHERE defaclnamespace = CAST('derived' AS regnamespace)",
+    )
+    with engine.connect() as connection:
+        return [connection.scalar(sa.text(query)) for query in queries]
+
+
+BUILT = {
+    "view public.report": "CREATE VIEW public.report AS SELECT key FROM derived.journeys",
+    "materialized view public.sums": "CREATE MATERIALIZED VIEW public.sums AS SELECT count(*) FROM derived.members",
+    "table constraint known on public.notes": "CREATE TABLE public.notes (journey bigint CONSTRAINT known"
+    " REFERENCES derived.journeys (journey_id))",
+    "function public.late(derived.journeys)": "CREATE FUNCTION public.late(derived.journeys) RETURNS boolean"
+    " LANGUAGE sql AS 'SELECT true'",
+    "derived.journeys in publication changes": "CREATE PUBLICATION changes FOR TABLE derived.journeys",
+    "table derived.notes": "CREATE TABLE derived.notes (note text)",
+}
+
+
+@pytest.mark.parametrize("built", BUILT)
+def test_a_rebuild_refuses_to_take_away_what_others_built(chain: Chain, engine: sa.Engine, built: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text(BUILT[built]))
+    with pytest.raises(Conflict, match=re.escape(built)):
+        rebuild(chain).run()
+    assert rebuild(chain).run(swap=False).events == 160
+
+
+def test_a_view_that_is_made_meanwhile_stays(chain: Chain, engine: sa.Engine) -> None:
+    before = contents(engine)
+
+    def meanwhile(what: str, _: int, __: int) -> None:
+        if what == "comparing":
+            with engine.begin() as connection:
+                connection.execute(sa.text("CREATE VIEW public.kept AS SELECT * FROM derived.running_clocks"))
+                connection.execute(sa.text("CREATE VIEW public.report AS SELECT key FROM derived.journeys"))
+
+    with pytest.raises(Conflict, match=r"tables of view public\.report;"):
+        rebuild(chain, progress=meanwhile).run()
+    assert contents(engine) == before
+    with engine.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM public.report")) == len(before["journeys"])
+        connection.execute(sa.text("DROP VIEW public.report"))
+    rebuild(chain).run()
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM public.kept")) == 0
