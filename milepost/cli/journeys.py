@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +56,7 @@ def explain(
 
     with transaction() as (connection, _, _):
         catalog = decided.active(connection)
-        head = _only(queries.candidates(connection, catalog, kind, key, namespace, epoch), kind, key)
+        head = _only(queries.candidates(connection, catalog, kind, key, namespace), kind, key, epoch)
         model = catalog.models.get(kind)
         reached = queries.milestone_list(connection, head.journey_id)
         members = queries.member_list(connection, head.journey_id)
@@ -72,16 +72,17 @@ def explain(
     reasons.show(explained, everything=history)
 
 
-def _only(found: Sequence[Head], kind: str, key: str) -> Head:
-    if not found:
+def _only(heads: Sequence[Head], kind: str, key: str, epoch: int | None) -> Head:
+    if not heads:
         raise NotFound(f"there is no {kind} journey {key}")
-    spaces = sorted({head.namespace for head in found})
+    spaces = sorted({head.namespace for head in heads})
     if len(spaces) > 1:
         raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {', '.join(spaces)}")
+    listed = ", ".join(f"--epoch {head.epoch} for {head.key}" for head in sorted(heads, key=lambda head: head.epoch))
+    found = [head for head in heads if epoch in (None, head.epoch)]
+    if not found:
+        raise NotFound(f"{kind} {key} has no epoch {epoch}; there is {listed}")
     if len(found) > 1:
-        listed = ", ".join(
-            f"--epoch {head.epoch} for {head.key}" for head in sorted(found, key=lambda head: head.epoch)
-        )
         raise Conflict(f"{key} was split; add {listed}")
     return found[0]
 
@@ -279,13 +280,20 @@ def _named(connection: sa.Connection, text: str) -> Named:
     kind, colon, key = text.partition(":")
     if not colon or not key:
         raise ConfigurationError(f"{text}: write an object as TYPE:KEY, like order:S00024")
-    plain, at, namespace = key.rpartition("@")
-    typed, space = (plain, namespace) if at and "=" in namespace else (key, None)
-    known, epoch = _known(connection, kind, typed), None
-    stem, hash_, number = typed.rpartition("#")
-    if hash_ and number.isdecimal() and not correlation.epochs(connection, kind, known):
-        known, epoch = _known(connection, kind, stem), int(number)
-    return correlation.find(connection, kind, known, space, epoch)
+    meant = [(_known(connection, kind, stem), namespace, epoch) for stem, namespace, epoch in _readings(key)]
+    found = (one for one in meant if correlation.epochs(connection, kind, one[0]))
+    return correlation.find(connection, kind, *next(found, meant[0]))
+
+
+def _readings(text: str) -> Iterator[tuple[str, str | None, int | None]]:
+    """(key, namespace, epoch) that a text may mean, a key with @ or # in it before all else."""
+    plain, _, space = text.rpartition("@")
+    spaced = [(text, None), (plain, space)] if plain and "=" in space else [(text, None)]
+    yield from ((key, namespace, None) for key, namespace in spaced)
+    for key, namespace in spaced:
+        stem, _, number = key.rpartition("#")
+        if stem and number.isdecimal():
+            yield stem, namespace, int(number)
 
 
 def _known(connection: sa.Connection, kind: str, key: str) -> str:

@@ -208,6 +208,8 @@ def test_from_the_command_line(chain: Chain, engine: sa.Engine, database: str, m
     chain.settle()
     asked = milepost("explain", "order", "4711", code=1)
     assert "--epoch 0 for 4711, --epoch 1 for 4711 (since 2026-10-01)" in asked
+    asked = milepost("explain", "order", "4711", "--epoch", "7", code=1)
+    assert "order 4711 has no epoch 7; there is --epoch 0 for 4711, --epoch 1 for 4711 (since 2026-10-01)" in asked
     asked = milepost("split", "order", "4711", "--from", "0001-01-01T00:00:00+1400", "--reason", "x", code=1)
     assert "0001-01-01T00:00:00+14:00 lies outside the years 1990 to 2100" in asked
     explained = milepost("explain", "order", "4711", "--epoch", "1")
@@ -217,3 +219,18 @@ def test_from_the_command_line(chain: Chain, engine: sa.Engine, database: str, m
     milepost("cut", "order:4711#1", "shipment:X2", "--reason", "another")
     chain.settle()
     assert orders(engine)["4711 (since 2026-10-01)"] == {"4711 (since 2026-10-01)"}
+
+
+def test_a_key_is_named_as_it_is_before_all_that_it_may_mean(
+    chain: Chain, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILEPOST_DATABASE_URL", database)
+    keys = ["#1002@web=1", "#1003", "A#1@web=1"]
+    chain.send(*(wire(10 + number, "2026-10-05", "order.received", order=key) for number, key in enumerate(keys)))
+    chain.settle()
+    for key in keys:
+        assert "No journey changes" in milepost("exclude", f"order:{key}", "order:4711", "--dry-run", "--reason", "x")
+    missing = {"#9999": "#9999", "#9999@web=1": "#9999@web=1", "B#3": "B#3", "4711#8": "4711 of epoch 8"}
+    for key, told in missing.items():
+        said = milepost("lift", f"order:{key}", "--reason", "x", code=1)
+        assert said.startswith(f"milepost: there is no order {told} ")
