@@ -9,8 +9,8 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
-WIDE = 200
-"""Columns where stdout is no terminal: tables are not to be broken into lines for a pipe."""
+WIDE = 1_000_000
+"""Columns where stdout is no terminal: tables are not to be cut or broken into lines for a pipe."""
 
 out = Console(width=None if sys.stdout.isatty() else WIDE)
 notes = Console(stderr=True)

@@ -149,6 +149,13 @@ def test_a_number_that_is_too_large_is_a_usage_error(words: str) -> None:
     assert "Invalid value for" in result.stderr
 
 
+def test_a_pipe_gets_tables_whole() -> None:
+    """In a process of its own: where results go is looked at when it starts."""
+    code = "from milepost.cli.output import table; table('a', 'b', rows=[('x' * 5000, 'last')], empty='')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[1].split() == ["x" * 5000, "last"]
+
+
 def test_the_version() -> None:
     assert milepost("version").stdout.strip().count(".") == 2
 
