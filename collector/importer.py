@@ -40,12 +40,14 @@ Progress = Callable[[int, int], None]
 class Report:
     """What came of an import. `units` are rows or log events; `dateless` units gave no event for want of a date.
 
-    `accepted` events went to the event log, which knew some of them perhaps; of those that were `refused` some were
-    `open` in quarantine before. `unlisted`: activities without a type. `absent`: those of types that the log lacks.
+    `accepted` events went to the event log, which knew some of them perhaps; `conflicts` did not, being in quarantine as
+    such. Of those that were `refused` some were `open` in quarantine before. `unlisted`: activities without a type.
+    `absent`: those of types that the log lacks.
     """
 
     units: int = 0
     accepted: int = 0
+    conflicts: int = 0
     refused: int = 0
     open: int = 0
     dateless: int = 0
@@ -208,10 +210,12 @@ def _commit(
         for item in (*unreadable, *verdict.rejected)
     ]
     with engine.begin() as connection:
-        log.append(connection, verdict.entries)
-        new = known.without(connection, refused)
+        entries = known.consistent(connection, verdict.entries)
+        log.append(connection, entries)
+        new = known.new(connection, refused)
         quarantine.add(connection, new)
-    report.accepted += len(verdict.entries)
+    report.accepted += len(entries)
+    report.conflicts += len(verdict.entries) - len(entries)
     report.refused += len(refused)
     report.open += len(refused) - len(new)
 

@@ -126,6 +126,8 @@ def _tell(report: Report, unit: str) -> None:
         lines.append(f"{report.objects} objects, {report.relations} relations")
     if report.dateless:
         lines.append(f"{report.dateless} gave no event, for want of a date")
+    if report.conflicts:
+        lines.append(f"{report.conflicts} contradict what is stored, and were in quarantine before")
     if report.refused:
         before = f"; {report.open} were there before" if report.open else ""
         lines.append(f"{report.refused} were refused, and are in quarantine with the reason{before}")

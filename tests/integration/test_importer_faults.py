@@ -89,15 +89,15 @@ def test_what_is_no_table_is_said_to_be_none(engine: sa.Engine, tmp_path: Path) 
 def test_what_was_refused_before_is_refused_once(
     engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ["A1,soon", ",2024-02-01", "A2,2024-02-01", "A3,later"]
+    lines = ["A1,soon", ",2024-02-01", "A2,2024-02-01", "A3,later", "A2,2024-02-02"]
     first = load(engine, tmp_path, *lines)
-    assert (first.accepted, first.refused, first.open) == (1, 3, 0)
+    assert (first.accepted, first.conflicts, first.refused, first.open) == (2, 0, 3, 0)
     monkeypatch.setattr(importer, "BATCH", 1)
     again = load(engine, tmp_path, "A4,never", *lines)  # which gives all the others another line
-    assert (again.accepted, again.refused, again.open) == (1, 4, 3)
-    assert len(reasons(engine)) == 4
+    assert (again.accepted, again.conflicts, again.refused, again.open) == (1, 1, 4, 3)
+    assert len(reasons(engine)) == 5
     with engine.begin() as connection:
-        assert sum(connection.scalars(sa.select(t.quarantine_groups.c.open))) == 4
+        assert sum(connection.scalars(sa.select(t.quarantine_groups.c.open))) == 5
         connection.execute(sa.update(t.quarantine).values(state="discarded"))
     assert load(engine, tmp_path, *lines).open == 0
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
+from milepost.contract import Entry, read
 from milepost.db.tables import quarantine, quarantine_groups
 
 Kind = Literal["malformed", "forbidden", "mapping", "conflict", "failed"]
@@ -140,19 +141,25 @@ class Known:
     """What is open already, for who reads the same files again. It looks a group up once, when it meets it first."""
 
     def __init__(self) -> None:
-        self._bodies: dict[Group, set[bytes]] = {}
+        self._bodies: dict[tuple[str, Kind, str | None], set[bytes]] = {}
 
-    def without(self, connection: sa.Connection, refusals: Sequence[Refusal]) -> list[Refusal]:
+    def new(self, connection: sa.Connection, refusals: Sequence[Refusal]) -> list[Refusal]:
         """The refusals whose body no open row of their group had then."""
-        return [one for one in refusals if sha256(one.body).digest() not in self._of(connection, one.group)]
+        return [one for one in refusals if not self._has(connection, one.body, one.source, one.kind, one.group.rule)]
 
-    def _of(self, connection: sa.Connection, group: Group) -> set[bytes]:
-        if group not in self._bodies:
+    def consistent(self, connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
+        """The events that no open conflict had as its body: those would only be one more."""
+        return [one for one in entries if not self._has(connection, one.body, read(one.body).source, "conflict", None)]
+
+    def _has(self, connection: sa.Connection, body: bytes, source: str, kind: Kind, rule: str | None) -> bool:
+        key = (storable(source, MAX_NAME), kind, rule)
+        if key not in self._bodies:
             q, g = quarantine.c, quarantine_groups.c
-            same = (g.source == group.source, g.kind == group.kind, g.rule == group.rule)
+            pairs = zip((g.source, g.kind, g.rule), key, strict=True)
+            same = [column == value for column, value in pairs if value is not None]
             query = sa.select(sa.func.sha256(q.body)).join(quarantine_groups, g.group_id == q.group_id)
-            self._bodies[group] = set(connection.scalars(query.where(q.state == "open", *same)))
-        return self._bodies[group]
+            self._bodies[key] = set(connection.scalars(query.where(q.state == "open", *same)))
+        return sha256(body).digest() in self._bodies[key]
 
 
 def tally(tallies: Tallies, group: Group, at: datetime) -> Tally:
