@@ -40,8 +40,8 @@ Progress = Callable[[int, int], None]
 class Report:
     """What came of an import. `units` are rows or log events; `dateless` units gave no event for want of a date.
 
-    `accepted` events went to the event log, which knew some of them perhaps; `conflicts` did not, being in quarantine as
-    such. Of those that were `refused` some were `open` in quarantine before. `unlisted`: activities without a type.
+    `accepted` events went to the event log, which knew some of them perhaps; `conflicts` did not, being in quarantine
+    as such. Of those that were `refused` some were `open` in quarantine before. `unlisted`: activities without a type.
     `absent`: those of types that the log lacks.
     """
 
