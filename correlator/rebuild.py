@@ -9,7 +9,7 @@ are looked at again after the swap, and what that brings to light is recorded, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeVar
@@ -90,6 +90,8 @@ class Rebuild:
         Raises Conflict while another rebuild runs, or where others built on the live tables, and Transient where a
         reader keeps it from beginning or from swapping. Whatever ends it early, the live state is untouched.
         """
+        with self._engine.connect() as connection:
+            left = generation.number(connection)  # before it leads: no other one that leads has begun since
         with leader(self._engine, LOCK) as self._lead, garbage.by_hand():
             if not self._lead:
                 raise Conflict("a rebuild is running already")
@@ -97,7 +99,7 @@ class Rebuild:
             if self._whole:
                 with self._engine.connect() as connection:
                     generation.refuse_dependents(connection, _KEPT)
-            last, catalog = self._patiently(self._begin)
+            last, catalog = self._patiently(lambda: self._begin(left))
             url = self._engine.url.render_as_string(hide_password=False)
             beside = generation.redirected(url, self._number, pool_size=1, application_name="milepost rebuild")
             try:
@@ -120,10 +122,10 @@ class Rebuild:
                 self._progress("waiting for readers", tried, TRIES)
         return work()
 
-    def _begin(self) -> tuple[int, Catalog]:
-        """Make the next generation; returns the last event that it isn't told of by recorders."""
+    def _begin(self, left: int | None) -> tuple[int, Catalog]:
+        """Make the next generation in place of what was left; returns the last event that no recorder tells it of."""
         with self._engine.begin() as connection:
-            self._number = generation.begin(connection, told=self._whole)
+            self._number = generation.begin(connection, told=self._whole, instead_of=left)
             return retell.last(connection), self._catalog_of(connection)
 
     def _go_on(self) -> None:
@@ -139,12 +141,13 @@ class Rebuild:
         self._assembler = Assembler(
             beside, lambda _: catalog, self._clock, _nothing, adopt=self._adopt, trial=not self._whole
         )
-        for events in retell.run(self._engine, catalog, self._clock, selection, extent):
-            self._go_on()
-            self.report.events += events
-            self._progress("replayed", self.report.events, extent.events)
-            self._assembler.step()  # one: what is told meanwhile is for the next, together with what comes then
-            garbage.collect()
+        with closing(retell.run(self._engine, catalog, self._clock, selection, extent)) as replayed:
+            for events in replayed:
+                self._go_on()
+                self.report.events += events
+                self._progress("replayed", self.report.events, extent.events)
+                self._assembler.step()  # one: what is told meanwhile is for the next, together with what comes then
+                garbage.collect()
         self._catch_up()
 
     def _catch_up(self) -> None:

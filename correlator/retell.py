@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,7 +81,7 @@ def count(connection: sa.Connection, selection: Selection, until: int) -> int:
     return connection.scalar(chosen) or 0
 
 
-def run(engine: sa.Engine, catalog: Catalog, clock: Clock, selection: Selection, extent: Extent) -> Iterator[int]:
+def run(engine: sa.Engine, catalog: Catalog, clock: Clock, selection: Selection, extent: Extent) -> Generator[int]:
     """Replay; yields how many events were told each time that the assembler should take them.
 
     Raises Conflict where the next generation is no longer the one that is to be told.

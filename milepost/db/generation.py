@@ -61,13 +61,15 @@ def be_patient(connection: sa.Connection) -> None:
     connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
 
 
-def begin(connection: sa.Connection, *, told: bool) -> int:
-    """Make the empty next generation, in place of one that was left behind; returns its number.
+def begin(connection: sa.Connection, *, told: bool, instead_of: int | None) -> int:
+    """Make the empty next generation, in place of the one of this number that was left behind; returns its number.
 
-    With `told`, all that `watch`es tells it what happens from this commit on. Raises Transient as `drop` does.
+    With `told`, all that `watch`es tells it what happens from this commit on. Raises Conflict where another one has
+    been begun meanwhile, and Transient as `drop` does.
     """
     be_patient(connection)
     quiesce(connection)
+    _be_at(connection, instead_of)
     drop(connection, NEXT)
     connection.execute(sa.text(f"CREATE SCHEMA {NEXT}"))
     translated = connection.execution_options(schema_translate_map={LIVE: NEXT})
@@ -75,24 +77,34 @@ def begin(connection: sa.Connection, *, told: bool) -> int:
         table.create(translated)
     if told:
         connection.execute(sa.text(f"CREATE TABLE {NEXT}.told ()"))
-    number = _number(connection, NEXT)
-    assert number is not None
-    return number
+    made = number(connection)
+    assert made is not None
+    return made
 
 
-def pin(connection: sa.Connection, number: int) -> None:
+def pin(connection: sa.Connection, wanted: int) -> None:
     """Have the next generation stay what it is until the transaction ends. Raises Conflict where it is another one."""
     connection.execute(_PIN)
-    if _number(connection, NEXT) != number:
+    _be_at(connection, wanted)
+
+
+def _be_at(connection: sa.Connection, wanted: int | None) -> None:
+    if number(connection) != wanted:
         raise Conflict("another rebuild, or the clean-up, has taken this one's place; rebuild again")
 
 
 def exists(connection: sa.Connection) -> bool:
     """Whether there is a next generation, being made or left behind."""
-    return bool(connection.scalar(sa.text(f"SELECT to_regnamespace('{NEXT}') IS NOT NULL")))
+    return number(connection) is not None
 
 
-def drop(connection: sa.Connection, schema: str, number: int | None = None) -> bool:
+def number(connection: sa.Connection, schema: str = NEXT) -> int | None:
+    """The number of a generation, None where there is none. It stays the same when the schema changes its name."""
+    found: int | None = connection.scalar(_NUMBER, {"schema": schema})
+    return found
+
+
+def drop(connection: sa.Connection, schema: str, only: int | None = None) -> bool:
     """Take a generation away that is not live, or only the one of this number; whether there was one.
 
     Recorders that tell it something are waited for, and so is whoever reads it. Raises Transient after PATIENCE.
@@ -102,17 +114,11 @@ def drop(connection: sa.Connection, schema: str, number: int | None = None) -> b
     if schema == NEXT and exists(connection):
         quiesce(connection)
         connection.execute(_UNPINNED)
-    found = _number(connection, schema)
-    if found is None or number not in (None, found):
+    found = number(connection, schema)
+    if found is None or only not in (None, found):
         return False
     connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
     return True
-
-
-def _number(connection: sa.Connection, schema: str) -> int | None:
-    """A schema keeps its number when it changes its name; no other one gets it."""
-    found: int | None = connection.scalar(_NUMBER, {"schema": schema})
-    return found
 
 
 def hold(connection: sa.Connection, tables: Iterable[sa.Table]) -> None:
@@ -152,7 +158,7 @@ def _tables() -> list[sa.Table]:
 # --- redirection ------------------------------------------------------------------------------------------------------
 
 
-def redirected(url: str, number: int, **options: Any) -> sa.Engine:
+def redirected(url: str, filled: int, **options: Any) -> sa.Engine:
     """An engine (`make_engine`) whose statements mean the next generation wherever they say `derived`.
 
     At the driver, so that it holds for every statement, SQLAlchemy's own and text alike. Each transaction pins the
@@ -160,7 +166,7 @@ def redirected(url: str, number: int, **options: Any) -> sa.Engine:
     """
     engine = make_engine(url, **options)
     sa.event.listen(engine, "connect", _redirect)
-    sa.event.listen(engine, "begin", lambda connection: pin(connection, number))
+    sa.event.listen(engine, "begin", lambda connection: pin(connection, filled))
     return engine
 
 

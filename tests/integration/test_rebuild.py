@@ -151,8 +151,7 @@ def test_one_at_a_time_and_what_a_kill_leaves_is_cleared(chain: Chain, engine: s
         assert leads
         with pytest.raises(Conflict):
             rebuild(chain).run()
-    with engine.begin() as connection:
-        generation.begin(connection, told=True)
+    begun(engine)
     assert clear_up(engine)
     assert not clear_up(engine)
     chain.send(*wires(40, 1))
@@ -202,7 +201,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def begun(engine: sa.Engine) -> int:
     """What another rebuild does first: take away what there is, and make its own."""
     with engine.begin() as connection:
-        return generation.begin(connection, told=True)
+        return generation.begin(connection, told=True, instead_of=generation.number(connection))
 
 
 def stands(engine: sa.Engine, number: int) -> bool:
@@ -210,6 +209,24 @@ def stands(engine: sa.Engine, number: int) -> bool:
     with engine.begin() as connection:
         generation.pin(connection, number)
         return not connection.scalar(sa.text("SELECT count(*) FROM derived_next.journeys"))
+
+
+def test_who_lost_its_place_before_it_began_does_nothing_to_the_next_one(
+    chain: Chain, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, second, begin = contents(engine), [], generation.begin
+
+    def thawed(connection: sa.Connection, **options: Any) -> int:
+        if not second:
+            second.append(0)
+            second[0] = begun(engine)
+        return begin(connection, **options)
+
+    monkeypatch.setattr(generation, "begin", thawed)
+    with pytest.raises(Conflict, match="another rebuild"):
+        rebuild(chain).run()
+    assert stands(engine, second[0])
+    assert contents(engine) == before
 
 
 def test_who_lost_its_place_while_it_replays_does_nothing_to_the_next_one(chain: Chain, engine: sa.Engine) -> None:
