@@ -23,9 +23,10 @@ from correlator.decided import Decided
 from correlator.memory import Memory
 from correlator.merged import fold
 from correlator.model import Compiled, CompiledModel
+from correlator.node import Node
 from correlator.poison import FAILURES, is_poison
 from correlator.rows import Output, diff_members, diff_milestones, gone, journey_row
-from correlator.stitch import Missing, Node
+from correlator.stitch import Missing
 from correlator.touches import TouchBatch, Waiting
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock
@@ -306,7 +307,7 @@ class Assembler:
             for member in nodes:
                 member.used = self._memory.steps
             nodes = fold(nodes, graph.decided, self._ranks)
-            journey = assess(nodes[0], nodes, model)
+            journey = assess(nodes[0], graph.counting(nodes, model), model)
         if journey is not None:
             self._keep(name, journey, members, nodes, output)
         elif (name, root) in self._journeys:

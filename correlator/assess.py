@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from correlator.model import CompiledModel, Step
-from correlator.stitch import Node
+from correlator.node import Node
 from milepost.journeystate import (
     MAX_REPEATS,
     MAX_TROUBLES,
@@ -164,8 +164,12 @@ def _reached(step: Step, at: Evidence, last_us: int, count: int) -> Reached:
 
 
 def _state(root: Node, nodes: list[Node], milestones: list[Reached], model: CompiledModel) -> tuple[str, int | None]:
-    """open, completed or cancelled, and since when."""
-    cancelled = [root.state.reached[kind].first_us for kind in model.cancelling if kind in root.state.reached]
+    """open, completed or cancelled, and since when. A root may be cancelled by the name of one that it absorbed."""
+    ranks = model.root_rank
+    own = [node for node in nodes if node is root or ranks.get(node.type, 0) > ranks[root.type]]
+    cancelled = [
+        node.state.reached[kind].first_us for node in own for kind in model.cancelling if kind in node.state.reached
+    ]
     if cancelled:
         return "cancelled", min(cancelled)
     at = {item.name: item.reached_us for item in milestones}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Protocol
 
 
@@ -20,10 +21,10 @@ class Decision(Protocol):
 
 
 class Decided:
-    """The decisions that count.
+    """The decisions that count. What was merged is one thing: what is decided about one of its names holds for all.
 
-    `cuts` and `mates` are by object, both ways; `excluded` is by root; `into` gives for a merged object the one whose
-    name stays; `lifted` are no hubs.
+    `cuts` and `mates` are by object, both ways; `excluded` is by root, and `outcast` is what any root excludes; `into`
+    gives for a merged object the one whose name stays; `lifted` are no hubs.
     """
 
     def __init__(self, decisions: Iterable[Decision] = ()) -> None:
@@ -32,8 +33,9 @@ class Decided:
         self.into: dict[int, int] = {}
         self.mates: dict[int, set[int]] = {}
         self.lifted: set[int] = set()
-        for item in decisions:
+        for item in sorted(decisions, key=lambda one: one.act != "merge"):
             self._add(item.act, item.first_id, item.second_id)
+        self.outcast: set[int] = set().union(*self.excluded.values())
 
     def _add(self, act: str, first: int, second: int | None) -> None:
         if act == "lift":
@@ -41,15 +43,21 @@ class Decided:
         elif second is None:  # a split: correlator.split carries it out on what is stored
             return
         elif act == "cut":
-            self.cuts.setdefault(first, set()).add(second)
-            self.cuts.setdefault(second, set()).add(first)
+            for one, other in product(self._names(first), self._names(second)):
+                self.cuts.setdefault(one, set()).add(other)
+                self.cuts.setdefault(other, set()).add(one)
         elif act == "exclude":
-            self.excluded.setdefault(first, set()).add(second)
+            for root in self._names(first):
+                self.excluded.setdefault(root, set()).update(self._names(second))
         elif act == "merge":
             self.into[second] = first
             group = {first, second, *self.mates.get(first, ())}
             for one in group:
                 self.mates[one] = group - {one}
+
+    def _names(self, object_id: int) -> set[int]:
+        """The object with all that it was merged with."""
+        return {object_id, *self.mates.get(object_id, ())}
 
     def apart(self, one: int, other: int) -> bool:
         """Whether the relation between two objects was cut."""

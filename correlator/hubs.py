@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from alerting import commands
 from alerting.commands import Signal
 from correlator.model import CompiledModel
-from correlator.stitch import Graph, Node
+from correlator.node import Node
+from correlator.stitch import Graph
 from milepost.db.tables import hubs
 
 _SOURCES: Final = sa.text(

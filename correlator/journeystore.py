@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from correlator.model import CORRELATION
-from correlator.stitch import CHILD, MENTION, NAMING, PARENT, Graph, Node
+from correlator.node import CHILD, MENTION, NAMING, PARENT, Node
+from correlator.stitch import Graph
 from milepost.clock import to_us
 from milepost.db import tables
 from milepost.db.engine import array_literal

@@ -16,7 +16,8 @@ from correlator import journeystore as store
 from correlator.assess import learn, learn_exceptions
 from correlator.bounded import forget_oldest
 from correlator.model import CORRELATION, Compiled, CompiledModel
-from correlator.stitch import PARENT, Graph, Missing, Node, Pair, Related
+from correlator.node import PARENT, Node
+from correlator.stitch import Graph, Missing, Pair, Related
 from correlator.touches import TouchBatch
 from milepost.inbox import objects
 
@@ -201,6 +202,7 @@ class Memory:
         while True:
             try:
                 upper, lower = self.graph.tops(news.related, model)
-                return self.graph.roots_above(upper.union(concerned), model) | lower
+                roots = self.graph.roots_above(upper.union(concerned), model) | lower
+                return roots | self.graph.excluded_below(roots, model)
             except Missing as error:
                 self.need(connection, error.ids)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from correlator.assess import trouble_order
 from correlator.decided import Decided
-from correlator.stitch import Node
+from correlator.node import Node
 from milepost.journeystate import MAX_REPEATS, MAX_TROUBLES, AttributeGroup, Evidence, ObjectState, Scalar, Trouble
 
 

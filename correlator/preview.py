@@ -133,7 +133,7 @@ class _Side:
             return None
         members = graph.closure(root, model)
         nodes = fold([graph.node(member.object_id) for member in members], graph.decided, ranks)
-        journey = assess(nodes[0], nodes, model)
+        journey = assess(nodes[0], graph.counting(nodes, model), model)
         if journey is None:
             return None
         stage = journey.stage.name if journey.stage else None

@@ -14,7 +14,8 @@ from correlator.assess import Journey, Occurrence, assess, learn
 from correlator.decided import Decided
 from correlator.merged import fold
 from correlator.model import CompiledModel
-from correlator.stitch import CHILD, PARENT, Graph, Node
+from correlator.node import CHILD, PARENT, Node
+from correlator.stitch import Graph
 from milepost.journeystate import Member, ObjectState
 
 WORK: Final = 40_000
@@ -80,7 +81,7 @@ def replay(root: int, model: CompiledModel, world: World) -> Iterator[Moment]:
                 heard[object_id] = heard.get(object_id, 0) + 1
         members = graph.closure(root, model)
         nodes = fold([graph.nodes[member.object_id] for member in members], world.decided, world.ranks)
-        journey = assess(nodes[0], nodes, model)
+        journey = assess(nodes[0], graph.counting(nodes, model), model)
         new = tuple(item.event for item in events)
         yield Moment(at_us, new, tuple(relations), before, tuple(members), journey)
 

@@ -1,6 +1,6 @@
 """Who belongs to whose journey: the rules of correlation over a graph of objects. Pure.
 
-A node is an object with its state and its relations; the models direct them. The numbers in the comments are the rules
+The models direct the relations of the nodes. The numbers in the comments are the rules
 of docs/explanation/correlation.md.
 """
 
@@ -12,79 +12,16 @@ from typing import Final
 
 from correlator.decided import Decided
 from correlator.model import CORRELATION, CompiledModel, stands_over
-from milepost.journeystate import Member, ObjectState
+from correlator.node import CHILD, NAMING, PARENT, Node, shown
+from milepost.journeystate import Member
 
-MENTION: Final = 1
-NAMING: Final = 2  # one side is a correlation
-PARENT: Final = 4  # an explicit link in which this node is the parent
-CHILD: Final = 8  # an explicit link in which this node is the child
-LINK: Final = PARENT | CHILD
 _NONE: Final[frozenset[str]] = frozenset()
+_NOTHING: Final[frozenset[int]] = frozenset()
 FEW: Final = 8
 """What follows from so few relations is found again as soon as it would be looked up, and not remembered."""
-_NONE_NAMED: Final[list[int]] = []  # what nodes begin with, and none adds to; so are the next two
-_NO_LISTS: Final[Mapping[str, list[int]]] = {}
-_NO_OWNERS: Final[Mapping[str, int | None]] = {}
 Pair = tuple[int, int]
 Related = Mapping[tuple[str, str, bool], Collection[Pair]]
 """Related objects by their types, and by whether an explicit link relates them (the parent first)."""
-
-
-class Node:
-    """An object with its state and its relations: `edges` maps the other object's id to what relates them (bits)."""
-
-    __slots__ = (
-        "above",
-        "below",
-        "edges",
-        "id",
-        "key",
-        "linked",
-        "look_at",
-        "namespace",
-        "naming",
-        "owners",
-        "placed",
-        "state",
-        "stored",
-        "type",
-        "used",
-    )
-
-    def __init__(self, object_id: int, kind: str, namespace: str, key: str, state: ObjectState) -> None:
-        self.id = object_id
-        self.type = kind
-        self.namespace = namespace
-        self.key = key
-        self.state = state
-        self.edges: dict[int, int] = {}
-        self.naming = _NONE_NAMED  # the edges to correlations, or from one
-        self.linked = False  # whether an explicit link is among the edges
-        self.used = self.placed = 0  # the steps in which it was used last, and took its place among all nodes
-        self.stored = False  # whether the database has a state of it
-        self.look_at = 0  # how many edges it must have before it may be a hub
-        self.conclude_anew()
-
-    def relate(self, other: int, bits: int) -> None:
-        """Add a relation; if it is new, what was concluded from the former ones is forgotten."""
-        known = self.edges.get(other, 0)
-        both = known | bits
-        if both == known:
-            return
-        if bits & NAMING:
-            if not self.naming:
-                self.naming = []
-            self.naming.append(other)
-        elif bits & LINK:
-            self.linked = True
-        self.edges[other] = both
-        self.conclude_anew()
-
-    def conclude_anew(self) -> None:
-        """Forget what was concluded from its relations, by model."""
-        self.below: Mapping[str, list[int]] = _NO_LISTS
-        self.above: Mapping[str, list[int]] = _NO_LISTS
-        self.owners: Mapping[str, int | None] = _NO_OWNERS
 
 
 class Missing(Exception):
@@ -235,6 +172,12 @@ class Graph:
         """Whether anything may be inert at all: mostly nothing is, and it is asked for every relation."""
         return bool(self.hubs or self.decided.cuts)
 
+    def counting(self, nodes: list[Node], model: CompiledModel) -> list[Node]:
+        """The members of a journey with what counts for it: the events of a correlation that several roots name show
+        in it, and are no milestone of its, and give it no attributes (rule 5)."""
+        shared = {node.id for node in nodes if node.type == CORRELATION and self.owner(node, model) is None}
+        return [shown(node) if node.id in shared else node for node in nodes] if shared else nodes
+
     def _inert(self, upper: int, lower: int) -> bool:
         """Whether a relation counts for nothing: its lower end is a hub (rule 7), or it was cut (rule 8)."""
         return lower in self.hubs or self.decided.apart(upper, lower)
@@ -328,8 +271,19 @@ class Graph:
             above = self.owner(self.node(parent), model) if self.kind(parent) == CORRELATION else parent
             if above is None or model.root_rank.get(self.kind(above), rank) >= rank or above in self.hubs:
                 continue
-            if node.id not in self.decided.excluded.get(self.decided.into.get(above, above), ()):
+            excluded = self.decided.outcast & {parent, node.id} - {above}
+            if not excluded or self._holds(above, excluded, rank, model):
                 return True
+        return False
+
+    def _holds(self, above: int, excluded: set[int], rank: int, model: CompiledModel) -> bool:
+        """Whether a journey that the upper one is in has these too, which some journey excludes (rule 8)."""
+        for root in self.roots_above([above], model):
+            node = self.node(root)
+            if model.root_rank[node.type] < rank and self.is_root(node, model):
+                members = {member.object_id for member in self.closure(root, model)}
+                if above in members and excluded <= members:
+                    return True
         return False
 
     def roots_above(self, start: Iterable[int], model: CompiledModel) -> set[int]:
@@ -364,10 +318,28 @@ class Graph:
             raise Missing(missing)
         return roots
 
+    def excluded_below(self, roots: set[int], model: CompiledModel) -> set[int]:
+        """Excluded objects of root types below these: whether they are roots depends on what holds them now."""
+        kinds = ((one, self.kind(one)) for one in self.decided.outcast)
+        lesser = (one for one, kind in kinds if model.root_rank.get(kind, 0))
+        return {one for one in lesser if not roots.isdisjoint(self.roots_above([one], model))}
+
     def closure(self, root: int, model: CompiledModel) -> list[Member]:
-        """The root and everything reachable downwards, breadth first, ties by id: the shortest path is the reason."""
+        """The root and everything reachable downwards, breadth first, ties by id: the shortest path is the reason.
+
+        What was excluded from the journey of a root that this one absorbed stays excluded (rule 8).
+        """
+        excluded = self.decided.excluded
+        members = self._reach(root, excluded.get(root, _NOTHING), model)
+        if not excluded:
+            return members
+        roots = [root, *(one.object_id for one in members[1:] if self.types[one.object_id] in model.root_rank)]
+        gone = set().union(*(excluded.get(one, _NOTHING) for one in roots))
+        return members if gone == excluded.get(root, _NOTHING) else self._reach(root, gone, model)
+
+    def _reach(self, root: int, gone: Collection[int], model: CompiledModel) -> list[Member]:
         members = [Member(root, None, 0)]
-        seen = {root, *self.decided.excluded.get(root, ())}
+        seen = {root, *gone}
         missing: set[int] = set()
         level = [root]
         depth = 0

@@ -33,9 +33,9 @@ class Oracle:
     ) -> None:
         decisions = decisions or []
         self.limit = journeys.get("hub_limit", 1000)
-        self.cuts = {frozenset((one, other)) for act, one, other in decisions if act == "cut"}
-        self.excluded = {(one, other) for act, one, other in decisions if act == "exclude"}
         self.into = {other: one for act, one, other in decisions if act == "merge"}
+        self.cuts = {frozenset((self.same(one), self.same(other))) for act, one, other in decisions if act == "cut"}
+        self.excluded = {(self.same(one), self.same(other)) for act, one, other in decisions if act == "exclude"}
         self.splits = sorted((us(since), since, one) for act, one, since in decisions if act == "split")
         self.lifted = {one for act, one, _ in decisions if act == "lift"}
         self.models = journeys["models"]
@@ -73,7 +73,7 @@ class Oracle:
         return False
 
     def counts(self, upper: Obj, lower: Obj) -> bool:
-        return lower not in self.hubs and frozenset((upper, lower)) not in self.cuts
+        return lower not in self.hubs and frozenset((self.same(upper), self.same(lower))) not in self.cuts
 
     def same(self, obj: Obj) -> Obj:
         return self.into.get(obj, obj)
@@ -290,30 +290,44 @@ class Oracle:
         return any(self.contained(model, one) for one in {obj} | self.mates(obj))
 
     def contained(self, model: str, obj: Obj) -> bool:
-        """Whether something of a preferred root type stands directly above."""
+        """Whether something of a preferred root type stands directly above, and no journey that this is in excludes
+        the object or the correlation that joins them."""
         roots = self.models[model]["roots"]
         rank = roots.index(obj[0])
-        above = {other for other in self.everything() if obj in self.under(model, other)}
+        above = {(other, other) for other in self.everything() if obj in self.under(model, other)}
         for name, other in self.naming:
-            if other == obj and self.counts(("correlation", "", name), obj):
-                above.add(self.owner(model, name) or obj)
+            thread = ("correlation", "", name)
+            if other == obj and self.counts(thread, obj):
+                above.add((self.owner(model, name) or obj, thread))
         return any(
             other[0] in roots
             and roots.index(other[0]) < rank
             and other not in self.hubs
-            and (self.same(other), obj) not in self.excluded
-            for other in above
+            and (not self.excluded or self.held(model, {other, by, obj}, rank))
+            for other, by in above
         )
+
+    def held(self, model: str, objs: set[Obj], rank: int) -> bool:
+        """Whether a journey of a root type preferred to this rank has all of these."""
+        preferred = self.models[model]["roots"][:rank]
+        roots = [obj for obj in self.everything() if obj[0] in preferred and not self.absorbed(model, obj)]
+        return any(objs <= self.members(model, root) for root in roots)
 
     def everything(self) -> set[Obj]:
         objs = {obj for event in self.events for group in event["named"].values() for obj in group}
         return objs | {obj for link in self.links for obj in link}
 
     def members(self, model: str, root: Obj) -> set[Obj]:
+        """What is below the root, without what people excluded from its journey or that of a root in it."""
+        roots = {self.same(obj) for obj in self.reach(model, root, {root}) if obj[0] in self.models[model]["roots"]}
+        return self.reach(model, root, {root, *roots}) if self.excluded else self.reach(model, root, set())
+
+    def reach(self, model: str, root: Obj, by: set[Obj]) -> set[Obj]:
+        """What is below the root, and excluded from the journey of none of these."""
         found, todo = {root}, [root]
         while todo:
             for child in self.under(model, todo.pop()):
-                if child not in found and (root, child) not in self.excluded:
+                if child not in found and not any((self.same(one), self.same(child)) in self.excluded for one in by):
                     found.add(child)
                     todo.append(child)
         return found
@@ -335,10 +349,10 @@ class Oracle:
             return None
         milestones = {}
         for milestone in self.models[name]["milestones"]:
-            reached = self.milestone(milestone, members)
+            reached = self.milestone(name, milestone, members)
             if reached:
                 milestones[milestone["name"]] = reached
-        values = {self.same(obj): self.values(obj, members) for obj in members}
+        values = {self.same(obj): self.values(obj, members) for obj in members if not self.shared(name, obj)}
         others: dict[str, set[Any]] = {}
         for obj in values.keys() - {root}:
             for key, value in values[obj].items():
@@ -357,13 +371,19 @@ class Oracle:
             "received": (min(event["received"] for event in told), max(event["received"] for event in told)),
         }
 
-    def milestone(self, milestone: dict[str, Any], members: set[Obj]) -> tuple[int, int, int, str, str] | None:
+    def shared(self, model: str, obj: Obj) -> bool:
+        """A correlation that is nobody's own: its events show, and count for nothing."""
+        return obj[0] == "correlation" and self.owner(model, obj[2]) is None
+
+    def milestone(
+        self, model: str, milestone: dict[str, Any], members: set[Obj]
+    ) -> tuple[int, int, int, str, str] | None:
         """(reached, last, count, source, id of the evidence)."""
         found: dict[Obj, list[tuple[int, str, str]]] = {}
         for event in self.events:
             if event["type"] in milestone["events"] and event["outcome"] == "ok":
                 for obj in event["subjects"]:  # one that names a thing by both its names counts for each
-                    if obj in members:
+                    if obj in members and not self.shared(model, obj):
                         found.setdefault(self.same(obj), []).append(event["order"])
         if not found:
             return None
@@ -398,11 +418,13 @@ class Oracle:
 
     def state(self, name: str, root: Obj, members: set[Obj], milestones: dict[str, Any]) -> str:
         model = self.models[name]
+        rank = model["roots"].index(root[0])
+        own = [obj for obj in members if obj == root or obj[0] in model["roots"][rank + 1 :]]
         for event in self.events:
             if (
                 event["type"] in model.get("cancelled_by", [])
                 and event["outcome"] == "ok"
-                and self.told_of(event, root, members)
+                and any(self.told_of(event, obj, members) for obj in own)
             ):
                 return "cancelled"
         for way in model["complete_when"]:

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from exports.snapshot import Snapshot
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import Catalog, Model
 from milepost.clock import to_us
 from milepost.db.tables import journeys
 from milepost.journeystate import JourneyChange, merge_attributes
@@ -51,23 +51,24 @@ def count(connection: sa.Connection, window: Window) -> int:
 
 def batches(snapshot: Snapshot, catalog: Catalog, window: Window) -> Iterator[Batch]:
     """The journeys of the window. `catalog` has the models that they were put together with."""
-    cancelling = {name: model.cancelled_by for name, model in catalog.models.items()}
     query = sa.select(_j.journey_id, _j.completed_at).where(window.chosen).order_by(_j.journey_id)
     for rows in snapshot.pieces(query):
         loaded = load(snapshot.connection, [Wanted(row[0], (), True) for row in rows])
         completed = {row[0]: row[1] for row in rows}
         for change in loaded.changes.values():
-            change.ended_us = _ended(change, completed[change.journey_id], cancelling.get(change.model, ()))
+            change.ended_us = _ended(change, completed[change.journey_id], catalog.models.get(change.model))
             others = [state.values() for one, state in change.states.items() if one != change.root_id]
             change.attributes = merge_attributes(change.attributes, others)
         yield Batch(list(loaded.changes.values()), loaded.names)
 
 
-def _ended(change: JourneyChange, completed: datetime | None, cancelling: Sequence[str]) -> int | None:
-    """When the journey was completed or cancelled."""
+def _ended(change: JourneyChange, completed: datetime | None, model: Model | None) -> int | None:
+    """When the journey was completed, or cancelled by whatever name its root has."""
     if change.state == "completed":
         return None if completed is None else to_us(completed)
-    root = change.states.get(change.root_id)
-    if change.state != "cancelled" or root is None:
+    if change.state != "cancelled" or model is None:
         return None
-    return min([root.reached[kind].first_us for kind in cancelling if kind in root.reached], default=None)
+    lesser = model.roots[model.roots.index(change.types[change.root_id]) + 1 :]
+    own = [state for one, state in change.states.items() if one == change.root_id or change.types[one] in lesser]
+    times = [state.reached[kind].first_us for state in own for kind in model.cancelled_by if kind in state.reached]
+    return min(times, default=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from correlator.assess import Journey, Occurrence, assess, learn, money
 from correlator.model import Compiled
-from correlator.stitch import Node
+from correlator.node import Node
 from milepost.catalog import loader
 from milepost.journeystate import ObjectState, Scalar, decode_object, encode_object
 

@@ -9,8 +9,8 @@ from correlator.assess import Occurrence
 from correlator.decided import Decided
 from correlator.history import History
 from correlator.model import CORRELATION, Compiled
+from correlator.node import MENTION, NAMING
 from correlator.replay import Known, Received, World, replay
-from correlator.stitch import MENTION, NAMING
 from milepost.catalog import loader
 from milepost.clock import from_us
 from milepost.explanation import Change, Thing
