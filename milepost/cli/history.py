@@ -117,7 +117,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return ", ".join(name or '""' for name in names[:_NAMED]) + more
 
 
 def _tell(report: Report, unit: str) -> None:
