@@ -13,13 +13,13 @@ from pydantic import StringConstraints
 from dashboards.queries.paging import MAX_LIMIT, Page
 from dashboards.session import Person
 from milepost.catalog.schema import Catalog
+from milepost.decisions.audit import MAX_REASON
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to answer at most")]
 Cursor = Annotated[str | None, Query(max_length=500, description="next_cursor of the page before")]
 BIGGEST: Final = 2**63 - 1
 Number = Annotated[int, Path(ge=1, le=BIGGEST)]
 Text = Annotated[str | None, Query(max_length=256)]
-MAX_REASON: Final = 500
 Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON)]
 """Why somebody acts; not blank."""
 Who = Callable[[Request], Person]

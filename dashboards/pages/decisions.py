@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from dash import ALL, Dash, Input, Output, State, html, no_update
 
 from dashboards import words
-from dashboards.answers import MAX_REASON
 from dashboards.buttons import notice, pressed
 from dashboards.components import filters
 from dashboards.components.icons import icon
@@ -28,6 +27,7 @@ from dashboards.view import View
 from milepost.catalog.keys import normalise
 from milepost.clock import aware
 from milepost.decisions import correlation
+from milepost.decisions.audit import MAX_REASON
 from milepost.errors import Conflict, MalformedBody, NotFound
 from milepost.explanation import Effect, Preview, Proposal, Standing, Thing, ruling_text
 

@@ -23,6 +23,8 @@ from milepost.db.engine import lock_key
 from milepost.db.tables import audit
 
 SYSTEM: Final = "milepost"
+MAX_REASON: Final = 500
+"""Characters that people may give as a reason."""
 """The actor of what Milepost does by itself."""
 FIRST: Final = bytes(32)
 """What stands in the first row for the hash of the one before."""

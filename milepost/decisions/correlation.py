@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
+from milepost.contract import FIRST_TIME, LAST_TIME
 from milepost.db.tables import correlations, decisions, event_object, members, objects, relations
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
@@ -71,7 +72,7 @@ def find(
         raise Conflict(f"{kind} {key} exists in several namespaces; name one of {listed}")
     if len(found) > 1:
         listed = ", ".join(f"{kind}:{key}#{item.number} for {item.thing.key}" for item in found)
-        raise Conflict(f"{kind} {key} was split; name one of them: {listed}")
+        raise Conflict(f"{kind} {key} was split; name one of them, or give its epoch: {listed}")
     return found[0].thing
 
 
@@ -118,6 +119,7 @@ def decide(
 ) -> int:
     """Decide, in the caller's transaction; returns the decision's number. Raises Conflict for what can't be."""
     connection.execute(_ALONE)
+    _check_reason(reason)
     check(connection, act, first, second, since)
     values = {
         "at": now,
@@ -139,6 +141,7 @@ def decide(
 def reverse(connection: sa.Connection, decision_id: int, *, actor: str, reason: str, now: datetime) -> None:
     """Take a decision back. Raises NotFound, and Conflict where it was taken back already."""
     connection.execute(_ALONE)
+    _check_reason(reason)
     standing = effective(connection)
     taken = next((item for item in standing if item.decision_id == decision_id), None)
     if taken is None:
@@ -205,17 +208,29 @@ def check(
     epoch = connection.scalar(sa.select(objects.c.epoch).where(objects.c.object_id == first.object_id))
     if since is not None and (epoch or since.microsecond):
         raise Conflict(f"{first}: a split names the first object of a key, and a time to the second")
+    if since is not None and not FIRST_TIME <= since < LAST_TIME:
+        raise Conflict(f"{first}: {since.isoformat()} lies outside the years 1990 to 2100, as no event does")
     if second is not None and first.object_id == second.object_id:
         raise Conflict(f"{first}: twice the same")
     standing = effective(connection)
-    same = (act, first.object_id, _id(second), since)
-    if any((item.act, item.first_id, item.second_id, item.since) == same for item in standing):
+    if any(item.act == act and item.since == since and _same(item, first, second) for item in standing):
         raise Conflict(f"{first}: this is decided already")
     for named in (first, second):
         if named is not None:
             _check_standing(connection, named, standing)
     if act == "merge" and second is not None:
         _check_merge(first, second, standing)
+
+
+def _same(item: Decision, first: Named, second: Named | None) -> bool:
+    """Whether a decision of the same act is about the same. A cut has no direction."""
+    ids = (first.object_id, _id(second))
+    return (item.first_id, item.second_id) in ((ids, ids[::-1]) if item.act == "cut" else (ids,))
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > audit.MAX_REASON:
+        raise Conflict(f"a decision needs a reason, of {audit.MAX_REASON} characters at most")
 
 
 def _check_merge(first: Named, second: Named, standing: Sequence[Decision]) -> None:

@@ -69,6 +69,6 @@ def _ended(change: JourneyChange, completed: datetime | None, model: Model | Non
     if change.state != "cancelled" or model is None:
         return None
     lesser = model.roots[model.roots.index(change.types[change.root_id]) + 1 :]
-    own = [state for one, state in change.states.items() if one == change.root_id or change.types[one] in lesser]
+    own = [state for one, state in change.states.items() if one == change.root_id or change.types.get(one) in lesser]
     times = [state.reached[kind].first_us for state in own for kind in model.cancelled_by if kind in state.reached]
     return min(times, default=None)

@@ -97,6 +97,10 @@ def test_cut_and_explain(engine: sa.Engine, database: str) -> None:
     with engine.connect() as connection:
         assert [line.action for line in audit.lines(connection, action="correlation")] == ["correlation.cut"]
     assert "already" in milepost(database, "journeys", "cut", "order:S1", "shipment:X1", "--reason", "again", code=1)
+    again = milepost(database, "journeys", "cut", "shipment:X1", "order:S1", "--reason", "the other way round", code=1)
+    assert "already" in again
+    blank = milepost(database, "journeys", "cut", "order:S1", "shipment:X2", "--reason", " ", code=1)
+    assert "a decision needs a reason, of 500 characters at most" in blank
     assert "there is no order S9" in milepost(
         database, "journeys", "exclude", "order:S9", "shipment:X1", "--reason", "x", code=1
     )
@@ -106,7 +110,7 @@ def test_people_decide_one_after_the_other(engine: sa.Engine) -> None:
     chain = Chain(engine)
     chain.send(shipped("S1", "X1"), shipped("S2", "X2"))
     chain.settle()
-    told: dict[str, Any] = {"actor": "test", "reason": "", "now": utc_now()}
+    told: dict[str, Any] = {"actor": "test", "reason": "try", "now": utc_now()}
     with engine.begin() as first:
         one, two = (correlation.find(first, "order", key) for key in ("S1", "S2"))
         number = correlation.decide(first, "merge", one, two, **told)
@@ -128,7 +132,7 @@ def test_what_cant_be_decided(engine: sa.Engine) -> None:
     chain = Chain(engine)
     chain.send(shipped("S1", "X1"), shipped("S2", "X1"), shipped("S3", "X1"))
     chain.settle()
-    told: dict[str, Any] = {"actor": "test", "reason": "", "now": utc_now()}
+    told: dict[str, Any] = {"actor": "test", "reason": "try", "now": utc_now()}
     with engine.begin() as connection:
         one, two, three = (correlation.find(connection, "order", key) for key in ("S1", "S2", "S3"))
         shipment = correlation.find(connection, "shipment", "X1")

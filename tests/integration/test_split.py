@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -177,12 +177,15 @@ def test_what_cant_be_split(chain: Chain, engine: sa.Engine) -> None:
         split(engine, "4711", OCTOBER)
     with pytest.raises(Conflict, match="to the second"):
         split(engine, "4711", OCTOBER.replace(microsecond=1))
+    for never in (datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), datetime.max.replace(tzinfo=UTC)):
+        with pytest.raises(Conflict, match="1990 to 2100"):
+            split(engine, "4711", never.replace(microsecond=0))
     chain.settle()
     with engine.begin() as connection:
-        with pytest.raises(Conflict, match="name one of them: order:4711#0 for 4711, order:4711#1 for"):
+        with pytest.raises(Conflict, match="name one of them, or give its epoch: order:4711#0 for 4711"):
             correlation.find(connection, "order", "4711")
         later = correlation.find(connection, "order", "4711", epoch=1)
-        told: dict[str, Any] = {"actor": "test", "reason": "", "now": utc_now()}
+        told: dict[str, Any] = {"actor": "test", "reason": "try", "now": utc_now()}
         with pytest.raises(Conflict, match="first object"):
             correlation.decide(connection, "split", later, since=NOON, **told)
         correlation.decide(connection, "cut", later, correlation.find(connection, "shipment", "X2"), **told)
