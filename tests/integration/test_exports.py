@@ -36,6 +36,7 @@ from milepost.wiring.exports import business, reader
 from tests.chain import CATALOG, Chain, entry
 from tests.databases import Databases
 from tests.integration.test_correlation_property import scenario, stored
+from tests.integration.test_rebuild import wires
 
 READ = reader(CATALOG)
 SCENARIOS = 12
@@ -44,13 +45,15 @@ FORMS = ("json", "sqlite")
 
 @pytest.fixture(scope="module")
 def told(databases: Databases) -> Iterator[sa.Engine]:
-    """Many scenarios of the property test in one database, and an event with everything that an event can have."""
+    """Many scenarios of the property test in one database, orders that go their way, and an event with everything that
+    an event can have."""
     with databases.fresh() as url:
         engine = make_engine(url)
         chain = Chain(engine)
         for number in range(SCENARIOS):
             events = scenario(random.Random(f"export-{number}"), f"x{number}_")
             chain.append([entry(wire, received) for wire, received in events])
+        chain.send(*wires(0, 8))
         chain.send(ODD, received_us=1_790_000_000_000_000)
         chain.settle()
         yield engine
