@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -100,7 +100,7 @@ def scenario(rng: random.Random, prefix: str) -> World:
             "specversion": "1.0",
             "id": f"{prefix}e{number}",
             "source": rng.choice(["/odoo", "/wms"]),
-            "type": rng.choice(TYPES),
+            "type": rng.choice(_fitting(keys) if rng.random() < 0.6 else TYPES),
             "data": data,
         }
         received = BASE_US + rng.randint(0, 40) * 60_000_000
@@ -112,6 +112,11 @@ def scenario(rng: random.Random, prefix: str) -> World:
         if wire["data"]["keys"] or "correlationid" in wire or "links" in data:
             events.append((wire, received))
     return events
+
+
+def _fitting(keys: Collection[str]) -> list[str]:
+    """The types of events about what is named, as most events are."""
+    return [kind for kind in TYPES if kind.partition(".")[0] in keys] or TYPES
 
 
 def _iso(seconds: int) -> str:
