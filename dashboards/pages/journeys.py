@@ -83,7 +83,7 @@ class Journeys:
                     _shown(page, view),
                 ),
             ),
-            live("downloads", downloads(view, default_kind(catalog))),
+            live("downloads", downloads(view, default_kind(catalog))) if view.person.may("export") else None,
         ]
 
 

@@ -159,7 +159,7 @@ def test_the_figures_of_the_real_log_stand_in_the_guide() -> None:
 
 def test_the_journeys_page_offers_what_its_filters_leave() -> None:
     params = {"q": "S1", "state": "any", "cursor": "next", "channel": "edi", "sort": "due"}
-    view = View("/journeys", params, Person("ines", "viewer"), ZoneInfo("UTC"), utc_now())
+    view = View("/journeys", params, Person("ines", "analyst"), ZoneInfo("UTC"), utc_now())
     shown = downloads(view, "order")
     hrefs = [link.href for link in shown.children[1:]]
     assert hrefs == [

@@ -289,7 +289,7 @@ def test_no_address_breaks_a_page(served: Dashboard, address: str) -> None:
 
 
 def test_only_what_has_changed_is_sent_again(served: Dashboard) -> None:
-    with served.session("Vera") as client:
+    with served.session("Ada") as client:
         first = show(client, "/journeys?state=cancelled")
         assert first["frame"]
         assert update(client, "/journeys", "?state=cancelled", first["shown"]) is None

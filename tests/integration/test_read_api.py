@@ -17,6 +17,7 @@ from milepost.decisions import catalog as decided
 from milepost.journeystate import JourneyFacts, encode_facts
 from tests.dashboard import Dashboard, dashboard
 from tests.databases import Databases
+from tests.integration.test_pages import show
 from tests.seed import seed
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
@@ -81,6 +82,13 @@ def test_a_revoked_key_is_refused(served: Dashboard) -> None:
 def test_a_session_reads_too(served: Dashboard) -> None:
     with served.session("Vera") as client:
         assert client.get("/v1/journeys").status_code == 200
+
+
+@pytest.mark.parametrize(("name", "status", "offered"), [("Vera", 403, 0), ("Otto", 403, 0), ("Ada", 200, 1)])
+def test_only_who_may_export_downloads(served: Dashboard, name: str, status: int, offered: int) -> None:
+    with served.session(name) as client:
+        assert client.get("/v1/export/csv?q=S00003").status_code == status
+        assert str(show(client, "/journeys")["body"]).count("Download all of these:") == offered
 
 
 # --- journeys --------------------------------------------------------------------------------------------------------
