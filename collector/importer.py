@@ -75,10 +75,10 @@ def import_csv(
     mapping, form = read_mapping(mapping_path)
     lines = _text(path, form.encoding)
     table = csv.DictReader(StringIO(lines), restval="", delimiter=form.delimiter)
-    missing = mapping.columns() - set(table.fieldnames or ())
-    if missing:
-        raise CatalogError(f"{mapping_path.name}: {path.name} has no column {', '.join(sorted(missing))}")
     try:
+        missing = mapping.columns() - set(table.fieldnames or ())
+        if missing:
+            raise CatalogError(f"{mapping_path.name}: {path.name} has no column {', '.join(sorted(missing))}")
         rows = list(table)
     except csv.Error as error:
         raise MalformedBody(f"{path.name}: line {table.line_num + 1}: {error}") from error

@@ -131,7 +131,7 @@ def _csv(rows: Rows) -> Chunks:
 
     def read(file: BinaryIO, position: int, units: int) -> Iterator[Chunk]:
         start = Lines(file, form.encoding, 0, 0)
-        header = [name.removeprefix("\ufeff") for name in next(csv.reader(start, delimiter=form.delimiter), [])]
+        header = _header(start, form.delimiter)
         missing = rows.mapping.columns() - set(header)
         if missing:
             raise MalformedBody(f"line 1: no column {', '.join(sorted(missing))}")
@@ -145,6 +145,14 @@ def _csv(rows: Rows) -> Chunks:
             position, units = chunk.position, chunk.units
 
     return read
+
+
+def _header(lines: Lines, delimiter: str) -> list[str]:
+    try:
+        names = next(csv.reader(lines, delimiter=delimiter), [])
+    except csv.Error as error:
+        raise MalformedBody(f"line 1: {error}; a name may lack its quotes") from error
+    return [name.removeprefix("\ufeff") for name in names]
 
 
 def check_encoding(encoding: str) -> None:

@@ -27,7 +27,8 @@ from collector.masking import Masking, Masks, no_key
 from milepost.catalog.folder import FolderSpec
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
-from milepost.errors import CatalogError, ConfigurationError, MalformedBody, Unavailable
+from milepost.db.engine import transient
+from milepost.errors import CatalogError, ConfigurationError, Conflict, MalformedBody, Unavailable
 from milepost.inbox import log, quarantine
 
 RULE: Final = "watched-folder"
@@ -103,7 +104,10 @@ class Watcher:
         self._turn = 0
 
     def step(self) -> Looked:
-        """Look at every folder, and read what is whole until the time is up. Raises only what the database raises."""
+        """Look at every folder, and read what is whole until the time is up.
+
+        Raises Conflict when another process reads the same file, and what a database raises that is away.
+        """
         catalog = self._catalog()
         self._masks = self._masking.of(catalog)
         watched = [(name, spec.folder) for name, spec in catalog.sources.items() if spec.folder is not None]
@@ -134,8 +138,24 @@ class Watcher:
         for one in self._settled.of(source, found, self._clock(), spec.settle):
             if self._clock() >= deadline:
                 break
-            over += self._file(folder, one, known.get(one), deadline, looked)
+            over += self._guarded(folder, one, known.get(one), deadline, looked)
         return len(found) - over
+
+    def _guarded(
+        self, folder: _Folder, found: Found, progress: Progress | None, deadline: datetime, looked: Looked
+    ) -> bool:
+        """Whether a file is over. What nobody thought of in one file is told, and costs the others nothing."""
+        try:
+            return self._file(folder, found, progress, deadline, looked)
+        except Conflict:
+            raise
+        except Exception as error:
+            if transient(error):
+                raise
+            _log.exception("%s: %s can't be read", folder.source, found.name)
+            first, *_ = str(error).splitlines() or [""]
+            looked.problems[folder.source] = f"{found.name}: {type(error).__name__}: {first}"
+            return False
 
     def _file(
         self, folder: _Folder, found: Found, progress: Progress | None, deadline: datetime, looked: Looked

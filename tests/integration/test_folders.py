@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
@@ -284,6 +284,34 @@ def test_a_table_without_its_columns_is_refused_whole(desk: Desk) -> None:
     assert desk.there("wms") == {"failed/a.csv", "failed/a.csv.error.txt"}
     (held,) = desk.rows(quarantine)
     assert held["reason"] == "line 1: no column order, packed"
+
+
+def test_a_header_without_its_closing_quote_is_put_aside(desk: Desk) -> None:
+    rows = "".join(f"P{n};S{n};2026-11-20\n" for n in range(8_000))
+    desk.put("wms/a.csv", f'"{HEAD}{rows}')
+    desk.put("wms/b.csv", HEAD + "P1;S1;2026-11-20\n")
+    desk.settled()
+    assert desk.there("wms") == {"failed/a.csv", "failed/a.csv.error.txt", "done/b.csv"}
+    (held,) = desk.rows(quarantine)
+    assert held["reason"].startswith("line 1: field larger than field limit")
+
+
+def test_what_nobody_thought_of_in_a_file_is_told_and_costs_the_others_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = listing.opened
+
+    def opened(folder: Path, found: listing.Found) -> BinaryIO | None:
+        if found.name == "a":
+            raise ZeroDivisionError("by what?\nby nothing")
+        return real(folder, found)
+
+    monkeypatch.setattr(listing, "opened", opened)
+    for name in "ab":
+        desk.put(f"shop/{name}", f'{{"id": "{name}", "at": "2026-11-20T10:00:00Z"}}\n')
+    assert desk.step().problems == {"shop": "a: ZeroDivisionError: by what?"}
+    assert desk.there("shop") == {"a", "done/b"}
+    assert {row["source"]: row["error"] for row in desk.rows(folders)}["shop"] == "a: ZeroDivisionError: by what?"
 
 
 def test_a_missing_folder_is_told_and_costs_the_others_nothing(desk: Desk) -> None:

@@ -84,6 +84,9 @@ def test_two_events_of_one_type_in_a_row_are_two(engine: sa.Engine, tmp_path: Pa
 def test_what_is_no_table_is_said_to_be_none(engine: sa.Engine, tmp_path: Path) -> None:
     with pytest.raises(MalformedBody, match=r"t\.csv"):
         load(engine, tmp_path, '"' + "x" * 200_000)
+    (tmp_path / "t.csv").write_text(f'"{HEAD}\n' + "A1,2024-02-01\n" * 20_000)
+    with pytest.raises(MalformedBody, match=r"t\.csv: line 1: "):
+        importer.import_csv(engine, tmp_path / "t.csv", tmp_path / "m.yaml", utc_now, quiet)
 
 
 def test_what_was_refused_before_is_refused_once(
