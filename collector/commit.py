@@ -199,8 +199,9 @@ class Writer:
         self._in_hand = group
         failed: MilepostError = Unavailable("shutting down", retry_after=1)
         try:
-            if self._connection is None or not await self._commit_in_time(self._connection, group):
-                await self._put_aside(group)
+            left = group if self._connection is None else await self._commit_in_time(self._connection, group)
+            if left:
+                await self._put_aside(left)
         except Transient as error:
             failed = error
         except Exception:
@@ -210,23 +211,37 @@ class Writer:
             self._in_hand = ()
             _settle(group, failed)
 
-    async def _commit_in_time(self, connection: AsyncConnection[Any], group: Sequence[_Work]) -> bool:
-        """Whether they are committed. False: not, or nobody knows. Raises what lies in the events."""
+    async def _commit_in_time(self, connection: AsyncConnection[Any], group: Sequence[_Work]) -> Sequence[_Work]:
+        """Commit them. Answers those for the spool: they are not committed, or nobody knows."""
         started = perf_counter()
         try:
             events = await in_time(connection, _commit(connection, group))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, the events go to the spool, or their sender is told
             self._metrics.failed_commits.inc()
             if in_the_data(error):
-                raise
+                return await self._one_by_one(connection, group, error)
             await self._lose(error)
-            return False
+            return group
         for work in group:
             if not work.done.done():
                 work.done.set_result(None)
         self._metrics.commit_seconds.observe(perf_counter() - started)
         self._metrics.commit_events.observe(events)
-        return True
+        return ()
+
+    async def _one_by_one(
+        self, connection: AsyncConnection[Any], group: Sequence[_Work], error: Exception
+    ) -> Sequence[_Work]:
+        """One request that the database refuses for ever must not fail the others. Answers as `_commit_in_time`."""
+        await in_time(connection, connection.rollback())
+        if len(group) == 1:
+            _log.error("%d events of a request can't be stored: %s", group[0].size, error)
+            _settle(group, MilepostError(f"the database refuses them: {error}"))
+            return ()
+        for place, work in enumerate(group):
+            if await self._commit_in_time(connection, [work]):
+                return group[place:]
+        return ()
 
     async def _put_aside(self, group: Sequence[_Work]) -> None:
         """Into the spool. Raises Transient when it can't be."""

@@ -26,6 +26,8 @@ _READERS: Final = {"x12": x12_documents.READERS, "edifact": edifact_documents.RE
 MAX_ID: Final = 256
 WAY: Final = "edi"
 """How quarantine knows what came this way."""
+_NUL: Final = str.maketrans({"\x00": "\u2400"})
+"""PostgreSQL's text has no U+0000; its symbol is outside of Latin-1, so it stands for nothing else there."""
 Wire = dict[str, Any]
 
 
@@ -114,14 +116,14 @@ class Reader:
     ) -> Rejection:
         """A document that is not understood, with what makes an interchange of it alone."""
         body = text[document.start : document.end].encode("latin-1")
-        context = {"around": list(interchange.around(document))}
+        context = {"around": [part.translate(_NUL) for part in interchange.around(document)]}
         return Rejection(index, event_id, fault, body, self._source, "malformed", WAY, context)
 
 
 def read_again(edi: Edi, source: str, body: bytes, context: Mapping[str, Any]) -> list[bytes]:
     """The events of what lies in quarantine: all of it, or InvalidEvent."""
-    before, after = context.get("around", ("", ""))
-    data = before.encode("latin-1") + body + after.encode("latin-1")
+    before, after = (part.replace("\u2400", "\x00").encode("latin-1") for part in context.get("around", ("", "")))
+    data = before + body + after
     found = list(Reader(edi, source).read(data))
     for read in found:
         if read.refused:

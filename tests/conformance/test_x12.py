@@ -263,6 +263,15 @@ def test_a_document_that_is_not_understood_is_refused_alone_and_can_be_mended() 
     assert b'"customer_po":"PO7"' in mended[1]
 
 
+def test_a_nul_in_the_envelope_can_be_stored_and_comes_back() -> None:
+    whole = x12(ACME, US, 17, "PO", ("850", "BEG*00*SA")).replace("00*          *", "00*" + "\0" * 10 + "*")
+    (refused,) = read(whole)[0].refused
+    assert refused.context is not None
+    assert "\0" not in "".join(refused.context["around"])
+    mended = read_again(EDI, "edi", refused.body.replace(b"BEG*00*SA", b"BEG*00*SA*PO7"), refused.context)
+    assert len(mended) == 2
+
+
 def test_what_is_sent_again_is_the_same_and_a_reused_number_is_not() -> None:
     again, other = events(GOOD), events(GOOD.replace("EA*12.50", "EA*99.00"))
     assert events(GOOD) == again

@@ -216,10 +216,19 @@ def _row(refusal: Refusal) -> dict[str, Any]:
         "reason": storable(refusal.reason),
         "event_id": None if refusal.event_id is None else storable(refusal.event_id, MAX_NAME),
         "body": refusal.body,
-        "context": None if refusal.context is None else Jsonb(dict(refusal.context)),
+        "context": None if refusal.context is None else Jsonb(_storable_all(dict(refusal.context))),
         "sender": refusal.sender,
         "key_id": refusal.key_id,
     }
+
+
+def _storable_all(value: Any) -> Any:
+    """JSON with every text in it storable, and none cut."""
+    if isinstance(value, str):
+        return storable(value, len(value))
+    if isinstance(value, Mapping):
+        return {_storable_all(name): _storable_all(inner) for name, inner in value.items()}
+    return [_storable_all(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def storable(text: str, length: int = MAX_TEXT) -> str:
