@@ -40,7 +40,9 @@ def journey_row(row: Row) -> dict[str, Any]:
         "attributes": values,
         "at_risk": row.at_risk,
         "breached": row.breached,
-        "next_due_at": row.next_at,
+        "next_due_at": row.due_at,
+        "late_since": row.late_since,
+        "late_by": row.late_by,
     }
 
 

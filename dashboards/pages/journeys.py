@@ -23,7 +23,7 @@ ANY: Final = "any"
 MAX_DIGITS: Final = 18
 """Of an alert's number."""
 _SORTS: Final = (
-    ("last_at", "Latest activity"), ("quiet", "Quietest first"), ("due", "Next deadline"),
+    ("last_at", "Latest activity"), ("quiet", "Quietest first"), ("due", "Warns or is due next"),
     ("amount", "Highest value"), ("started_at", "Newest"),
 )  # fmt: skip
 _HEALTHS: Final = ((ANY, "All"), ("on_track", "On track"), ("at_risk", "At risk"), ("breached", "Breached"))
@@ -183,8 +183,8 @@ def _columns() -> list[dict[str, Any]]:
         column("origin", "Channel", flex=1.6, width=106, cell="MpText"),
         column("warehouse", "Warehouse", width=98, cell="MpText"),
         column("carrier", "Carrier", width=76, cell="MpText"),
-        column("amount", "Value", width=118, right=True, cell="MpText"),
-        column("due", "Next deadline", width=126, cell="MpTime"),
+        column("amount", "Value", width=136, right=True, cell="MpText"),
+        column("due", "Next deadline", width=140, cell="MpTime"),
         column("last", "Last activity", width=124, cell="MpTime"),
     ]
 
@@ -204,9 +204,16 @@ def _row(row: queries.Row) -> dict[str, Any]:
         "warehouse": row.warehouse,
         "carrier": row.carrier,
         "amount": words.money(row.amount, row.currency) if row.amount is not None else None,
-        "due": _time(row.next_at, "left", "warn" if row.at_risk else None),
+        "due": _deadline(row),
         "last": _time(row.last_at, "ago"),
     }
+
+
+def _deadline(row: queries.Row) -> dict[str, Any] | None:
+    """The one that passed, else the next."""
+    if row.late_since:
+        return _time(row.late_since, "left", "bad")
+    return _time(row.due_at, "left", "warn" if row.at_risk else None)
 
 
 def _time(at: Any, mode: str, tone: str | None = None) -> dict[str, Any] | None:

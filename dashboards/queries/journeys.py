@@ -11,8 +11,10 @@ from typing import Any, Final, Literal, get_args
 import sqlalchemy as sa
 
 from dashboards.queries.paging import Order, Page, amount_order, bounded, time_order
+from milepost.clock import from_us
 from milepost.db.tables import alert_items, alerts, journeys, running_clocks
 from milepost.errors import Permanent
+from milepost.journeystate import decode_clocks
 
 Health = Literal["on_track", "at_risk", "breached"]
 HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
@@ -56,7 +58,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A journey in a list. Times are aware UTC; `next_at` is when the next of its clocks warns or falls due."""
+    """A journey in a list. Times are aware UTC.
+
+    `next_at` is when the next of its clocks warns or falls due, `due_at` when the next one falls due. Of those that are
+    past due, `late_since` and `late_by` are the due time and the policy of the first.
+    """
 
     journey_id: int
     kind: str
@@ -76,6 +82,9 @@ class Row:
     at_risk: bool
     breached: bool
     next_at: datetime | None
+    due_at: datetime | None
+    late_since: datetime | None
+    late_by: str | None
 
     @property
     def health(self) -> Health:
@@ -106,6 +115,7 @@ _COLUMNS: Final = (
     sa.func.coalesce(_c.at_risk, False).label("at_risk"),
     sa.func.coalesce(_c.breached, False).label("breached"),
     _c.next_at,
+    _c.clocks,
 )
 
 
@@ -128,9 +138,17 @@ def list_page(
         filter_ = _open_only(filter_, sort)
     order, limit = ORDERS[sort], bounded(limit)
     statement = select_page(filter_, kinds, sort, limit, cursor, backwards=backwards)
-    rows = [Row(**row) for row in connection.execute(statement).mappings()]
+    rows = [_row(**row) for row in connection.execute(statement).mappings()]
     value = _VALUES.get(sort, sort)
     return order.page(rows, limit, lambda row: (getattr(row, value), row.journey_id), cursor, backwards=backwards)
+
+
+def _row(*, clocks: bytes | None, **values: Any) -> Row:
+    running = decode_clocks(clocks) if clocks else []
+    times = sorted((clock.due_us, clock.policy, clock.breached) for clock in running if clock.due_us is not None)
+    due = next((from_us(at) for at, _, breached in times if not breached), None)
+    late = next(((from_us(at), policy) for at, policy, breached in times if breached), (None, None))
+    return Row(**values, due_at=due, late_since=late[0], late_by=late[1])
 
 
 def select_ids(filter_: Filter) -> sa.Select[Any]:

@@ -204,6 +204,18 @@ def test_a_running_clock_stands_once(connection: sa.Connection) -> None:
         assert "breached" in {clock.state for clock in clocks if clock.stopped_at is None}
 
 
+def test_the_deadline_in_the_list_is_that_of_the_clocks(connection: sa.Connection) -> None:
+    """Not the time of a warning, which comes before it."""
+    rows = [row for page in walk(connection, Filter(kind="order", state="open"), "last_at") for row in page]
+    for row in rows:
+        clocks = [clock for clock in journey.clock_list(connection, row.journey_id) if clock.stopped_at is None]
+        running = [clock.due_at for clock in clocks if clock.state != "breached" and clock.due_at]
+        late = [(clock.due_at, clock.policy) for clock in clocks if clock.state == "breached" and clock.due_at]
+        assert row.due_at == min(running, default=None)
+        assert (row.late_since, row.late_by) == min(late, default=(None, None))
+    assert any(row.breached for row in rows)
+
+
 def test_the_flow_agrees_with_the_journeys(connection: sa.Connection) -> None:
     flow = overview.flow(connection, "order")
     rows = [row for page in walk(connection, Filter(kind="order", state="open"), "last_at") for row in page]

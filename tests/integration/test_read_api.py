@@ -119,6 +119,15 @@ def test_parameters_narrow_the_list(served: Dashboard, params: dict[str, str], h
     assert found
 
 
+def test_the_next_deadline_is_when_a_clock_falls_due(served: Dashboard) -> None:
+    for item in everything(served, "/v1/journeys", health="breached", warehouse="north", carrier="ups"):
+        clocks = served.get(f"/v1/journeys/order/{item['key']}").json()["clocks"]
+        late = [(clock["due_at"], clock["policy"]) for clock in clocks if clock["state"] == "breached"]
+        due = [clock["due_at"] for clock in clocks if clock["state"] in ("running", "warned")]
+        assert (item["late_since"], item["late_by"]) == min(late)
+        assert item["next_due_at"] == min(due, default=None)
+
+
 def test_the_order_by_value_puts_the_dearest_first(served: Dashboard) -> None:
     values = [float(item["attributes"]["amount"]) for item in everything(served, "/v1/journeys", sort="amount")]
     assert values == sorted(values, reverse=True)
