@@ -52,6 +52,10 @@ class Batch:
     """Items raised in this batch that were not open before."""
     over: set[str] = field(default_factory=set)
     """Items whose end is worth telling."""
+    heirs: dict[str, str] = field(default_factory=dict)
+    """By item raised in this batch: the one from before that goes on in it, known to people or hidden."""
+    passed_on: set[str] = field(default_factory=set)
+    """Items that go on in others."""
     groups: set[str] = field(default_factory=set)
     """Keys of the groups of items raised in this batch that the alert takes in, as it is one of several groups."""
 
@@ -63,6 +67,11 @@ def key_of(kind: str, rule: str, group: Mapping[str, str]) -> str:
 
 def identify(signal: Signal) -> ItemId:
     return signal.kind, signal.rule, signal.item
+
+
+def ancestor(signal: Signal) -> ItemId:
+    """The item that goes on in it; none is called so where it is no heir."""
+    return signal.kind, signal.rule, signal.heir_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +116,28 @@ def fold(
     """What the signals do, in their order, by alert key.
 
     `open_items` gives the key of the alert that holds each open item, and is carried on: an item stays with the alert
-    that it opened in, whatever its group says later. A clear of an item that isn't open does nothing. New items of the
-    groups in `together` belong to the alert of all groups of their rule.
+    that it opened in, whatever its group says later, and so does its heir. A clear of an item that isn't open does
+    nothing. New items of the groups in `together` belong to the alert of all groups of their rule.
     """
     batches: dict[str, Batch] = {}
     for signal in signals:
         known = open_items.get(identify(signal))
         if signal.action == "clear" and known is None:
             continue
+        inherited = open_items.get(ancestor(signal)) if known is None else None
         own = key_of(signal.kind, signal.rule, signal.group)
-        joins = known is None and own in together
-        key = known or (key_of(signal.kind, signal.rule, {}) if joins else own)
+        joins = known is None and inherited is None and own in together
+        key = known or inherited or (key_of(signal.kind, signal.rule, {}) if joins else own)
         if key not in batches:
             batches[key] = Batch(key, replace(signal, group={}) if joins else signal, signal.severity)
         batch = batches[key]
         if joins:
             batch.groups.add(own)
         if signal.action == "raise":
-            _raise(batch, signal, fresh=known is None)
+            if inherited is None:
+                _raise(batch, signal, fresh=known is None)
+            else:
+                _inherit(batch, signal)
             open_items[identify(signal)] = key
         else:
             _clear(batch, signal)
@@ -142,10 +155,22 @@ def _raise(batch: Batch, signal: Signal, *, fresh: bool) -> None:
         batch.loud[signal.item] = signal
 
 
+def _inherit(batch: Batch, signal: Signal) -> None:
+    """What nobody could hear of yet, as it was raised in this batch, is told by its heir."""
+    if signal.heir_of in batch.fresh:
+        _raise(batch, replace(signal, notify=batch.raised[signal.heir_of].signal.notify), fresh=True)
+        return
+    batch.raised[signal.item] = Item(signal)
+    batch.ended.pop(signal.item, None)
+    batch.severity = worst(batch.severity, signal.severity)
+    batch.heirs[signal.item] = batch.heirs.get(signal.heir_of, signal.heir_of)
+    batch.passed_on.add(signal.heir_of)
+
+
 def _clear(batch: Batch, signal: Signal) -> None:
     batch.cleared[signal.why] += 1
     batch.loud.pop(signal.item, None)
-    if signal.notify:
+    if signal.notify and signal.item not in batch.passed_on:
         batch.over.add(signal.item)
     raised = batch.raised.get(signal.item)
     if raised is None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from alerting import route
 from alerting.hiding import Candidate, Kept, Place, StageName
@@ -140,6 +141,16 @@ def hide(
     if rows:
         connection.execute(sa.insert(alert_hidden), list(rows.values()))
     return [kept[place][1] for place in rows]
+
+
+def inherit(connection: sa.Connection, alert_id: int, heirs: Mapping[str, str], now: datetime) -> None:
+    """Hide items, given with those that go on in them, as those are hidden."""
+    copied = [column for column in _TABLE if column.name not in ("hidden_id", "item", "since")]
+    for item, former in heirs.items():
+        new = (sa.literal(item), sa.literal(now, _TABLE.since.type), *copied)
+        found = sa.select(*new).where(_OPEN, _TABLE.alert_id == alert_id, _TABLE.item == former)
+        query = insert(alert_hidden).from_select(["item", "since", *copied], found)
+        connection.execute(query.on_conflict_do_nothing())
 
 
 def release(connection: sa.Connection, places: Collection[Place], now: datetime) -> None:

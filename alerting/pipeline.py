@@ -120,8 +120,8 @@ def _obey(connection: sa.Connection, act: Act, now: datetime) -> list[Case]:
 
 
 def _batches(connection: sa.Connection, signals: Sequence[Signal], at_once: int, now: datetime) -> list[Case]:
-    held = store.open_items(connection, {group.identify(signal) for signal in signals})
-    fresh = [signal for signal in signals if group.identify(signal) not in held]
+    held = store.open_items(connection, {of(signal) for signal in signals for of in (group.identify, group.ancestor)})
+    fresh = [signal for signal in signals if not {group.identify(signal), group.ancestor(signal)} & held.keys()]
     batches = group.fold(signals, held, group.together(fresh, store.standing(connection, fresh, now), at_once))
     stored = store.by_key(connection, batches.keys(), resolved_after=now - SETTLE)
     new = [lifecycle.opened(key, batch.seed, now) for key, batch in batches.items() if key not in stored]
@@ -131,6 +131,9 @@ def _batches(connection: sa.Connection, signals: Sequence[Signal], at_once: int,
         **{alert.key: replace(alert, alert_id=number) for alert, number in zip(new, ids, strict=True)},
     }
     store.save_items(connection, {current[key].alert_id: batch for key, batch in batches.items()}, now)
+    for key, batch in batches.items():
+        heirs = {item: former for item, former in batch.heirs.items() if batch.raised[item].ended is None}
+        hidden.inherit(connection, current[key].alert_id, heirs, now)
     return [Case(stored.get(key), current[key], batch) for key, batch in batches.items()]
 
 
@@ -159,12 +162,12 @@ def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage
 
 
 def _raised(case: Case, now: datetime) -> Iterable[Candidate]:
-    """What a batch raised, and is still wrong."""
+    """What a batch raised, and is still wrong. An heir is hidden as what it goes on with was, or known."""
     if case.batch is None:
         return
     alert = case.alert
     for item in case.batch.raised.values():
-        if item.ended is None:
+        if item.ended is None and item.signal.item not in case.batch.heirs:
             labels = route.labels_of(item.signal, {**item.signal.group, **alert.group})
             yield Candidate(alert.alert_id, alert.key, item.signal, labels, raised_at=now)
 

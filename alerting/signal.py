@@ -23,7 +23,9 @@ class Signal:
     put right. `title` names the rule for people, `summary` is one line about this item. `labels` (warehouse, carrier,
     …) choose the route, and the value that most items share explains the wave. `amount` is the money at risk; items
     of one journey count once. With `notify` false the alert is made or extended without telling anybody. `why` says
-    for a clear how it ended: late, retracted, cancelled, absorbed, withdrawn, or any other words.
+    for a clear how it ended: late, retracted, cancelled, absorbed, withdrawn, or any other words. `heir_of`: the open
+    item of the rule that goes on in this one, and is cleared next: this one takes its place in the alert, told or
+    hidden as that was.
     """
 
     action: Literal["raise", "clear"]
@@ -43,6 +45,7 @@ class Signal:
     runbook: str | None = None
     notify: bool = True
     why: str = ""
+    heir_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from alerting import commands
 from alerting.commands import Signal
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
-from milepost.db.tables import alerts, breaches, running_clocks
+from milepost.db.tables import alerts, running_clocks
 from milepost.journeystate import JourneyChange, RunningClock, decode_all_clocks
 from sla import breach, ledger, store, transition
 from sla.ledger import Book
-from sla.loading import Wanted, any_of, load
+from sla.loading import Wanted, load
 from sla.policy import Compiled, compile_catalog
 from sla.transition import Opening, Transition
 
@@ -141,7 +141,7 @@ def _judge(
     loaded = load(connection, _wanted(found, catalog, compiled))
     moved = [_transition(due, loaded.changes.get(due.journey_id)) for due in found]
     store.write(connection, sorted(moved, key=lambda one: one.change.journey_id))
-    openings = _quiet_heirs(connection, [opening for one in moved for opening in one.openings])
+    openings = [opening for one in moved for opening in one.openings]
     book = Book(catalog, compiled, judged_at=judged_at, now=now, names=loaded.names)
     commands.send(connection, ledger.enter(connection, book, openings, []), now=now)
     return sum(len(one.rows) for one in moved)
@@ -196,28 +196,3 @@ def _transition(due: _Due, change: JourneyChange | None) -> Transition:
 def _unloaded(journey_id: int) -> JourneyChange:
     """A stand-in for a journey of which only the clocks are written."""
     return JourneyChange(journey_id, "", 0, "", "open", 0, 0, 0, None, {}, {}, None, None, ())
-
-
-def _quiet_heirs(connection: sa.Connection, openings: list[Opening]) -> list[Opening]:
-    """Tell nobody anew of a breach that a journey, absorbed into this one, had told already."""
-    members = {
-        member.object_id: opening
-        for opening in openings
-        for member in opening.change.members
-        if member.object_id != opening.change.root_id
-    }
-    if not members:
-        return openings
-    models = sorted({opening.change.model for opening in openings})
-    absorbed = {
-        (row.policy, row.root_id, row.subject_id, row.occurrence)
-        for row in connection.execute(
-            sa.select(breaches.c.policy, breaches.c.root_id, breaches.c.subject_id, breaches.c.occurrence).where(
-                breaches.c.model.in_(models), breaches.c.root_id == any_of(members), breaches.c.end == "absorbed"
-            )
-        )
-    }
-    for opening in openings:
-        if transition.inherits(opening.change, opening.clock, absorbed):
-            opening.notify = False
-    return openings

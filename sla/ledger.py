@@ -115,7 +115,21 @@ def _open(
     _update(connection, [{**values, "b_id": ids[_key_of_row(values)], **_REOPENED} for _, values in again])
     ids |= _insert(connection, [values for _, values in new])
     told_by = tellers.known(connection) if new or again else {}
-    return [_raise(book, opening, values, ids[_key_of_row(values)], told_by) for opening, values in new + again]
+    return [
+        _raise(book, opening, values, ids[_key_of_row(values)], told_by, _heir_of(opening, known))
+        for opening, values in new + again
+    ]
+
+
+def _heir_of(opening: Opening, known: Mapping[Key, sa.RowMapping]) -> str:
+    """The item of the breach that goes on in this one; it ends in the same entry."""
+    row = known.get(key_of(*opening.heir_of)) if opening.heir_of is not None else None
+    return "" if row is None else item(row["breach_id"])
+
+
+def item(breach_id: int) -> str:
+    """What alerts call a breach."""
+    return f"breach:{breach_id}"
 
 
 _REOPENED: Final[Mapping[str, None]] = {"ended_at": None, "end": None, "stopped_at": None}
@@ -188,7 +202,9 @@ def _labels(book: Book, policy: CompiledPolicy, dimensions: Mapping[str, str], t
     return {**dimensions, AWAITS: source} if source is not None else dimensions
 
 
-def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: int, told_by: Tellers) -> Signal:
+def _raise(
+    book: Book, opening: Opening, values: Mapping[str, Any], breach_id: int, told_by: Tellers, heir_of: str
+) -> Signal:
     change, clock = opening.change, opening.clock
     policy = book.compiled.policies[clock.policy]
     spec = policy.spec
@@ -198,7 +214,7 @@ def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: i
         kind="sla",
         rule=clock.policy,
         group=breach.group(policy, values["dimensions"]),
-        item=f"breach:{breach_id}",
+        item=item(breach_id),
         at=values["due_at"],
         summary=f"{change.key} {why}",
         title=spec.title or spec.name,
@@ -210,6 +226,7 @@ def _raise(book: Book, opening: Opening, values: Mapping[str, Any], breach_id: i
         owner=spec.owner,
         runbook=spec.runbook,
         notify=_notifies(opening, policy, book.now - values["due_at"]),
+        heir_of=heir_of,
     )
 
 
@@ -301,7 +318,7 @@ def _clear(book: Book, closing: Closing, breach_id: int) -> Signal:
         kind="sla",
         rule=closing.clock.policy,
         group={},
-        item=f"breach:{breach_id}",
+        item=item(breach_id),
         at=book.now if stopped is None else stopped,
         why=closing.end,
         journey_id=closing.change.journey_id,

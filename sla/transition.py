@@ -6,7 +6,7 @@ where one was open already and its clock moved (its due time, or the journey tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -18,15 +18,19 @@ End = Literal["late", "retracted", "cancelled", "completed", "absorbed", "withdr
 
 _LATE: Final[Mapping[str, End]] = {"reached": "late", "cancelled": "cancelled", "completed": "completed"}
 _PAST: Final = ("missed", "late_known")
+Former = tuple[JourneyChange, RunningClock]
+"""A clock that was breached, with its journey."""
 
 
 @dataclass(slots=True)
 class Opening:
-    """A breach to open. `notify` is None when the policy decides."""
+    """A breach to open. `notify` is None when the policy decides. `heir_of`: the breach that goes on in it, ended at
+    once; whether people know of that decides whether they know of this."""
 
     change: JourneyChange
     clock: RunningClock
     notify: bool | None = None
+    heir_of: Former | None = None
 
 
 @dataclass(slots=True)
@@ -167,7 +171,7 @@ def _run(result: Transition, clock: Clock, former: RunningClock | None, now_us: 
     if former.breached:
         if new.due_by(now_us):
             new.breached = True
-            result.openings.append(Opening(result.change, new, notify=False))
+            result.openings.append(Opening(result.change, new, notify=False, heir_of=(result.change, former)))
         _retract(result, former)
     _show(result, new, former)
 
@@ -268,13 +272,13 @@ def _carry_on(result: Transition, former: RunningClock, now_us: int) -> None:
     for clock in result.running:
         same = (clock.policy, clock.subject_id) == (former.policy, former.subject_id)
         if same and clock.started_us <= former.started_us and not clock.breached and clock.due_by(now_us):
-            _open_quietly(result, clock)
+            _open_quietly(result, clock, (result.change, former))
 
 
-def _open_quietly(moved: Transition, clock: RunningClock) -> None:
-    """Its breach was told already, or is to be told to nobody."""
+def _open_quietly(moved: Transition, clock: RunningClock, heir_of: Former | None = None) -> None:
+    """Its breach goes on with another, or is to be told to nobody."""
     clock.warned = clock.breached = True
-    moved.openings.append(Opening(moved.change, clock, notify=False))
+    moved.openings.append(Opening(moved.change, clock, notify=False, heir_of=heir_of))
     moved.rows = [row for row in moved.rows if row[0] is not clock]
     moved.rows.append((clock, open_state(clock)))
 
@@ -298,8 +302,11 @@ def hush(moved: Transition, known: Mapping[Key, RunningClock], now_us: int) -> N
 def take_over(found: Iterable[Transition], now_us: int) -> None:
     """A breach open when its journey is absorbed goes on in the journey that contains it, and nobody is told anew."""
     moved = list(found)
-    absorbed = {
-        (closing.clock.policy, one.change.root_id, closing.clock.subject_id, closing.clock.occurrence)
+    absorbed: Absorbed = {
+        (closing.clock.policy, one.change.root_id, closing.clock.subject_id, closing.clock.occurrence): (
+            one.change,
+            closing.clock,
+        )
         for one in moved
         for closing in one.closings
         if closing.end == "absorbed"
@@ -308,21 +315,26 @@ def take_over(found: Iterable[Transition], now_us: int) -> None:
         return
     for heir in moved:
         for clock in heir.running:
-            if clock.breached or not clock.due_by(now_us) or not inherits(heir.change, clock, absorbed):
-                continue
-            _open_quietly(heir, clock)
+            former = None if clock.breached or not clock.due_by(now_us) else _former(heir.change, clock, absorbed)
+            if former is not None:
+                _open_quietly(heir, clock, former)
 
 
-def inherits(change: JourneyChange, clock: RunningClock, absorbed: Collection[tuple[str, int, int, int]]) -> bool:
-    """Whether a clock goes on with one of a journey that this one absorbed: (policy, root, subject, occurrence).
+Absorbed = Mapping[tuple[str, int, int, int], Former]
+"""By policy, root, subject and occurrence."""
+
+
+def _former(change: JourneyChange, clock: RunningClock, absorbed: Absorbed) -> Former | None:
+    """The breached clock of a journey that this one absorbed, with which its clock goes on.
 
     A clock on the whole journey goes on with one on the whole other journey, any other with one on the same object.
     """
     of_journey = clock.subject_id == change.root_id
     for member in change.members:
         root = member.object_id
-        if (clock.policy, root, clock.subject_id, clock.occurrence) in absorbed:
-            return True
-        if of_journey and (clock.policy, root, root, clock.occurrence) in absorbed:
-            return True
-    return False
+        former = absorbed.get((clock.policy, root, clock.subject_id, clock.occurrence))
+        if former is None and of_journey:
+            former = absorbed.get((clock.policy, root, root, clock.occurrence))
+        if former is not None:
+            return former
+    return None
