@@ -23,6 +23,6 @@ def next_attempt(
     """
     wait = min(FIRST * 2 ** min(attempt - 1, 20), LONGEST) * (1 - jitter / 2)
     if retry_after is not None:
-        wait = max(wait, min(timedelta(seconds=retry_after), PATIENCE))
+        wait = max(wait, timedelta(seconds=min(retry_after, PATIENCE.total_seconds())))
     at = now + wait
     return None if attempt >= ATTEMPTS or at > created_at + AGE else at

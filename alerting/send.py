@@ -50,7 +50,7 @@ class Sender:
 
     @property
     def lease(self) -> timedelta:
-        """Long enough for a mail server that is slow at every turn; a sender that dies holds a channel up so long."""
+        """Longer than a mail may take; a sender that dies holds a channel up so long."""
         return timedelta(seconds=3 * self.settings.notify_timeout)
 
 
@@ -98,7 +98,10 @@ def _run(sender: Sender, claimed: Claimed) -> None:
 
 
 def deliver(sender: Sender, claimed: Claimed) -> None:
-    """Send one claimed message and record what came of it. Raises Transient when the database can't take it."""
+    """Send one claimed message and record what came of it. Raises Transient when the database can't take it.
+
+    What a notifier was not meant to raise counts as what may pass, so that it spends the budget and is parked too.
+    """
     with sender.engine.begin() as connection:
         if outbox.drop_unopened(connection, claimed):
             return
@@ -113,6 +116,9 @@ def deliver(sender: Sender, claimed: Claimed) -> None:
         _failed(sender, claimed, error)
     except Permanent as error:
         _refused(sender, claimed, error)
+    except Exception as error:
+        log.exception("sending %s to %s broke", claimed.message_id, claimed.channel)
+        _failed(sender, claimed, Transient(f"{type(error).__name__}: {error}"))
     else:
         _delivered(sender, claimed, taken)
 
@@ -143,9 +149,9 @@ def _failed(sender: Sender, claimed: Claimed, error: Transient) -> None:
         jitter=random.random(),
     )
     if at is None:
-        return _give_up(sender, claimed, f"given up after {claimed.attempt} attempts: {error}", now)
+        return _give_up(sender, claimed, f"given up after {claimed.attempt} attempts: {_words(error)}", now)
     with sender.engine.begin() as connection:
-        outbox.retry(connection, claimed, at, str(error))
+        outbox.retry(connection, claimed, at, _words(error))
         if error.retry_after is not None:
             outbox.hold_channel(connection, claimed.channel, at)
     return None
@@ -153,10 +159,15 @@ def _failed(sender: Sender, claimed: Claimed, error: Transient) -> None:
 
 def _refused(sender: Sender, claimed: Claimed, error: Permanent) -> None:
     now = sender.clock()
-    _give_up(sender, claimed, str(error), now)
+    _give_up(sender, claimed, _words(error), now)
     if isinstance(error, Gone):
         with sender.engine.begin() as connection:
-            outbox.park_channel(connection, claimed.channel, str(error))
+            outbox.park_channel(connection, claimed.channel, _words(error))
+
+
+def _words(error: Exception) -> str:
+    """What is stored of it: receivers may answer anything, but PostgreSQL takes no NUL."""
+    return str(error).replace("\0", "\ufffd")
 
 
 def _give_up(sender: Sender, claimed: Claimed, error: str, now: datetime) -> None:

@@ -6,16 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
 
-from alerting import outbox, retry, send
+from alerting import channels, outbox, retry, send
 from milepost import signing
 from milepost.catalog.routing import Channel, Route, Routing
 from milepost.catalog.schema import Duration
-from milepost.db.tables import alerts, audit, metadata, notifications
+from milepost.db.tables import alerts, audit, metadata, notifications, signals
 from milepost.settings import Alerting
 from tests.integration.test_alerting_pipeline import INTERVAL, MINUTE, SECOND, URL, breach, over
 from tests.integration.test_alerting_pipeline import Alerting as Base
@@ -275,6 +275,26 @@ def test_the_budget_ends_in_a_parked_message(service: Service, receiver: Receive
     (row,) = service.rows(notifications)
     assert row["state"] == "parked"
     assert row["error"].startswith("given up after 2 attempts: HTTP 503")
+
+
+@pytest.mark.parametrize("error", [RecursionError("too deep"), OverflowError("nul \0")])
+def test_a_notifier_that_breaks_spends_the_budget_too(
+    service: Service, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(channels, "make", broken)
+    service.run(breach(1))
+    service.send_all()
+    assert caplog.text.count("to hook broke") == 1
+    (row,) = service.rows(notifications)
+    assert (row["state"], row["error"]) == ("pending", f"{type(error).__name__}: {error}".replace("\0", "\ufffd"))
+    service.now += retry.AGE
+    service.send_once()
+    (row,) = service.rows(notifications)
+    assert row["state"] == "parked"
+    assert {signal["rule"] for signal in service.rows(signals)} == {"warehouse-acknowledgement", "delivery"}
 
 
 def test_a_wrong_secret_is_parked_and_not_shown(service: Service, receiver: Receiver) -> None:

@@ -346,6 +346,7 @@ def test_what_the_receiver_asks_for_is_the_least_within_reason() -> None:
     assert again(1, retry_after=120) == 120
     assert again(10, retry_after=1) == 900
     assert again(1, retry_after=10**7) == 3600
+    assert again(1, retry_after=1e17) == again(1, retry_after=float("inf")) == 3600
 
 
 def test_the_budget_has_an_end() -> None:
