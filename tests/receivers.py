@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 Trouble = Literal[
     "", "hang", "drip", "rate limited", "server error", "client error", "redirect", "gone", "hang up", "answer lost",
-    "malformed",
+    "malformed", "rude",
 ]  # fmt: skip
-"""`answer lost`: it was taken, and then the connection broke. `malformed`: something else answered, with success."""
+"""`answer lost`: it was taken, and then the connection broke. `malformed`: something else answered, with success.
+`rude`: a mail is taken, and the farewell refused."""
 RETRY_AFTER = 7
 
 _HTTP: Mapping[str, tuple[int, dict[str, str]]] = {
@@ -106,6 +107,14 @@ class Receiver:
             assert self.arrived.wait_for(lambda: len(self.seen) >= number, timeout), f"only {len(self.seen)} came"
 
 
+def _drip(handler: _Http | _Smtp, text: bytes) -> None:
+    with contextlib.suppress(OSError):
+        for byte in text:
+            handler.wfile.write(bytes([byte]))
+            if handler.receiver.closing.wait(0.05):
+                return
+
+
 class _Http(BaseHTTPRequestHandler):
     receiver: Receiver
 
@@ -119,7 +128,7 @@ class _Http(BaseHTTPRequestHandler):
         if trouble == "hang":
             self.receiver.closing.wait(30)
         elif trouble == "drip":
-            self._drip()
+            _drip(self, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 1000)
         elif trouble not in ("hang up", "answer lost"):
             self._say(*answer)
 
@@ -130,13 +139,6 @@ class _Http(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(OSError):
             self.wfile.write(body)
-
-    def _drip(self) -> None:
-        with contextlib.suppress(OSError):
-            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"z" * 1000:
-                self.wfile.write(bytes([byte]))
-                if self.receiver.closing.wait(0.05):
-                    return
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -151,7 +153,9 @@ class _Smtp(socketserver.StreamRequestHandler):
         trouble = self.receiver.next_trouble()
         if trouble == "hang":
             self.receiver.closing.wait(30)
-        if trouble in ("hang", "hang up"):
+        if trouble == "drip":
+            _drip(self, b"5" * 100)
+        if trouble in ("hang", "drip", "hang up"):
             return
         with contextlib.suppress(OSError):
             self._talk(trouble)
@@ -170,7 +174,7 @@ class _Smtp(socketserver.StreamRequestHandler):
                     return None
                 self._say("250 ok")
             elif verb == "QUIT":
-                return self._say("221 bye")
+                return self._say("421 no time" if trouble == "rude" else "221 bye")
             elif verb == "EHLO":
                 self._greet()
             elif verb == "STARTTLS":

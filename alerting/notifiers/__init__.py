@@ -3,7 +3,8 @@
 The contract of `deliver`: it returns once the receiver has taken the message. It raises a Transient where trying again
 may help (with `retry_after` where the receiver said when), a Permanent where it can't, and Gone when the receiver wants
 no more messages. The same delivery may come twice; `message_id` is then the same, and goes along where the receiver
-knows an idempotency key. No exchange with the receiver takes longer than the timeout of the settings.
+knows an idempotency key. No exchange with the receiver takes longer than the timeout of the settings, a mail
+with its many turns no longer than two.
 """
 
 from __future__ import annotations

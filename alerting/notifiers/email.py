@@ -6,15 +6,19 @@ over a connection without TLS. Retries carry the same Message-ID.
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -25,6 +29,8 @@ from milepost.errors import ConfigurationError, Permanent, Transient, Unavailabl
 from milepost.settings import Alerting
 
 _PORTS: Final = {"smtp": 25, "smtps": 465}
+_TIMEOUTS: Final = 2
+"""A mail takes many turns with the server: each may take the timeout, all of them together so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,14 @@ class Email:
     def deliver(self, delivery: Delivery) -> Taken:
         """Send it; see alerting.notifiers for the contract. Recipients that alone were refused are the remark."""
         mail = compose(delivery, sender=self.sender, to=self.to)
+        limit = _TIMEOUTS * self.timeout
+        end = time.monotonic() + limit
         try:
-            with self._session() as session:
+            with self._session(end) as session:
                 refused = session.send_message(mail, from_addr=self.sender, to_addrs=list(self.to))
         except smtplib.SMTPException as error:
+            if time.monotonic() >= end:  # half a line isn't judged
+                raise Unavailable(f"{self.server.host}:{self.server.port} was not done within {limit:g} s") from error
             raise _judged(error) from error
         except ssl.SSLCertVerificationError as error:
             raise Permanent(f"{self.server.host}: certificate: {error.verify_message}") from error
@@ -68,20 +78,56 @@ class Email:
             raise Unavailable(f"{self.server.host}:{self.server.port}: {error}") from error
         return Taken("; ".join(f"{address} was refused: {_said(*answer)}" for address, answer in refused.items()))
 
-    def _session(self) -> smtplib.SMTP:
+    def _session(self, end: float) -> smtplib.SMTP:
         server, context = self.server, httpx.create_ssl_context()
         name = self.sender.rpartition("@")[2]  # else smtplib asks the DNS for our own, which may take long
-        session = (
-            smtplib.SMTP_SSL(server.host, server.port, name, timeout=self.timeout, context=context)
-            if server.tls
-            else smtplib.SMTP(server.host, server.port, name, timeout=self.timeout)
-        )
+        session = _Session(server, name, self.timeout, end, context if server.tls else None)
         try:
             _secure(session, server, context)
         except (smtplib.SMTPException, OSError, Permanent):
             session.close()
             raise
         return session
+
+
+class _Session(smtplib.SMTP):
+    """Cuts its connection at `end` (on time.monotonic): smtplib's timeout holds for each read alone."""
+
+    def __init__(self, server: Server, name: str, timeout: float, end: float, tls: ssl.SSLContext | None) -> None:
+        self._end = end
+        self._tls = tls
+        self._cut = contextlib.ExitStack()
+        super().__init__(server.host, server.port, name, timeout=timeout)
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
+        """Connect, with TLS from the start where that is wanted, and take the greeting."""
+        self.sock = socket.create_connection((host, port), self.timeout, source_address)
+        line = self._cut.enter_context(self.sock.dup())  # stays the connection when TLS takes the socket over
+        timer = threading.Timer(self._end - time.monotonic(), _hang_up, [line])
+        timer.daemon = True
+        timer.start()
+        self._cut.callback(timer.cancel)
+        try:
+            if self._tls is not None:
+                self.sock = self._tls.wrap_socket(self.sock, server_hostname=host)
+        except OSError:
+            self.close()
+            raise
+        return self.getreply()
+
+    def close(self) -> None:
+        self._cut.close()
+        super().close()
+
+    def __exit__(self, *error: Any) -> None:
+        with contextlib.suppress(smtplib.SMTPException):  # what it says to the farewell changes nothing about the mail
+            super().__exit__(*error)
+
+
+def _hang_up(line: socket.socket) -> None:
+    """Whoever reads from the connection sees its end."""
+    with contextlib.suppress(OSError):  # it is closed already
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def parse(url: str) -> Server:
@@ -98,8 +144,10 @@ def parse(url: str) -> Server:
         raise ConfigurationError(
             "MILEPOST_SMTP_URL is not like smtp://host:port or smtps://user:password@host"
         ) from None
-    password = unquote(parts.password) if parts.password is not None else None
-    return Server(parts.hostname, port, parts.scheme == "smtps", unquote(parts.username or ""), password)
+    user, password = unquote(parts.username or ""), unquote(parts.password) if parts.password is not None else None
+    if not f"{user}{password}".isascii():
+        raise ConfigurationError("MILEPOST_SMTP_URL: user and password can have ASCII characters only")
+    return Server(parts.hostname, port, parts.scheme == "smtps", user, password)
 
 
 def compose(delivery: Delivery, *, sender: str, to: Sequence[str]) -> EmailMessage:

@@ -172,7 +172,6 @@ SHORT = 0.1
 CANNOT = {
     # the status is all that their answers tell
     *{(name, "malformed") for name in ("webhook", "teams", "alertmanager", "apprise", "email")},
-    ("email", "drip"),
     ("apprise", "drip"),  # its process is killed, see below
 }
 CASES = [(name, *failure) for name in KINDS for failure in FAILURES if (name, failure[0]) not in CANNOT]
@@ -367,7 +366,13 @@ def test_the_body_of_a_message_never_changes() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("12", 12), ("Fri, 20 Nov 2026 10:02:00 GMT", 120), ("Fri, 20 Nov 2026 09:00:00 GMT", 0), ("soon", None)],
+    [
+        ("12", 12),
+        ("Fri, 20 Nov 2026 10:02:00 GMT", 120),
+        ("Fri, 20 Nov 2026 09:00:00 GMT", 0),
+        ("Fri, 20 Nov 2026 09:00:00 +99999999999999", None),
+        ("soon", None),
+    ],
 )
 def test_retry_after(value: str, expected: float | None) -> None:
     assert http.retry_after(value, NOW) == expected
@@ -551,6 +556,20 @@ def test_one_refused_recipient_is_a_remark_when_others_got_it() -> None:
     assert note == Taken("gone@example.org was refused: SMTP 550 no such mailbox")
 
 
+def test_a_mail_server_that_drips_is_cut_off() -> None:
+    with smtp_receiver() as receiver:
+        receiver.trouble = "drip"
+        with pytest.raises(Unavailable, match=r"was not done within 0\.2 s"):
+            an_email(receiver.port, timeout=SHORT).deliver(DELIVERY)
+
+
+def test_a_mail_is_taken_whatever_the_farewell_is() -> None:
+    with smtp_receiver() as receiver:
+        receiver.trouble = "rude"
+        an_email(receiver.port).deliver(DELIVERY)
+        assert len(receiver.got) == 1
+
+
 def test_a_password_never_goes_without_tls() -> None:
     with smtp_receiver() as receiver:
         with pytest.raises(Permanent, match="in the clear"):
@@ -575,7 +594,7 @@ def test_mail_server_addresses(url: str, expected: email.Server) -> None:
     assert email.parse(url) == expected
 
 
-@pytest.mark.parametrize("url", ["", "http://mail", "smtp://"])
+@pytest.mark.parametrize("url", ["", "http://mail", "smtp://", "smtps://u:p%C3%A4ss@mail"])
 def test_mail_server_addresses_that_are_none(url: str) -> None:
     with pytest.raises(ConfigurationError, match="MILEPOST_SMTP_URL"):
         email.parse(url)
