@@ -83,9 +83,10 @@ def calendars_of(catalog: Catalog) -> Mapping[str, Calendar]:
     return known
 
 
-def opens_at(calendar: Calendar, at: datetime) -> datetime:
-    """The first instant from `at` on at which the calendar is open. Raises CalendarBoundsError."""
-    return calendar.add(at, _MICROSECOND) - _MICROSECOND
+def opens_at(calendar: Calendar, at: datetime) -> datetime | None:
+    """The first instant from `at` on at which the calendar is open; None when its last open day is over."""
+    after = calendar.run_out(at, _MICROSECOND)
+    return None if after is None else after - _MICROSECOND
 
 
 def closes_at(calendar: Calendar, at: datetime) -> datetime | None:

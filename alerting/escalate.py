@@ -5,6 +5,8 @@ once its time has run since the route was taken; time runs in the escalation's c
 alert is silenced. A late call is a route that waits for its hours: it is told when they begin. All of it ends when
 somebody acknowledges or resolves the alert, but for late calls, which an acknowledgement leaves.
 
+A climb at its end stays known until then: its route may be taken again, but does not climb anew.
+
 What is known of it is kept with the alert (`State`), so that it survives restarts; the catalog is asked anew each time,
 so that a changed escalation counts from then on.
 """
@@ -73,7 +75,7 @@ def read(stored: Mapping[str, Any] | None) -> State:
 
 
 def write(state: State) -> dict[str, Any] | None:
-    """What is stored of it: nothing, where there is nothing to come."""
+    """What is stored of it: nothing, where nothing is known."""
     found: dict[str, Any] = msgspec.to_builtins(state)
     return found or None
 
@@ -81,11 +83,13 @@ def write(state: State) -> dict[str, Any] | None:
 def begin(state: State, desk: Desk, taken: Iterable[int], waiting: Mapping[int, datetime]) -> State:
     """Routes were taken now (by place), and others wait until their hours begin."""
     routes = desk.routing.routes
-    known = {climb.route for climb in state.climbs} | {call.route for call in state.calls}
+    called = {call.route for call in state.calls}
+    known = {climb.route for climb in state.climbs} | called
+    climbing = {climb.route for climb in _unfinished(state, desk)} | called
     names = [name for index in taken if routes[index].escalation and (name := routes[index].name)]
     climbs = [Climb(name, desk.now) for name in names if name not in known]
     calls = [Call(title(desk.routing, index), at, list(routes[index].channels)) for index, at in waiting.items()]
-    new = [call for call in calls if call.names and call.route not in known]
+    new = [call for call in calls if call.names and call.route not in climbing]
     return State([*state.climbs, *climbs], [*state.calls, *new])
 
 
@@ -119,16 +123,16 @@ def due(state: State, desk: Desk) -> tuple[State, list[Rung]]:
         ready = _ready(climb, desk)
         rungs += {tuple(rung.names): rung for rung in ready}.values()
         climbs.append(replace(climb, told=climb.told + len(ready)))
-    left = [climb for climb in climbs if _next(climb, desk) is not None]
-    return State(left, [call for call in state.calls if call.at > desk.now]), rungs
+    return State(climbs, [call for call in state.calls if call.at > desk.now]), rungs
 
 
 def look_at(state: State, desk: Desk, *, can_be_silenced: bool) -> datetime | None:
     """When the next rung is due, or the alert is to be looked at; None for never."""
-    due_at = [*(call.at for call in state.calls), *(_at(climb, desk) for climb in state.climbs)]
+    climbs = _unfinished(state, desk)
+    due_at = [*(call.at for call in state.calls), *(_at(climb, desk) for climb in climbs)]
     # what is due and was not told has to wait: the alert is silenced
     times = [at if at > desk.now else desk.now + LOOK for at in due_at if at is not None]
-    if state.climbs and (can_be_silenced or any(climb.since is None for climb in state.climbs)):
+    if climbs and (can_be_silenced or any(climb.since is None for climb in climbs)):
         times.append(desk.now + LOOK)
     return min(times, default=None)
 
@@ -157,7 +161,7 @@ def note(rung: Rung, desk: Desk) -> dict[str, Any]:
 
 
 def upcoming(state: State, desk: Desk) -> list[tuple[datetime | None, Rung]]:
-    """What each climb and each late call tells next, and when; None: once it is no longer silenced."""
+    """What each climb and each late call tells next, and when; None: once it is no longer silenced, or never."""
     climbs = [(_at(climb, desk), rung) for climb in state.climbs if (rung := _next(climb, desk)) is not None]
     return [*((call.at, Rung(call.route, call.names)) for call in state.calls), *climbs]
 
@@ -183,7 +187,11 @@ def _ready(climb: Climb, desk: Desk) -> list[Rung]:
     if found is None or climb.since is None:
         return []
     left = list(rungs(*found))[climb.told :]
-    return [rung for rung in left if _due_at(climb, found[1], rung, desk) <= desk.now]
+    return [rung for rung in left if (at := _due_at(climb, found[1], rung, desk)) is not None and at <= desk.now]
+
+
+def _unfinished(state: State, desk: Desk) -> list[Climb]:
+    return [climb for climb in state.climbs if _next(climb, desk) is not None]
 
 
 def _next(climb: Climb, desk: Desk) -> Rung | None:
@@ -199,10 +207,11 @@ def _at(climb: Climb, desk: Desk) -> datetime | None:
     return _due_at(climb, found[1], rung, desk)
 
 
-def _due_at(climb: Climb, escalation: Escalation, rung: Rung, desk: Desk) -> datetime:
+def _due_at(climb: Climb, escalation: Escalation, rung: Rung, desk: Desk) -> datetime | None:
+    """None for never: the calendar of the escalation is at its end."""
     assert climb.since is not None
     left = rung.after - timedelta(microseconds=climb.run_us)
-    return desk.calendar(escalation.calendar).add(climb.since, max(left, timedelta()))
+    return desk.calendar(escalation.calendar).run_out(climb.since, max(left, timedelta()))
 
 
 def _find(climb: Climb, desk: Desk) -> tuple[Route, Escalation] | None:

@@ -196,6 +196,13 @@ class Calendar:
             return start + business
         return _bounded(_EPOCH + timedelta(microseconds=self.add_us(_micros(start), business // _MICROSECOND)))
 
+    def run_out(self, start: datetime, business: timedelta) -> datetime | None:
+        """The same; None where the calendar does not stay in use for so long."""
+        try:
+            return self.add(start, business)
+        except CalendarBoundsError:
+            return None
+
     def add_us(self, at: int, business: int) -> int:
         """`add` in microseconds since 1970, of more than none, for a calendar with hours; `at` is in bounds."""
         openings = self._openings

@@ -27,10 +27,10 @@ def longest(usual: timedelta) -> timedelta:
 
 def due_at(heard: datetime, within: timedelta | None, usual: timedelta | None, calendar: Calendar) -> datetime | None:
     """When a source that was heard last at `heard` must have spoken again, at the latest. `within` None: as usual;
-    None where that is not known.
+    None where that is not known, or where the calendar never opens for so long again.
 
     A usual gap is measured by the clock on the wall: nights and weekends are in it.
     """
     if within is not None:
-        return calendar.add(heard, within)
+        return calendar.run_out(heard, within)
     return heard + longest(usual) if usual is not None else None

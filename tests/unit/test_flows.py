@@ -13,7 +13,7 @@ from alerting import inhibit
 from alerting.hiding import Candidate
 from alerting.inhibit import Feed, Silence
 from alerting.signal import Signal
-from milepost.calendar import Calendar, calendar_of
+from milepost.calendar import Calendar, build_calendar, calendar_of
 from milepost.catalog import findings, loader
 from milepost.catalog.flow import Backlog
 from milepost.catalog.schema import CalendarSpec, Duration, Shift
@@ -80,6 +80,12 @@ def test_quiet_runs_in_the_calendars_time(seed: int) -> None:
     since = judge.silent_since(heard, within, None, OFFICE, at)
     assert (since is not None) == (minutes_open(OFFICE, heard, at) * MINUTE >= within)
     assert since is None or minutes_open(OFFICE, heard, since) * MINUTE == within
+
+
+def test_no_one_is_silent_in_a_calendar_with_no_open_day_left() -> None:
+    day = {NOW.date() - timedelta(days=1): [("08:00", "12:00")]}
+    over = build_calendar("over", zone="UTC", weekly={}, holidays=[], days=day)
+    assert judge.silent_since(NOW, HOUR, None, over, NOW + HOUR) is None
 
 
 def test_as_usual_is_never_less_than_the_floor_and_looked_at_while_open() -> None:

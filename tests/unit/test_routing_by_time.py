@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -98,6 +99,17 @@ def test_hours_change_over_a_holiday_and_the_clocks() -> None:
     assert opens == datetime(2026, 10, 24, 23, tzinfo=UTC)
     assert closes_at(hours, opens) == opens + 4 * HOUR, "the clocks go back at three"
     assert closes_at(build_calendar("y", zone="UTC", weekly=None, holidays=[]), opens) is None
+
+
+PEAK_IS_OVER = build_calendar(
+    "business", zone="UTC", weekly={}, holidays=[], days={date(2026, 11, 1): [("08:00", "12:00")]}
+)
+
+
+def test_a_route_whose_calendar_has_no_open_day_left_is_taken_no_more_and_stops_no_other() -> None:
+    nights = replace(desk(NIGHTS, FRIDAY_NOON), calendars={"business": PEAK_IS_OVER})
+    assert ways(nights, severity="warning") == ([], {})
+    assert ways(nights, severity="critical") == (["pager"], {})
 
 
 def test_things_that_share_an_alert_are_routed_each_by_itself() -> None:
@@ -241,6 +253,14 @@ def test_time_may_run_in_business_hours() -> None:
     at = desk(text, datetime(2026, 11, 20, 17, 50, tzinfo=BERLIN))
     state = escalate.begin(State(), at, [0], {})
     assert escalate.look_at(state, at, can_be_silenced=False) == MONDAY_MORNING + 5 * MINUTE
+
+
+def test_a_climb_in_the_time_of_a_calendar_with_no_open_day_left_goes_no_further() -> None:
+    text = LADDER.replace("times: 2}", "times: 2, calendar: business}")
+    at = replace(desk(text, FRIDAY_NOON), calendars={"business": PEAK_IS_OVER})
+    state = escalate.begin(State(), at, [0], {})
+    assert escalate.due(state, at) == (state, [])
+    assert escalate.look_at(state, at, can_be_silenced=False) is None
 
 
 def test_an_acknowledgement_ends_the_climb_and_leaves_the_call_of_the_morning() -> None:
