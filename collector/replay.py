@@ -23,7 +23,7 @@ from collector.ingest import CORRELATION, LENIENT, STRICT, Limits, Sender, valid
 from collector.masking import Masking, no_key
 from milepost.catalog.schema import Catalog
 from milepost.clock import Clock, to_us
-from milepost.contract import Entry
+from milepost.contract import Entry, read
 from milepost.decisions import access
 from milepost.errors import InvalidEvent, Permanent
 from milepost.inbox import identities, log
@@ -237,7 +237,7 @@ class Replayer:
             judged.problem = verdict.rejected[0].error
         else:
             judged.entries = verdict.entries
-            judged.ids = [str(msgspec.json.decode(entry.body)["id"]) for entry in verdict.entries]
+            judged.ids = [read(entry.body).id for entry in verdict.entries]
         return judged
 
     def _rename(self, connection: sa.Connection, held: Held, actor: str, now: datetime) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from exports.durations import Business, steps
 from exports.journeys import HEAD, Journey, happened, journey_pieces, root_attributes
 from exports.snapshot import Snapshot
+from milepost import tolerant
 from milepost.catalog.schema import Catalog
 
 What = Literal["journeys", "durations", "events"]
@@ -18,7 +19,6 @@ WHATS: Final[tuple[What, ...]] = get_args(What)
 Kind = Literal["text", "time", "money", "seconds"]
 _KINDS: Final[dict[str, Kind]] = {"started_at": "time", "last_at": "time", "completed_at": "time", "amount": "money"}
 _NAME: Final[tuple[tuple[str, Kind], ...]] = (("model", "text"), ("key", "text"), ("namespace", "text"))
-_any: Final = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _events(snapshot: Snapshot) -> Table:
             for journey, shown in happened(snapshot, some):
                 name = [journey.head[column] for column, _ in _NAME]
                 for event in shown:
-                    data = _any.decode(event.body).get("data") or {}
+                    data = tolerant.loads(event.body).get("data") or {}
                     about = [event.occurred_at, event.type, event.source, event.id, event.received_at]
                     said = [data.get("outcome", "ok"), data.get("code"), data.get("reason")]
                     attributes = data.get("attributes")

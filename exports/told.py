@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 import sqlalchemy as sa
 
 from exports.snapshot import Row, Snapshot, chosen_events
-from milepost import ocel
+from milepost import ocel, tolerant
 from milepost.clock import from_us, to_us
 from milepost.contract import Event
 from milepost.db.tables import events
@@ -34,7 +33,6 @@ _KNOWN: Final = 50_000
 _FIELDS: Final = ("received_at", "occurred_at", "claimed_at", "source", "event_id", "type")
 _RESERVED: Final = frozenset({"ocel_id", "ocel_time", "ocel_type", "ocel_changed_field"})
 _BODY: Final = sa.cast(events.c.body, sa.Text)
-_any: Final = msgspec.json.Decoder()
 _OBJECTS: Final = (
     "SELECT w.type, w.namespace, w.key, o.since FROM"
     " unnest(CAST(:types AS text[]), CAST(:namespaces AS text[]), CAST(:keys AS text[])) AS w(type, namespace, key)"
@@ -99,7 +97,7 @@ class Teller:
     def _told(self, row: Row, event: Event, named: Sequence[tuple[Spot, Qualifier]]) -> Told:
         there = [(spot, qualifier) for spot, qualifier in named if self._there[spot]]
         columns = self._columns.get(row[5], {})
-        left = ocel.rest(_any.decode(row[6]), _keys(there), columns, whole=self._snapshot.whole)
+        left = ocel.rest(tolerant.loads(row[6]), _keys(there), columns, whole=self._snapshot.whole)
         shown = {name: value for name, value in event.data.attributes.items() if name in columns and value is not None}
         related = [(ocel.object_id(*ref, since), qualifier) for (ref, since), qualifier in there]
         fields = _fields(row, event, left)
@@ -160,7 +158,7 @@ def event_columns(snapshot: Snapshot) -> dict[str, dict[str, Kind]]:
     attributes = events.c.body.op("#>")(sa.text("'{data,attributes}'"))
     for rows in snapshot.pieces(select_events(snapshot, events.c.type, sa.cast(attributes, sa.Text))):
         for kind, text in rows:
-            note(seen.setdefault(kind, {}), _any.decode(text) if text else {})
+            note(seen.setdefault(kind, {}), tolerant.loads(text) if text else {})
     return {kind: columns_of(kinds) for kind, kinds in sorted(seen.items())}
 
 

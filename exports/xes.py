@@ -12,10 +12,9 @@ from decimal import Decimal
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
-import msgspec
-
 from exports.journeys import HEAD, Happened, Journey, happened, journey_pieces
 from exports.snapshot import Snapshot
+from milepost import tolerant
 from milepost.ocel import PREFIX, stamp
 
 _HEAD: Final = """<?xml version="1.0" encoding="UTF-8"?>
@@ -41,7 +40,6 @@ _NOT_IN_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U
 _NOT_IN_A_NAME: Final = re.compile(r"[^\w.\-]", re.ASCII)
 _TRACE: Final = tuple(name for name in HEAD if name not in ("journey_id", "model", "key"))
 _WHOLE: Final = 2**63
-_any: Final = msgspec.json.Decoder()
 
 
 def chunks(snapshot: Snapshot, model: str) -> Iterator[bytes]:
@@ -68,7 +66,7 @@ def _trace(journey: Journey) -> str:
 
 
 def _event(event: Happened) -> str:
-    data = _any.decode(event.body).get("data") or {}
+    data = tolerant.loads(event.body).get("data") or {}
     own = {"id": event.id, "received": event.received_at, "outcome": data.get("outcome", "ok")}
     own |= {name: data[name] for name in ("code", "reason") if data.get(name)}
     said: Mapping[str, Any] = data.get("attributes") or {}

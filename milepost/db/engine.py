@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy.dialects import postgresql
 
+from milepost import tolerant
 from milepost.errors import Transient, Unavailable
 
 CONNECT_TIMEOUT: Final = 10
@@ -68,6 +69,7 @@ def make_engine(
         max_overflow=pool_size,
         pool_timeout=30,
         pool_pre_ping=True,
+        json_deserializer=tolerant.loads,
         connect_args={
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT,

@@ -27,11 +27,11 @@ def test_what_can_not_be_stored_fails_alone_and_costs_no_connection(database: st
     async def write() -> tuple[list[BaseException | None], bool]:
         writer = Writer(database, Metrics(), queue_events=10, commit_events=10)
         running = asyncio.create_task(writer.run())
-        while writer.away:
+        while writer.away:  # noqa: ASYNC110 nothing tells when it is connected
             await asyncio.sleep(0.01)
         poison = Refusal(utc_now(), "s", "malformed", "no", None, b"{}", sender=NUL)
-        works = ([entry(wire("1"), 1)], []), ([], [poison]), ([entry(wire("2"), 2)], [])
-        waiting = [writer.submit(entries, refusals) for entries, refusals in works]
+        first, second = [entry(wire("1"), 1)], [entry(wire("2"), 2)]
+        waiting = [writer.submit(first, []), writer.submit([], [poison]), writer.submit(second, [])]
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         away = writer.away
         writer.close()
