@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from dash import html
 
+from alerting.silence import Cover
 from dashboards import words
 from dashboards.components import filters
 from dashboards.components.icons import icon
@@ -91,14 +92,21 @@ class Alerts:
                 limit=DEFAULT_LIMIT,
                 cursor=_cursor(view),
             )
-            hiders = hidden.hiders(connection, [alert.alert_id for alert in page.items])
+            ids = [alert.alert_id for alert in page.items]
+            hiders = hidden.hiders(connection, ids)
+            silenced = hidden.covers(connection, ids, context.catalog().windows, view.now)
         if not page.items:
             return _nothing(state)
         following = view.href(cursor=page.next_cursor) if page.next_cursor else None
         first = view.href(cursor=None) if view.get("cursor") else None
         return [
             live(
-                "alerts", [_row(alert, hiders.get(alert.alert_id, ())) for alert in page.items], "mp-card mp-alert-list"
+                "alerts",
+                [
+                    _row(alert, hiders.get(alert.alert_id, ()), silenced=alert.alert_id in silenced)
+                    for alert in page.items
+                ],
+                "mp-card mp-alert-list",
             ),
             live("pager", pager(first, following, words.many(len(page.items), "alert"))),
         ]
@@ -126,7 +134,7 @@ def _nothing(state: str) -> html.Div:
     )
 
 
-def _row(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
+def _row(alert: queries.Alert, hiders: Sequence[hidden.Hider], *, silenced: bool) -> Any:
     return link(
         [
             html.I(className=f"mp-bar mp-{tone_of(alert.severity)}"),
@@ -135,17 +143,19 @@ def _row(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
             _small("Money", words.moneys(alert.money) if alert.money else "–"),
             _small("Owner", alert.owner or "–"),
             _small("Since", ago(alert.opened_at)),
-            html.Div([state_badge(alert.state), _hidden_badge(alert, hiders)], className="mp-alert-badges"),
+            html.Div(
+                [state_badge(alert.state), _hidden_badge(alert, hiders, silenced=silenced)], className="mp-alert-badges"
+            ),
         ],
         f"/alerts/{alert.alert_id}",
         className="mp-alert-row",
     )
 
 
-def _hidden_badge(alert: queries.Alert, hiders: Sequence[hidden.Hider]) -> Any:
-    """That some, or all, of what is open is kept from people."""
+def _hidden_badge(alert: queries.Alert, hiders: Sequence[hidden.Hider], *, silenced: bool) -> Any:
+    """That some, or all, of what is open is kept from people, or that no more is told of it for now."""
     if not hiders:
-        return None
+        return badge(HIDDEN["silence"], "muted") if silenced else None
     number = sum(one.items for one in hiders)
     share = "" if number >= alert.items_open else f" {words.count(number)}"
     return badge(f"{HIDDEN[hiders[0].stage]}{share}", "muted")
@@ -177,11 +187,12 @@ class Alert:
                 )
             items = queries.items(connection, alert_id)
             hiders = hidden.hiders(connection, [alert_id]).get(alert_id, ())
+            cover = hidden.covers(connection, [alert_id], context.catalog().windows, view.now).get(alert_id)
             changes = queries.changes(connection, alert_id)
             deliveries = queries.deliveries(connection, alert_id)
             calls = escalation.calls_next(context, connection, alert_id, view.now)
             stuck = feeds.explained(connection, alert_id)
-            more = [*wave.facts(connection, alert), ("Calls next", calls)]
+            more = [("Silenced", _silenced(cover)), *wave.facts(connection, alert), ("Calls next", calls)]
         return [
             _head(alert, hiders, more, may_act=view.person.may("act")),
             html.Div(
@@ -209,7 +220,7 @@ def _head(
         ("Oldest", ago(alert.oldest_at) if alert.oldest_at else None),
         ("Opened", ago(alert.opened_at, "time")),
         ("Acknowledged", [f"{alert.acknowledged_by}, ", ago(alert.acknowledged_at)] if alert.acknowledged_at else None),
-        ("Resolved", [f"{alert.resolved_by}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
+        ("Resolved", [f"{alert.resolved_by or 'by itself'}, ", ago(alert.resolved_at)] if alert.resolved_at else None),
         *more,
         ("Owner", alert.owner),
         *((words.title(name), value) for name, value in alert.group.items()),
@@ -233,6 +244,14 @@ def _head(
         name="head",
         className="mp-block",
     )
+
+
+def _silenced(cover: Cover | None) -> Any:
+    """Until when, and by whom."""
+    if cover is None:
+        return None
+    name = link(cover.name, hider_href("silence", cover.silence_id, cover.name) or "", className="mp-link")
+    return ["until ", ago(cover.until, "time"), f", {cover.reason}, ", name]
 
 
 def _hider(one: hidden.Hider) -> html.Div:
@@ -273,8 +292,8 @@ def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
     lines = [
         html.Li(
             [
-                html.I(className=f"mp-{_tone_of_change(run[0]['what'])}"),
-                html.Span([html.B(_CHANGES.get(run[0]["what"], run[0]["what"])), _by(run)]),
+                html.I(className=f"mp-{_tone_of_change(_what(run))}"),
+                html.Span([html.B(_CHANGES.get(_what(run), _what(run))), _by(run)]),
                 ago(run[0]["at"]),
                 html.P(str(run[0]["detail"]["reason"])) if run[0]["detail"].get("reason") else None,
             ]
@@ -285,12 +304,19 @@ def _change_card(changes: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def runs(changes: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Changes in a row that say the same, together: a wave makes hundreds of updates."""
+    """Changes in a row that say the same, together: a wave makes hundreds of updates. What is taken back is a change
+    that has an entry more."""
 
     def same(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return row["what"], row["actor"], str(row["detail"]) if row["what"] in ("routed", "escalated") else ""
+        what = "updated" if row["what"] == "retracted" else row["what"]
+        return what, row["actor"], str(row["detail"]) if what in ("routed", "escalated") else ""
 
     return [list(run) for _, run in groupby(changes, key=same)]
+
+
+def _what(run: Sequence[Mapping[str, Any]]) -> str:
+    """Of changes and of what was taken back in them: changed."""
+    return "updated" if any(row["what"] == "updated" for row in run) else str(run[0]["what"])
 
 
 def _tone_of_change(what: str) -> str:
@@ -307,10 +333,13 @@ def _by(run: Sequence[Mapping[str, Any]]) -> str:
         return f" by {latest['actor']}"
     added = sum(row["detail"].get("added") or 0 for row in run)
     cleared = sum(sum((row["detail"].get("cleared") or {}).values()) for row in run)
-    parts = [f"{words.count(added)} more" if added and latest["what"] == "updated" else ""]
+    retracted = sum(row["detail"].get("count") or 0 for row in run if row["what"] == "retracted")
+    parts = [f"{words.count(added)} more" if added and _what(run) == "updated" else ""]
     parts += [f"{words.count(cleared)} cleared" if cleared else ""]
-    if latest["detail"].get("open") is not None:
-        parts.append(f"{words.count(latest['detail']['open'])} open")
+    parts += [f"{words.count(retracted)} taken back" if retracted and cleared else ""]
+    still = next((row["detail"]["open"] for row in run if row["detail"].get("open") is not None), None)
+    if still is not None:
+        parts.append(f"{words.count(still)} open")
     told = ", ".join(part for part in parts if part)
     return f": {told}" if told else ""
 

@@ -1,4 +1,4 @@
-"""What was kept from people: by a silence or window, of an alert, and how many."""
+"""What was kept from people: by a silence or window, of an alert, and how many; and what is silenced now."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from alerting import silences, store, windows
+from alerting.silence import Cover, covering
+from milepost.catalog.window import Window
 from milepost.db.tables import alert_hidden, alert_items, alerts, journeys
 
 SHOWN: Final = 200
@@ -110,3 +113,17 @@ def hiders(connection: sa.Connection, alert_ids: Collection[int]) -> Mapping[int
     for alert_id, stage, by_id, by_name, reason, until_at, items in connection.execute(query):
         found[alert_id].append(Hider(stage, by_id, by_name, reason, until_at, items))
     return found
+
+
+def covers(
+    connection: sa.Connection, alert_ids: Collection[int], planned: Mapping[str, Window], now: datetime
+) -> dict[int, Cover]:
+    """By alert, the silence or window that lasts longest of those that match something open in it. Such an alert is
+    silenced also where people were told of it before, and nothing of it is hidden."""
+    active = [*silences.covers(connection, now), *windows.covers(planned, now)]
+    labels = store.open_labels(connection, alert_ids) if active else {}
+    found = {
+        alert_id: [cover for one in of_items if (cover := covering(active, one)) is not None]
+        for alert_id, of_items in labels.items()
+    }
+    return {alert_id: max(each, key=lambda cover: cover.until) for alert_id, each in found.items() if each}

@@ -90,6 +90,25 @@ def test_a_silence_lists_what_it_kept_and_the_alert_says_by_what_it_is_hidden(
     assert "Silenced" in drawn(people, "/alerts")
 
 
+def test_an_alert_that_was_told_before_says_that_it_is_silenced(served: Dashboard, people: People) -> None:
+    open_now = served.get("/v1/alerts", state="open").json()["items"]
+    number = next(one["id"] for one in open_now if one["group"].get("warehouse") == "south")
+    before = drawn(people, f"/alerts/{number}"), drawn(people, "/alerts").count("Silenced")
+    south = [{"label": "warehouse", "op": "=", "values": ["south"]}]
+    made = post(people, "Otto", "/v1/silences", matchers=south, reason="moving out", ends_at=ends(3)).json()
+    after = drawn(people, f"/alerts/{number}"), drawn(people, "/alerts").count("Silenced")
+    people["Otto"].post(f"/v1/silences/{made['silence']}/end")
+    assert "moving out" not in before[0]
+    assert "until " in after[0]
+    assert "silenced by Otto: moving out" in after[0]
+    assert after[1] > before[1]
+
+
+def test_an_alert_that_ended_by_itself_says_so(served: Dashboard, people: People) -> None:
+    (over,) = served.get("/v1/alerts", state="resolved").json()["items"]
+    assert "by itself, " in drawn(people, f"/alerts/{over['id']}")
+
+
 def test_a_window_says_when_it_is_open_and_what_it_is_about(people: People) -> None:
     shown = drawn(people, "/silences/window/moving")
     assert "came while it was open" in shown
