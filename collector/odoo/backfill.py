@@ -17,7 +17,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from collector.odoo import mapping
+from collector.odoo.client import Row
 from collector.odoo.cursor import Start
+from collector.odoo.read import Gathered
+from collector.odoo.reader import History
+from collector.odoo.snapshots import Names
 from collector.odoo.source import Source
 from collector.odoo.store import Stored
 from milepost.db.engine import leader
@@ -126,14 +130,14 @@ class Backfill:
                 if following is None:
                     break
                 try:
-                    events, told, following = self._page(model, following, start)
+                    read, following = self._page(model, following, start)
                 except (NotAllowed, NotFound) as error:
                     self._source.reader.drop(model, error)
                     break
                 progress = Progress({**progress.passes, model: following})
                 after: Stored = msgspec.to_builtins(progress)
                 now = self._source.clock()
-                batch = self._source.batch("backfill", after, events, told, now)
+                batch = self._source.batch("backfill", after, read.events, read.told, now, read.refused)
                 self._source.store.write(batch, stored, now)
                 stored = after
                 yield Page(len(batch.entries), progress)
@@ -154,25 +158,31 @@ class Backfill:
     def _counted(self, model: str, made: Pass) -> Pass:
         return replace(made, total=self._source.reader.count(model, made.domain))
 
-    def _page(self, model: str, at: Pass, start: Start) -> tuple[list[mapping.Event], dict[tuple[str, int], Any], Pass]:
-        """The events of the next page and what to remember of it: 3 calls, and up to 4 more for what it refers to."""
-        reader, source = self._source.reader, self._source.name
+    def _page(self, model: str, at: Pass, start: Start) -> tuple[Gathered, Pass]:
+        """What the next page tells: 3 calls, and up to 4 more for what it refers to."""
+        reader, found = self._source.reader, Gathered()
         rows = reader.page_below(model, at.domain, at.below)
         old = [row for row in rows if row["create_date"] < start.at]
         names, history = reader.names(model, old), reader.history(model, old)
-        untouched = [row for row in old if row["write_date"] < start.at]
-        events: list[mapping.Event] = []
         for row in old:
-            events += mapping.made(model, row, history.states[row["id"]], names, source)
-            changes = [change for change in history.changes.get(row["id"], ()) if change.id <= start.tracking]
-            for change in reversed(changes):
-                events += mapping.changed(model, row, change, names, source)
-        for row in untouched:
-            events += mapping.updated(model, row, "", True, names, source)[0]
+            with found.sparing(model, row):
+                found.events.extend(self._events(model, row, start, names, history))
+                if row["write_date"] < start.at:
+                    found.told.update(self._source.opened(model, [row], names))
         ended = len(rows) < self._source.options.odoo_page
         below = rows[-1]["id"] if rows else at.below
-        after = replace(at, below=below, done=at.done + len(rows), ended=ended)
-        return events, self._source.opened(model, untouched, names), after
+        return found, replace(at, below=below, done=at.done + len(rows), ended=ended)
+
+    def _events(self, model: str, row: Row, start: Start, names: Names, history: History) -> list[mapping.Event]:
+        """What was before the start; how a record is now only if it was not written since."""
+        source = self._source.name
+        events = mapping.made(model, row, history.states[row["id"]], names, source)
+        for change in reversed(history.changes.get(row["id"], ())):
+            if change.id <= start.tracking:
+                events += mapping.changed(model, row, change, names, source)
+        if row["write_date"] < start.at:
+            events += mapping.updated(model, row, "", True, names, source)[0]
+        return events
 
 
 def parse_since(text: str) -> str:

@@ -20,14 +20,15 @@ from collector.odoo import mapping
 from collector.odoo.backfill import Backfill
 from collector.odoo.client import Row
 from collector.odoo.cursor import Cursor
-from collector.odoo.read import Read
-from collector.odoo.reader import HistoryHidden
-from collector.odoo.snapshots import MODELS
+from collector.odoo.read import Gathered, Read
+from collector.odoo.reader import History, HistoryHidden
+from collector.odoo.snapshots import MODELS, Names
 from collector.odoo.source import Source
-from collector.odoo.store import Batch, Stored, Told
+from collector.odoo.store import Batch, Stored
 from collector.odoo.watch import Watch
 from milepost import settings
 from milepost.clock import Clock
+from milepost.db.engine import transient
 from milepost.errors import Conflict, MilepostError, NotAllowed, NotFound
 
 LONGEST_WAIT: Final = timedelta(seconds=60)
@@ -77,7 +78,7 @@ class Poller:
         self._events = self._rejected = 0
 
     def step(self) -> PollResult:
-        """Read until nothing is left or an interval is over. Odoo's failures are recorded, the database's raised."""
+        """Read until nothing is left or an interval is over. Failures are recorded; the database's and bugs raised."""
         now, calls = self._clock(), self._client.calls
         stored = self._store.row(now)
         if _must_wait(stored, now):
@@ -92,6 +93,10 @@ class Poller:
         except MilepostError as error:
             self._store.note(now, str(error), failed=True)
             result = PollResult(error=str(error))
+        except Exception as error:
+            if not transient(error):
+                self._store.note(now, f"{type(error).__name__}: {error}", failed=True)
+            raise
         calls = self._client.calls - calls
         return dataclasses.replace(result, events=self._events, rejected=self._rejected, calls=calls)
 
@@ -101,7 +106,8 @@ class Poller:
         cursor = self._source.cursor(stored, now)
         stored = cursor.stored()
         for read in self._reads(cursor):
-            batch = self._source.batch("cursor", read.cursor.stored(), read.events, read.told, self._clock())
+            after, now = read.cursor.stored(), self._clock()
+            batch = self._source.batch("cursor", after, read.events, read.told, now, read.refused)
             self._write(batch, stored)
             stored = batch.after
             if self._late():
@@ -165,20 +171,21 @@ class Poller:
             tracking = at.tracked(cursor.tracking, {row["id"]: row["create_date"] for row in rows}, now)
             if tracking != cursor.tracking:
                 cursor = replace(cursor, tracking=tracking)
-                yield Read(self._changed(rows), cursor)
+                yield self._changed(rows).read(cursor)
             if len(rows) < self._options.odoo_page:
                 return
 
-    def _changed(self, tracking: Sequence[Row]) -> list[mapping.Event]:
-        events: list[mapping.Event] = []
+    def _changed(self, tracking: Sequence[Row]) -> Gathered:
+        found = Gathered()
         for model, changes in self._reader.explained(tracking).items():
             rows = self._readable(model, {record for record, _ in changes})
             names = self._reader.names(model, rows)
             by_id = {row["id"]: row for row in rows}
             for record, change in changes:
                 if record in by_id:
-                    events += mapping.changed(model, by_id[record], change, names, self._source.name)
-        return events
+                    with found.sparing(model, by_id[record]):
+                        found.events.extend(mapping.changed(model, by_id[record], change, names, self._source.name))
+        return found
 
     def _readable(self, model: str, ids: set[int]) -> list[Row]:
         """Records, none when the model can't be read: `_records` sees to it that their changes are made up for."""
@@ -211,35 +218,41 @@ class Poller:
         for first in range(0, len(waiting), self._options.odoo_page):
             now = self._client.server_time()
             rows = self._reader.records(model, waiting[first : first + self._options.odoo_page])
-            events, done, told = self._told(model, rows, cursor)
+            found, done = self._told(model, rows, cursor)
             after = at.marked(records, done, now)
             if after != records:
                 records, cursor = after, cursor.with_records(model, after)
-                yield Read(events, cursor, told)
+                yield found.read(cursor)
         ended = at.passed(records, written, begun)
         if ended != records:
             yield Read([], cursor.with_records(model, ended))
 
-    def _told(
-        self, model: str, rows: Sequence[Row], cursor: Cursor
-    ) -> tuple[list[mapping.Event], dict[int, tuple[str, str]], Told]:
-        """The events of records that are new or were written, {id: (write date, digest)}, and what to remember."""
-        source, names, records = self._source.name, self._reader.names(model, rows), cursor.of(model)
+    def _told(self, model: str, rows: Sequence[Row], cursor: Cursor) -> tuple[Gathered, dict[int, tuple[str, str]]]:
+        """What records tell that are new or were written, and {id: (write date, digest)}."""
+        records, names, found = cursor.of(model), self._reader.names(model, rows), Gathered()
         new = {row["id"] for row in rows if at.is_new(records, row["id"], row["create_date"])}
         history = self._reader.history(model, [row for row in rows if row["id"] in new or records.behind])
-        events: list[mapping.Event] = []
         done: dict[int, tuple[str, str]] = {}
         for row in rows:
-            key = row["id"]
-            if key in new:
-                events += mapping.made(model, row, history.states.get(key, {}), names, source)
-            for change in history.changes.get(key, ()):
-                if records.behind if change.id > cursor.start.tracking else key in new:
-                    events += mapping.changed(model, row, change, names, source)
-            told, digest = mapping.updated(model, row, at.digest_of(records, key), key in new, names, source)
-            events += told
-            done[key] = (row["write_date"], digest)
-        return events, done, self._source.opened(model, rows, names)
+            done[row["id"]] = (row["write_date"], "")
+            with found.sparing(model, row):
+                events, digest = self._of_record(model, row, cursor, row["id"] in new, names, history)
+                found.told.update(self._source.opened(model, [row], names))
+                found.events.extend(events)
+                done[row["id"]] = (row["write_date"], digest)
+        return found, done
+
+    def _of_record(
+        self, model: str, row: Row, cursor: Cursor, new: bool, names: Names, history: History
+    ) -> tuple[list[mapping.Event], str]:
+        """The events of a record, and the digest of what may change."""
+        key, source, records = row["id"], self._source.name, cursor.of(model)
+        events = mapping.made(model, row, history.states.get(key, {}), names, source) if new else []
+        for change in history.changes.get(key, ()):
+            if records.behind if change.id > cursor.start.tracking else new:
+                events += mapping.changed(model, row, change, names, source)
+        told, digest = mapping.updated(model, row, at.digest_of(records, key), new, names, source)
+        return events + told, digest
 
 
 def _must_wait(stored: sa.Row[Any], now: datetime) -> bool:

@@ -120,7 +120,8 @@ class Reader:
     def page_below(self, model: str, domain: list[Any], below: int) -> list[Row]:
         """A page of records, by id down from `below` (0: from the newest on): 1 call."""
         domain = [*MODELS[model].domain, *domain, *([("id", "<", below)] if below else [])]
-        return self._client.search_read(model, domain, self._fields[model], order="id desc", limit=self._page)
+        rows = self._client.search_read(model, domain, self._fields[model], order="id desc", limit=self._page)
+        return [_stamped(row) for row in rows]
 
     def count(self, model: str, domain: list[Any]) -> int:
         """1 call."""
@@ -141,7 +142,7 @@ class Reader:
     def records(self, model: str, ids: Collection[int]) -> list[Row]:
         """Records by id, without those that are gone or not of our kind: 1 call."""
         domain = [*MODELS[model].domain, ("id", "in", sorted(ids))]
-        return self._client.search_read(model, domain, self._fields[model])
+        return [_stamped(row) for row in self._client.search_read(model, domain, self._fields[model])]
 
     def history(self, model: str, rows: Sequence[Row]) -> History:
         """The states in which records were when the transaction that made them ended, and all changes since: 2 calls.
@@ -343,6 +344,14 @@ class Reader:
         except (NotAllowed, NotFound) as error:
             self.problems[model] = str(error)
             return []
+
+
+def _stamped(row: Row) -> Row:
+    """What was put in by SQL may lack its stamps. Without a date of its own either, its events are refused."""
+    if row["create_date"] and row["write_date"]:
+        return row
+    made = row["create_date"] or row.get("date_order") or row.get("date_done") or ""
+    return {**row, "create_date": made, "write_date": row["write_date"] or made}
 
 
 def _ref(row: Row, name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -301,10 +301,18 @@ def _money_of(row: Row, name: str = "amount_total") -> dict[str, str]:
 
 
 def money(value: float | bool | None) -> str:
-    """JSON's number as decimal text, at least two places: Odoo has already rounded it to its currency."""
+    """JSON's number as decimal text, at least two places: Odoo has already rounded it to its currency.
+
+    What is beyond 28 digits stays as it stands.
+    """
     if value is None or isinstance(value, bool):
         return ""
-    exact = Decimal(repr(value)).quantize(Decimal("0.0001")).normalize()
+    try:
+        exact = Decimal(repr(value)).quantize(Decimal("0.0001")).normalize()
+    except InvalidOperation:
+        return str(value)
+    if not exact.is_finite():
+        return str(value)
     return f"{exact:f}" if -int(exact.as_tuple().exponent) > 2 else f"{exact:.2f}"
 
 

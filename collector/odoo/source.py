@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector import ingest
+from collector.ingest import Rejection, without_secrets
 from collector.masking import Masks
 from collector.odoo import cursor as at
 from collector.odoo import mapping
@@ -75,13 +76,22 @@ class Source:
             )
         return cursor
 
-    def batch(self, part: Part, after: Stored, events: Iterable[mapping.Event], told: Told, now: datetime) -> Batch:
-        """Events, judged like those of any sender."""
-        bodies = mapping.encode(events)
-        judged = ingest.validate(bodies, received_us=to_us(now), sender=self._sender, masks=self._masks())
+    def batch(
+        self,
+        part: Part,
+        after: Stored,
+        events: Iterable[mapping.Event],
+        told: Told,
+        now: datetime,
+        refused: Sequence[Rejection] = (),
+    ) -> Batch:
+        """Events, judged like those of any sender, and records that were `refused`."""
+        bodies, masks = mapping.encode(events), self._masks()
+        judged = ingest.validate(bodies, received_us=to_us(now), sender=self._sender, masks=masks)
+        unread = [without_secrets(item, masks, self.name) for item in refused] if masks else refused
         refusals = [
             quarantine.Refusal(now, self.name, item.kind, item.error, item.id, item.body, "odoo poller")
-            for item in judged.rejected
+            for item in (*unread, *judged.rejected)
         ]
         return Batch(part, after, judged.entries, refusals, told)
 

@@ -175,6 +175,8 @@ class FakeOdoo:
             owner, name = name.split(".")
             row = next(m for m in self.tables["mail.message"] if m["id"] == row[owner][0])
         held = row.get(name, False)
+        if held is False and operator in (">", ">=", "<"):
+            return False  # NULL
         return bool(TEST[operator](held[0] if isinstance(held, list) else held, value))
 
 
