@@ -259,4 +259,5 @@ def _must_wait(stored: sa.Row[Any], now: datetime) -> bool:
     if stored.failing_since is None:
         return False
     away = stored.polled_at - stored.failing_since
-    return bool(now < stored.polled_at + min(LONGEST_WAIT, away / 2))
+    # a clock that was ahead says nothing of how long to wait
+    return bool(stored.polled_at <= now < stored.polled_at + min(LONGEST_WAIT, away / 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -81,3 +82,15 @@ def test_what_ends_a_poll_unexpectedly_is_said(world: World, monkeypatch: pytest
         poller.step()
     row = world.row()
     assert (row.error, row.failing_since) == ("ZeroDivisionError: division by zero", world.clock())
+
+
+def test_a_clock_that_was_ahead_keeps_nobody_waiting(world: World) -> None:
+    now = world.clock()
+    world.stop()
+    world.odoo.now = now + timedelta(days=400)
+    assert world.poller().step().error
+    world.odoo.now = now
+    world.start()
+    result = world.poller().step()
+    assert (result.waiting, result.error) == (False, None)
+    assert world.row().failing_since is None
