@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
@@ -23,6 +24,8 @@ LATELY: Final = timedelta(seconds=5)
 """Groups that open within this time do so at once."""
 WIDENS: Final = timedelta(minutes=10)
 """So long, and while it fires, an alert of several groups takes in each further one."""
+LONGEST: Final = 128
+"""So much of a value is in an alert's key as it is; of more, its hash is too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,15 @@ class Batch:
 
 
 def key_of(kind: str, rule: str, group: Mapping[str, str]) -> str:
-    """The alert's key: canonical text of kind, rule and the group's values."""
-    return json.dumps([kind, rule, dict(sorted(group.items()))], ensure_ascii=False, separators=(",", ":"))
+    """The alert's key: canonical text of kind, rule and the group's values. Longer ones are cut: it is indexed."""
+    values = {name: _cut(value) for name, value in sorted(group.items())}
+    return json.dumps([kind, rule, values], ensure_ascii=False, separators=(",", ":"))
+
+
+def _cut(value: str) -> str:
+    if len(value) <= LONGEST:
+        return value
+    return f"{value[:LONGEST]}… {hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def identify(signal: Signal) -> ItemId:

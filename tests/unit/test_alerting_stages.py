@@ -36,6 +36,13 @@ def test_the_key_does_not_depend_on_the_order_of_the_group() -> None:
     assert one != group.key_of("sla", "ack", {"a": "1", "b": "3"})
 
 
+def test_a_long_value_makes_a_key_that_an_index_takes_and_no_other_value_makes() -> None:
+    long = "".join(chr(0x4E00 + 7 * number) for number in range(1_000))
+    keys = {group.key_of("sla", "ack", {"region": value}) for value in (long, long[:-1], long[:128], "x" * 128)}
+    assert len(keys) == 4
+    assert all(len(key.encode()) < 1_000 for key in keys)
+
+
 def test_many_signals_of_a_group_make_one_batch() -> None:
     batches = group.fold([signal(f"breach:{n}") for n in range(200)], {})
     (batch,) = batches.values()
