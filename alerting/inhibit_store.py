@@ -23,7 +23,7 @@ from milepost.quiet import due_at
 _H: Final = alert_hidden.c
 _I: Final = alert_items.c
 _B: Final = flow_breaches.c
-_UNTOLD: Final = _H.stage.in_(("record_only", "threshold"))
+_UNTOLD: Final = _H.stage.in_(("record_only", "threshold", "hours"))
 _SOURCE: Final = _B.dimensions["source"].astext
 # no parameters: as the index alert_items_awaits_idx has them
 _AWAITED: Final = _I.labels.op("->>", return_type=sa.Text())(sa.literal_column(f"'{AWAITS}'"))
@@ -108,14 +108,16 @@ _SILENCE: Final = ("source", "dimensions", "alert_id", "since", "opened_at", "en
 def _lately(now: datetime) -> sa.Select[tuple[str, str, dict[str, str], datetime, datetime, datetime | None, int]]:
     """The silences that are open or just over, with the alert that tells each.
 
-    Without those that are told to nobody, as no route takes them or they are too few.
+    Without those that are told to nobody, as no route takes them now or they are too few, and those whose alert
+    somebody resolved: it tells nothing any more.
     """
+    told = sa.and_(_B.ended_at.is_(None), _I.cleared_at.is_(None))
     names = (_B.policy, _SOURCE.label("source"), _B.dimensions, _B.since, _B.opened_at, _B.ended_at, _I.alert_id)
     return (
         sa.select(*names)
         .join(alert_items, _I.item == sa.func.concat(inhibit.FLOW, _B.breach_id))
         .where(~sa.exists().where(_H.alert_id == _I.alert_id, _H.item == _I.item, _H.ended_at.is_(None), _UNTOLD))
-        .where(_B.kind == "silence", sa.or_(_B.ended_at.is_(None), _B.ended_at > now - GRACE))
+        .where(_B.kind == "silence", sa.or_(told, _B.ended_at > now - GRACE))
         .order_by(_B.breach_id)
     )
 

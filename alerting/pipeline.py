@@ -145,15 +145,17 @@ def _judged(connection: sa.Connection, cases: list[Case], stages: Sequence[Stage
     before anything is said."""
     raised = {one.place: one for case in cases for one in _raised(case, now)}
     again = [*hidden.due(connection, now), *hidden.waiting(connection, {place[0] for place in raised}, "threshold")]
-    again += hidden.of_feeds(connection, *inhibit.turned((case.alert.alert_id, case.batch) for case in cases))
-    over = {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.ended}
-    held = hidden.still_hidden(connection, raised.keys() | over)
+    sources, over = inhibit.turned((case.alert.alert_id, case.batch) for case in cases)
+    over |= {case.alert.alert_id for case in cases if case.act is not None and "resolved" in case.happened}
+    again += hidden.of_feeds(connection, sources, over)
+    ended = {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.ended}
+    held = hidden.still_hidden(connection, raised.keys() | ended)
     before = {one.place for one in again} | held.keys()
     raised = {place: replace(one, held=held.get(place)) for place, one in raised.items()}
-    candidates = {one.place: one for one in again if one.place not in over} | raised
+    candidates = {one.place: one for one in again if one.place not in ended} | raised
     verdict = hiding.judge(connection, stages, list(candidates.values()), now)
     new = before | {(case.alert.alert_id, item) for case in cases if case.batch for item in case.batch.fresh}
-    hidden.cleared(connection, before & over, now)
+    hidden.cleared(connection, before & ended, now)
     hidden.release(connection, before & {one.place for one in verdict.loud}, now)
     kept = {place: why for place, why in verdict.kept.items() if place in new}
     anew = hidden.hide(connection, kept, {place: candidates[place].signal.severity for place in kept}, now)

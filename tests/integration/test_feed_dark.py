@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from alerting import pipeline, send, stages
+from alerting import commands, pipeline, send, stages
+from alerting.desk import calendars_of
 from correlator.assemble import Assembler
 from milepost.catalog import loader
 from milepost.clock import to_us
@@ -25,6 +26,7 @@ from tests.receivers import Receiver, http_receiver
 
 NOW = datetime(2026, 11, 18, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 NORTH = "/wms/north"
 ORDERS = 300
 SLAS = """
@@ -94,7 +96,8 @@ class Site:
         flows.learn_once(self.engine, self.catalog, self.learner, now=self.now)
         flows.judge_once(self.engine, self.catalog, now=self.now, applied_through=through or self.now)
         routing, keeping = self.catalog.routing, stages.of(self.catalog)
-        while pipeline.step(self.engine, routing, stages=keeping, now=self.now, public_url="https://m.example.org"):
+        hours, url = calendars_of(self.catalog), "https://m.example.org"
+        while pipeline.step(self.engine, routing, stages=keeping, calendars=hours, now=self.now, public_url=url):
             pass
         while send.step(self.engine, routing, SETTINGS, clock=lambda: self.now, environ=ENVIRON, patience=20.0):
             pass
@@ -181,3 +184,27 @@ def test_a_silence_that_no_route_takes_keeps_nothing_from_people(site: Site) -> 
     assert site.tick(20 * MINUTE) == []
     assert site.tick(10 * MINUTE) == []
     assert site.tick(5 * MINUTE) == [("opened", "released")]
+
+
+def test_a_silence_that_waits_for_its_hours_keeps_nothing_from_people(site: Site) -> None:
+    waits = "{{match: {{rule: [feed-dark]}}, outside: business, channels: [hook]}}, {{match: {{rule: [released]}}, "
+    site.use(SLAS, ROUTES.replace("{{channels", waits + "channels"))
+    site.allocate(0, 1)
+    assert [site.tick(10 * MINUTE) for _ in range(3)] == [[], [], []]
+    assert site.tick(5 * MINUTE) == [("opened", "released")]
+    assert site.tick(12 * HOUR) == [("opened", "feed-dark")]
+
+
+def test_what_a_silence_explains_is_told_once_somebody_resolves_its_alert(site: Site) -> None:
+    site.allocate(0, 3)
+    site.tick(30 * MINUTE)
+    assert site.hidden() == [(NORTH, True, 3)]
+    with site.engine.begin() as connection:
+        number = connection.scalar(sa.select(t.alerts.c.alert_id).where(t.alerts.c.rule == "feed-dark"))
+        commands.resolve(connection, number or 0, actor="anna", now=site.now, reason="known")
+    assert site.tick(MINUTE) == [("resolved", "feed-dark")]
+    assert site.hidden() == [(NORTH, False, 3)]
+    site.allocate(10, 11)
+    assert set(site.tick(20 * MINUTE)) == {("opened", "released")}
+    assert site.tick(15 * MINUTE) == [("opened", "released")]
+    assert site.hidden() == []
