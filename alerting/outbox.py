@@ -339,14 +339,20 @@ def requeue(
 ) -> int:
     """Send parked messages after all, with a fresh budget: these, or all of a channel. How many that were.
 
-    Openings of alerts that are over stay parked: nobody would be told of the end.
+    Openings of alerts that are over stay parked: nobody would be told of the end. So does what the channel heard later
+    news about: an end would be taken for the latest. A digest says nothing about those after it.
     """
-    table = notifications.c
+    table, later = notifications.c, notifications.alias("later").c
     mine = table.channel == channel if numbers is None else table.notification_id.in_(numbers)
     over = sa.exists().where(alerts.c.alert_id == table.alert_id, alerts.c.state == "resolved", table.event == "opened")
+    is_stale = sa.exists().where(
+        table.event != "digest",
+        *(later.alert_id == table.alert_id, later.channel == table.channel),
+        *(later.notification_id > table.notification_id, later.state == "sent"),
+    )
     query = (
         sa.update(notifications)
-        .where(table.state == "parked", mine, ~over)
+        .where(table.state == "parked", mine, ~over, ~is_stale)
         .values(state="pending", attempts=0, next_attempt_at=now, created_at=now, error=None)
         .returning(table.notification_id)
     )

@@ -204,6 +204,22 @@ def test_what_was_given_up_is_listed_and_sent_again_by_hand(desk: Desk) -> None:
         assert (line.actor, line.target) == ("cli:ann", "channel hook")
 
 
+def test_an_end_that_was_given_up_is_not_told_once_it_fires_again(desk: Desk) -> None:
+    with http_receiver() as receiver:
+        desk.use(hook("hook", receiver.port))
+        desk.run(breach(1))
+        desk.send_all()
+        receiver.troubles = ["client error"]
+        desk.run(over(1), after=MINUTE)
+        desk.send_all()
+        desk.run(breach(1), after=2 * INTERVAL)
+        desk.send_all()
+        with desk.engine.begin() as connection:
+            (given_up,) = outbox.parked(connection, limit=10, channel="hook")
+            assert given_up.event == "resolved"
+            assert outbox.requeue(connection, None, "hook", actor="cli:ann", now=desk.now) == 0
+
+
 # --- acknowledged by link ---------------------------------------------------------------------------------------------
 
 
