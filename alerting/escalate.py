@@ -3,9 +3,8 @@
 Each route with an escalation that an alert takes is a climb of its own. The rungs of a climb are told in order, each
 once its time has run since the route was taken; time runs in the escalation's calendar, and stands still while the
 alert is silenced. A late call is a route that waits for its hours: it is told when they begin. All of it ends when
-somebody acknowledges or resolves the alert, but for late calls, which an acknowledgement leaves.
-
-A climb at its end stays known until then: its route may be taken again, but does not climb anew.
+somebody acknowledges or resolves the alert, but for late calls, which an acknowledgement leaves. Until then a climb
+that is at its end is remembered, as new items that take its route are no reason to climb again.
 
 What is known of it is kept with the alert (`State`), so that it survives restarts; the catalog is asked anew each time,
 so that a changed escalation counts from then on.
@@ -123,7 +122,8 @@ def due(state: State, desk: Desk) -> tuple[State, list[Rung]]:
         ready = _ready(climb, desk)
         rungs += {tuple(rung.names): rung for rung in ready}.values()
         climbs.append(replace(climb, told=climb.told + len(ready)))
-    return State(climbs, [call for call in state.calls if call.at > desk.now]), rungs
+    left = [climb for climb in climbs if _find(climb, desk) is not None]
+    return State(left, [call for call in state.calls if call.at > desk.now]), rungs
 
 
 def look_at(state: State, desk: Desk, *, can_be_silenced: bool) -> datetime | None:

@@ -238,6 +238,16 @@ def test_steps_then_repeats_then_the_end() -> None:
     assert told(LADDER, every) == [(15, ["duty"]), (30, ["chat"]), (90, ["chat"]), (150, ["chat"])]
 
 
+def test_a_climb_that_is_at_its_end_does_not_begin_anew_until_somebody_acknowledged() -> None:
+    end = desk(LADDER, T + 150 * MINUTE)
+    state, _ = escalate.due(escalate.begin(State(), desk(LADDER, T), [0], {}), end)
+    assert escalate.begin(state, end, [0], {}) == state == State([Climb("urgent", T, told=4)])
+    assert escalate.look_at(state, end, can_be_silenced=True) is None
+    assert escalate.upcoming(state, end) == []
+    again = escalate.begin(escalate.acknowledged(state), end, [0], {})
+    assert again == State([Climb("urgent", end.now)])
+
+
 def test_the_time_of_a_silence_does_not_count() -> None:
     assert told(LADDER, list(range(0, 400, 5)), silent=range(10, 60)) == [
         (65, ["duty"]), (80, ["chat"]), (140, ["chat"]), (200, ["chat"]),
