@@ -66,7 +66,7 @@ def score_once(engine: sa.Engine, catalog: Catalog, *, now: datetime) -> int:
         signals = [
             _raise(number, finding, spec, now) for number, finding in stored if finding.detector in spec.alert_on
         ]
-        signals += [_clear(row, now) for row in ended if row["detector"] in spec.alert_on]
+        signals += [_clear(row, now) for row in ended]  # also of what `alert_on` held when it was found
         send(connection, signals, now=now)
     return len(stored)
 

@@ -156,9 +156,10 @@ def end_findings(
 ) -> list[sa.RowMapping]:
     """End the open findings that are older than `before`, or whose (detector, series) is normal again."""
     a = t.anomalies
-    rows = connection.execute(sa.select(a).where(a.c.ended_at.is_(None), a.c.detector != "journey")).mappings().all()
+    rows = connection.execute(sa.select(a).where(a.c.ended_at.is_(None))).mappings().all()
     over = [row for row in rows if row["at"] < before or (row["detector"], row["series"]) in normal]
     if over:
         ids = [row["anomaly_id"] for row in over]
-        connection.execute(a.update().where(a.c.anomaly_id.in_(ids)).values(ended_at=now))
+        ended = a.c.anomaly_id == sa.func.any(sa.cast(ids, sa.ARRAY(sa.BigInteger)))
+        connection.execute(a.update().where(ended).values(ended_at=now))
     return over

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
+from alerting import pipeline
 from anomaly import job, volume
-from anomaly.features import ALL, Baseline, baseline, duration_score, in_words, slot_of, volume_score
+from anomaly.features import ALL, Baseline, Finding, baseline, duration_score, in_words, slot_of, volume_score
 from milepost.db import tables as t
 from tests.chain import CATALOG, Chain, Wire
 
@@ -76,9 +78,7 @@ def test_silence_and_slowness_are_found_told_and_ended(history: Chain) -> None:
     job.score_once(engine, CATALOG, now=NOW + timedelta(hours=30))
     with engine.connect() as connection:
         a = t.anomalies.c
-        still = connection.scalar(
-            sa.select(sa.func.count()).where(a.ended_at.is_(None), a.at < NOW, a.detector != "journey")
-        )
+        still = connection.scalar(sa.select(sa.func.count()).where(a.ended_at.is_(None), a.at < NOW))
         cleared = connection.scalar(sa.select(sa.func.count()).where(t.signals.c.action == "clear"))
     assert still == 0
     assert cleared
@@ -96,6 +96,22 @@ def test_a_finished_journey_unlike_the_others_is_told_with_its_reason(history: C
     assert len(told) == 1
     assert told[0].startswith("S777777: stayed at released for 3 h")
     assert "(usual 10 min)" in told[0]
+
+
+def test_a_finding_about_a_journey_ends_with_its_alert_though_alert_on_holds_its_detector_no_longer(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = Finding("journey", "order|S1", NOW - timedelta(hours=1), 12.0, 1.0, 9.0, "S1: odd", {"model": "order"})
+    alerting = replace(CATALOG, anomaly=replace(CATALOG.anomaly, alert_on=["journey"]))
+    silent = replace(CATALOG, anomaly=replace(CATALOG.anomaly, alert_on=[]))
+    monkeypatch.setattr(job, "_outliers", lambda *_: [finding])
+    for catalog, hours in [(alerting, 0), (silent, 22), (silent, 24)]:
+        job.score_once(engine, catalog, now=NOW + timedelta(hours=hours))
+        while pipeline.step(engine, catalog.routing, now=NOW + timedelta(hours=hours), public_url=""):
+            pass
+        with engine.connect() as connection:
+            states = connection.execute(sa.select(t.alerts.c.rule, t.alerts.c.state)).all()
+        assert states == [("unusual-journey", "resolved" if hours == 24 else "firing")]
 
 
 def test_nothing_is_judged_without_history(engine: sa.Engine) -> None:
