@@ -159,7 +159,7 @@ def _deployments(connection: sa.Connection, since: datetime, until: datetime) ->
 
 
 def _last_event(connection: sa.Connection, alert: Alert) -> Iterable[Change]:
-    """What was last heard of the journey that is wrong for the longest."""
+    """What was last heard, until the alert opened, of the journey that is wrong for the longest."""
     pair = _pairs(alert).subquery("pair")
     its = events.c
     one = (
@@ -171,7 +171,7 @@ def _last_event(connection: sa.Connection, alert: Alert) -> Iterable[Change]:
     query = (
         sa.select(one.c.occurred_at, one.c.source, one.c.type, pair.c.key)
         .select_from(pair.join(one, sa.true()))
-        .order_by(one.c.occurred_at.desc(), one.c.event_id)
+        .order_by(pair.c.received_at.desc(), one.c.occurred_at.desc(), one.c.event_id)
         .limit(1)
     )
     for at, source, kind, key in connection.execute(query):
@@ -179,7 +179,7 @@ def _last_event(connection: sa.Connection, alert: Alert) -> Iterable[Change]:
 
 
 def _pairs(alert: Alert) -> sa.Select[Any]:
-    """The last event of each member of the oldest item's journey, as pairs."""
+    """The event that was last received of each member of the oldest item's journey until the alert opened, as pairs."""
     oldest = (
         sa.select(alert_items.c.journey_id)
         .where(alert_items.c.alert_id == alert.alert_id, alert_items.c.journey_id.is_not(None))
@@ -198,7 +198,7 @@ def _pairs(alert: Alert) -> sa.Select[Any]:
     last = (
         sa.select(its.event_no, its.received_at)
         .where(its.object_id == object_.c.object_id)
-        .where(its.received_at.between(journey.c.first_received_at, journey.c.last_received_at))
+        .where(its.received_at >= journey.c.first_received_at, its.received_at <= alert.opened_at)
         .order_by(its.received_at.desc(), its.event_no.desc())
         .limit(1)
         .lateral("last")

@@ -286,15 +286,21 @@ def test_sources_that_fell_silent_or_came_back_are_told_but_not_their_usual_nigh
 
 
 def test_the_last_event_of_the_oldest_item_is_told(alerting: Alerting) -> None:
-    alerting.orders(range(2), first_received_at=NOW - HOUR, last_received_at=NOW)
+    alerting.orders(range(2), first_received_at=NOW - HOUR, last_received_at=NOW + 5 * MINUTE)
     alerting.write(
         members, {"journey_id": 0, "object_id": 10, "depth": 0}, {"journey_id": 0, "object_id": 11, "depth": 1}
     )
     told = {"outcome": "ok", "flags": 0, "body": {}, "source": "/wms"}
-    for number, (object_id, kind) in enumerate([(10, "order.received"), (11, "picking.created"), (12, "other")]):
-        at = NOW - (30 - number) * MINUTE
-        place = {"event_no": number, "received_at": at}
-        alerting.write(events, {**told, **place, "occurred_at": at, "event_id": str(number), "type": kind})
+    heard = [
+        (10, "order.received", 30, 30),
+        (11, "picking.created", 28, 40),  # heard of last, though it happened before
+        (12, "other", 27, 27),
+        (10, "order.confirmed", -5, 5),  # heard of when the alert was there
+    ]
+    for number, (object_id, kind, received, occurred) in enumerate(heard):
+        place = {"event_no": number, "received_at": NOW - received * MINUTE}
+        occurred_at = NOW - occurred * MINUTE
+        alerting.write(events, {**told, **place, "occurred_at": occurred_at, "event_id": str(number), "type": kind})
         alerting.write(event_object, {**place, "object_id": object_id, "subject": True})
     alerting.run(breach(0), breach(1))
     assert before(alerting) == [("last_event", "S00000, the oldest: last heard of by picking.created from /wms")]
