@@ -11,7 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from milepost.catalog.objective import IN_TIME, NOT_IN_TIME
-from milepost.db.tables import alerts, clock_hours, clocks, journeys, running_clocks, source_stats, volume_hours
+from milepost.db.tables import (
+    alert_hidden,
+    alerts,
+    clock_hours,
+    clocks,
+    journeys,
+    running_clocks,
+    source_stats,
+    volume_hours,
+)
 
 _j, _c = journeys.c, running_clocks.c
 
@@ -146,18 +155,26 @@ def volume(connection: sa.Connection, since: datetime) -> list[Volume]:
 
 
 def open_alerts(connection: sa.Connection, limit: int = 4) -> tuple[list[dict[str, Any]], int]:
-    """The alerts that are not resolved, the gravest first, and how many there are."""
+    """The alerts that are not resolved, the gravest first, and how many there are. Those of which nothing is told, and
+    those on budgets, which other alerts burn, come after what fires."""
     a = alerts.c
     gravity = sa.case((a.severity == "critical", 0), (a.severity == "warning", 1), else_=2)
+    told = sa.and_(a.kind != "objective", a.items_open > _hidden_items())
     names = ("alert_id", "title", "summary", "severity", "state", "opened_at", "items_open", "money", "kind", "rule")
     statement = (
         sa.select(*(a[name] for name in names))
         .where(a.state != "resolved")
-        .order_by(sa.case((a.state == "firing", 0), else_=1), gravity, a.opened_at.desc())
+        .order_by(sa.case((sa.and_(told, a.state == "firing"), 0), (told, 1), else_=2), gravity, a.opened_at.desc())
     )
     rows = [dict(row) for row in connection.execute(statement.limit(limit)).mappings()]
     count = connection.scalar(sa.select(sa.func.count()).select_from(alerts).where(a.state != "resolved"))
     return rows, count or 0
+
+
+def _hidden_items() -> sa.ScalarSelect[Any]:
+    h = alert_hidden.c
+    found = sa.select(sa.func.count()).where(h.alert_id == alerts.c.alert_id, h.ended_at.is_(None))
+    return found.scalar_subquery()
 
 
 def has_data(connection: sa.Connection) -> bool:

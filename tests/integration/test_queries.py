@@ -246,6 +246,7 @@ def test_hours_that_were_counted_give_the_same_attainment(connection: sa.Connect
     assert sum(item.met + item.missed for item in overview.attainment(connection, *windows[0])) > 0
     assert count_hours(connection, CATALOG, NOW + timedelta(hours=1))
     assert (connection.scalar(sa.select(sa.func.sum(t.clock_hours.c.clocks))) or 0) < counted
+    assert count_hours(connection, CATALOG, NOW), "the clock was ahead"
 
 
 def test_alerts_come_with_all_that_is_known(connection: sa.Connection) -> None:
@@ -260,6 +261,28 @@ def test_alerts_come_with_all_that_is_known(connection: sa.Connection) -> None:
     assert all(item["journey_key"] for item in items)
     assert alerts.changes(connection, first.alert_id)[-1]["what"] == "opened"
     assert {row["state"] for row in alerts.deliveries(connection, first.alert_id)} == {"sent"}
+
+
+def test_what_is_hidden_and_budgets_come_after_other_alerts(connection: sa.Connection) -> None:
+    """Budgets burn at the same time as the incident that burns them, and would push it off the overview."""
+    row = {
+        "key": "k", "rule": "r", "group": {}, "state": "firing", "severity": "critical", "title": "t", "summary": "s",
+        "opened_at": NOW, "updated_at": NOW, "items_open": 1, "items_total": 1, "money": {}, "labels": {},
+    }  # fmt: skip
+    rows = [{**row, "key": f"o{number}", "kind": "objective"} for number in range(9)]
+    connection.execute(sa.insert(t.alerts), [*rows, {**row, "kind": "platform"}])
+    found, _ = overview.open_alerts(connection, limit=100)
+    hidden = {
+        number
+        for number, items in connection.execute(
+            sa.select(t.alert_hidden.c.alert_id, sa.func.count()).group_by(t.alert_hidden.c.alert_id)
+        )
+        if next(one["items_open"] for one in found if one["alert_id"] == number) == items
+    }
+    last = [one["kind"] == "objective" or one["alert_id"] in hidden for one in found]
+    assert hidden
+    assert found[0]["kind"] == "platform"
+    assert last == sorted(last)
 
 
 def test_sources_have_rate_lag_and_refusals(connection: sa.Connection) -> None:
