@@ -44,6 +44,7 @@ _BADGES: Final[Mapping[str, tuple[str, Tone]]] = {
     "over": ("Over tolerance", "bad"),
     "ok": ("Within tolerance", "ok"),
 }
+_UNJUDGED: Final[tuple[str, Tone]] = ("Nothing compared yet", "muted")
 _NOTE: Final = (
     "Each square is a day: green within tolerance, red over it. What is younger than the time to settle, or was told"
     " by a side while the other one tells of nothing new, is not judged yet."
@@ -82,7 +83,7 @@ class Reconciliations:
 def _row(
     name: str, spec: Reconciliation, run: queries.Run | None, open_now: int, days: Sequence[queries.Day], today: date
 ) -> Any:
-    text, tone = _BADGES[state_of(run)]
+    text, tone = _badge_of(run, days)
     below = f"{spec.name_of('left')} against {spec.name_of('right')}"
     return link(
         [
@@ -99,6 +100,12 @@ def _row(
         f"/reconciliation/{name}",
         className="mp-alert-row mp-reconciliation-row",
     )
+
+
+def _badge_of(run: queries.Run | None, days: Sequence[queries.Day]) -> tuple[str, Tone]:
+    """What was never compared is within no tolerance."""
+    state = state_of(run)
+    return _UNJUDGED if state == "ok" and not any(day.judged for day in days) else _BADGES[state]
 
 
 def _subtitle(below: str, run: queries.Run | None) -> str:
@@ -157,7 +164,7 @@ class Reconciled:
             except Permanent:  # a cursor from an old link: begin anew
                 found = page(None)
         return [
-            _head(spec, run, open_now),
+            _head(spec, run, days, open_now),
             _days_card(name, spec, days, view),
             None if spec.by == "day" else _objects_card(spec, found, day, view),
         ]
@@ -170,8 +177,8 @@ def _day_of(view: View) -> date | None:
         return None
 
 
-def _head(spec: Reconciliation, run: queries.Run | None, open_now: int) -> Any:
-    text, tone = _BADGES[state_of(run)]
+def _head(spec: Reconciliation, run: queries.Run | None, days: Sequence[queries.Day], open_now: int) -> Any:
+    text, tone = _badge_of(run, days)
     how = {"object": "each with itself", "journey": f"within each {spec.model} journey", "day": "the totals of a day"}
     values = [
         ("Left", spec.name_of("left")),

@@ -24,6 +24,10 @@ COUNTED = """
     compare: count
     left: {title: WMS, sources: [/wms], events: [picking.packed]}
     right: {title: ERP, sources: [erp], events: [picking.done]}
+  returns-a-day:
+    compare: count
+    left: {title: WMS, sources: [/wms], events: [return.received]}
+    right: {title: ERP, sources: [erp], events: [return.booked]}
 """
 ODD = '=HYPERLINK("x")'
 
@@ -41,6 +45,7 @@ def served(databases: Databases) -> Iterator[Dashboard]:
         chain.append([*(entry(wire, to_us(at)) for wire in wires), entry(taken(99, now), to_us(now))])
         chain.settle()
         job.run(made.engine, catalog, "orders", now=now, through=now)
+        job.run(made.engine, catalog, "returns-a-day", now=now, through=now)
         chain.settle()
         yield made
 
@@ -67,9 +72,16 @@ def test_the_list_says_how_each_stands(served: Dashboard, browser: httpx.Client)
     assert "Shop against ERP" in shown
     assert "Over tolerance" in shown
     assert "Not run yet" in shown
-    first, second = read(served, "")["items"]
+    first, second, _ = read(served, "")["items"]
     assert (first["state"], first["open"], first["last_run"]["only_left"]) == ("over", 8, 8)
     assert (second["state"], second["match"], second["last_run"]) == ("not_run", "day", None)
+
+
+def test_what_was_never_compared_is_not_within_tolerance(browser: httpx.Client) -> None:
+    for address in ("/reconciliation", "/reconciliation/returns-a-day"):
+        shown = drawn(browser, address)
+        assert "Nothing compared yet" in shown
+        assert "Within tolerance" not in shown
 
 
 def test_one_has_its_days_and_its_objects_with_their_journeys(browser: httpx.Client) -> None:
