@@ -126,9 +126,10 @@ def open_items(connection: sa.Connection) -> set[Item]:
 
 
 def breaching(connection: sa.Connection) -> dict[str, list[Group]]:
-    """By policy, the groups of the alerts on its breaches that are open."""
+    """By policy, the groups of the alerts on its breaches that are open, and that people know of."""
     a = alerts.c
-    rows = connection.execute(sa.select(a.rule, a.group).where(a.kind == "sla", a.state != "resolved"))
+    query = sa.select(a.rule, a.group).where(a.kind == "sla", a.state != "resolved", a.told_severity.is_not(None))
+    rows = connection.execute(query)
     found: dict[str, list[Group]] = {}
     for row in rows:
         found.setdefault(row.rule, []).append(row.group)

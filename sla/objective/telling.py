@@ -37,7 +37,7 @@ def signals(
     """Raise what has begun to burn, or burns more gravely than before; clear what is open and burns no more.
 
     `before`: what fired when it was judged last. What somebody resolved by hand is raised again only if it gets worse.
-    `breaching`: by policy, the groups of the alerts on its breaches that are open.
+    `breaching`: by policy, the groups of the alerts on its breaches that are open and told.
     """
     raised = []
     burning = set()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alerting import commands, pipeline
 from alerting.signal import Signal
 from milepost.catalog.objective import IN_TIME, NOT_IN_TIME
-from milepost.catalog.routing import Routing
+from milepost.catalog.routing import Channel, Route, Routing
 from milepost.catalog.schema import Catalog
 from milepost.db import tables as t
 from milepost.db.engine import make_engine
@@ -28,6 +28,7 @@ SCANNED = {"name": "scanned", "kind": "between", "start": "received", "end": "co
 BY_CARRIER = {**SCANNED, "group_by": ["carrier"], "owner": "carrier desk"}
 LENGTHS = ((HOUR, 5 * MINUTE), (6 * HOUR, HOUR / 2), (3 * DAY, 6 * HOUR))
 CARRIERS = ("dhl", "ups", "gls", None)
+HEARD = Routing(channels=[Channel("hook", "webhook", url="https://example.org")], routes=[Route(channels=["hook"])])
 
 
 class Clock(NamedTuple):
@@ -233,12 +234,28 @@ def test_nobody_is_paged_twice(
 ) -> None:
     write(engine, steady(700, 6 * MINUTE, 60) if slow else steady(60, MINUTE, 1))
     if group is not None:
-        with engine.begin() as connection:
-            breach = Signal("raise", "sla", "scanned", group, "breach:1", NOW, summary="late", title="Scanned")
-            commands.send(connection, [breach], now=NOW)
-        while pipeline.step(engine, Routing(), now=NOW, public_url="https://milepost.example"):
-            continue
+        breach_of(engine, group)
     judge(engine, catalog({**BY_CARRIER, **more}))
+    assert notifies(engine) == [notified]
+
+
+def test_breaches_that_nobody_heard_of_page_nobody_so_their_burn_does(engine: sa.Engine) -> None:
+    write(engine, steady(60, MINUTE, 1))
+    breach_of(engine, {"carrier": "dhl"}, notify=False)
+    judge(engine, catalog(BY_CARRIER))
+    assert notifies(engine) == [True]
+
+
+def breach_of(engine: sa.Engine, group: dict[str, str], *, notify: bool = True) -> None:
+    breach = Signal("raise", "sla", "scanned", group, "breach:1", NOW, summary="late", title="Scanned", notify=notify)
+    with engine.begin() as connection:
+        commands.send(connection, [breach], now=NOW)
+    while pipeline.step(engine, HEARD, now=NOW, public_url="https://milepost.example"):
+        continue
+
+
+def notifies(engine: sa.Engine) -> list[bool]:
+    """Of each signal of an objective whether people are told."""
     with engine.connect() as connection:
         rows = connection.execute(sa.select(t.signals.c.body).where(t.signals.c.kind == "objective"))
-        assert [body["notify"] for (body,) in rows] == [notified]
+        return [body["notify"] for (body,) in rows]
