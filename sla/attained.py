@@ -60,7 +60,7 @@ def count_hours(connection: sa.Connection, catalog: Catalog, now: datetime) -> b
 
 def _due(connection: sa.Connection, now: datetime) -> bool:
     counted: datetime | None = connection.scalar(sa.select(sa.func.max(clock_hours.c.counted_at)))
-    return counted is None or now - counted >= EVERY
+    return counted is None or not timedelta(0) <= now - counted < EVERY
 
 
 def tallied(within: sa.ColumnElement[bool] | None = None) -> list[sa.ColumnElement[int]]:

@@ -51,7 +51,7 @@ def run_due(engine: sa.Engine, catalog: Catalog, *, now: datetime, through: date
         _withdraw(connection, catalog, now)
     ran = 0
     for name, one in catalog.reconciliations.items():
-        if name in last and now - last[name] < length(one.every) - _EARLY:
+        if name in last and timedelta(0) <= now - last[name] < length(one.every) - _EARLY:
             continue
         try:
             run(engine, catalog, name, now=now, through=through)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from milepost.catalog.reconciliation import Reconciliation, Side
 from milepost.db.tables import (
@@ -33,8 +34,8 @@ WORK_MEM: Final = "64MB"
 def last_scheduled(connection: sa.Connection) -> dict[str, datetime]:
     """When each reconciliation was last begun by itself."""
     r = reconciliation_runs.c
-    query = sa.select(r.name, sa.func.max(r.at)).where(r.scheduled).group_by(r.name)
-    return {row[0]: row[1] for row in connection.execute(query)}
+    last = sa.select(r.name, r.at).ext(distinct_on(r.name)).where(r.scheduled).order_by(r.name, r.run_id.desc())
+    return {row.name: row.at for row in connection.execute(last)}
 
 
 def failing(connection: sa.Connection, name: str) -> bool:

@@ -376,6 +376,14 @@ def test_what_is_due_runs_once_and_what_fails_is_told(site: Site) -> None:
     assert site.rows(sa.select(t.discrepancies.c.why)) == [("withdrawn",)]
 
 
+def test_a_clock_that_was_ahead_once_puts_no_run_off(site: Site) -> None:
+    ran = [
+        job.run_due(site.engine, site.catalog, now=now, through=NOW)
+        for now in (NOW + 24 * HOUR, NOW, NOW + HOUR / 2, NOW + HOUR)
+    ]
+    assert ran == [1, 1, 0, 1]
+
+
 def test_one_beyond_all_times_keeps_no_other_from_running(site: Site) -> None:
     good = site.catalog.reconciliations["orders"]
     lookback = Duration("1d")
