@@ -29,7 +29,6 @@ from milepost.errors import (
     NotAllowed,
     Overloaded,
     TooLarge,
-    Transient,
 )
 from milepost.inbox.quarantine import Tallies
 
@@ -153,7 +152,7 @@ class Intake:
         verdict.rejected[:0] = [without_secrets(one, masks, key.default_source) for one in beside] if masks else beside
         if whole and verdict.rejected:
             verdict.entries.clear()
-        await self._keep(verdict, key, now)
+        await self._keep(verdict, key, now, len(unread))
         self._count(verdict)
         return verdict
 
@@ -161,15 +160,12 @@ class Intake:
         """Have the counts of what was refused and not kept written down; `write` is called in a thread."""
         await self._gate.flush(write)
 
-    async def _keep(self, verdict: Accepted, key: Principal, now: datetime) -> None:
-        refusals = self._gate.admit(key, verdict.rejected, now)
+    async def _keep(self, verdict: Accepted, key: Principal, now: datetime, unread: int) -> None:
+        refusals = self._gate.admit(key, verdict.rejected, now, unread=unread)
         if not verdict.entries and not refusals:
             return
-        try:
-            await self._writer.submit(verdict.entries, refusals)
-        except Transient:
-            self._gate.forget(refusals, key)
-            raise
+        await self._writer.submit(verdict.entries, refusals)
+        self._gate.remember(refusals)
 
     def _count(self, verdict: Accepted) -> None:
         self.metrics.request_events.observe(len(verdict.entries) + len(verdict.rejected))

@@ -16,7 +16,9 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-from collector.ingest import Principal, Rejection
+import msgspec
+
+from collector.ingest import CORRELATION, Principal, Rejection
 from collector.metrics import Metrics
 from collector.rates import Buckets
 from milepost.errors import Overloaded, Transient
@@ -36,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Decides what goes to quarantine. `admit` before the commit, `forget` when the commit failed."""
+    """Decides what goes to quarantine. `admit` before the commit, `remember` after it."""
 
     def __init__(self, metrics: Metrics, *, burst: int = BURST_BYTES, per_second: int = BYTES_PER_SECOND) -> None:
         self._metrics = metrics
@@ -45,8 +47,19 @@ class Gate:
         self._warned: dict[str, datetime] = {}
         self._tallies: Tallies = {}
 
-    def admit(self, key: Principal, rejected: Sequence[Rejection], now: datetime) -> list[Refusal]:
-        return [_refusal(key, item, now) for item in rejected if self._admits(key, item, now)]
+    def admit(self, key: Principal, rejected: Sequence[Rejection], now: datetime, *, unread: int = 0) -> list[Refusal]:
+        """What is kept of it. The first `unread` have no allowance: their sender is told that they were taken."""
+        kept: dict[bytes, Refusal] = {}
+        for place, item in enumerate(rejected):
+            refusal = _refusal(key, item, now)
+            digest = _digest(refusal)
+            if digest in kept or self._repeats(digest, now):
+                self._metrics.repeated.inc()
+                self._tally(key, refusal).repeated += 1
+            elif place < unread or self._allows(key, refusal):
+                self._allowance.take(key.key_id, len(refusal.body) + ROW_BYTES, now)
+                kept[digest] = refusal
+        return list(kept.values())
 
     def check(self, key: Principal, now: datetime) -> None:
         """Raises Overloaded when `admit` would keep nothing more of this sender."""
@@ -55,10 +68,14 @@ class Gate:
             self._metrics.over_allowance.inc()
             raise Overloaded("more was refused than quarantine keeps; it is taken again when there is room", wait)
 
-    def forget(self, refusals: Sequence[Refusal], key: Principal) -> None:
-        """They were not committed after all: the retry is no repetition."""
+    def remember(self, refusals: Sequence[Refusal]) -> None:
+        """They are committed: the retry is a repetition."""
         for refusal in refusals:
-            self._seen.pop(_digest(key, refusal.reason, refusal.body), None)
+            digest = _digest(refusal)
+            self._seen[digest] = refusal.received_at
+            self._seen.move_to_end(digest)
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
 
     async def flush(self, write: Callable[[Tallies], None]) -> None:
         """Write down what was not kept since the last time; what fails is tried again with the next flush."""
@@ -71,33 +88,23 @@ class Gate:
             _log.info("the counts of what was not kept are not written yet: %s", error)
             merge(self._tallies, tallies)
 
-    def _tally(self, key: Principal, item: Rejection, now: datetime) -> Tally:
-        group = _refusal(key, item, now).group
+    def _tally(self, key: Principal, refusal: Refusal) -> Tally:
+        group = refusal.group
         if len(self._tallies) >= _TALLIES:
-            group = Group(key.default_source or "", item.kind, "other reasons")
-        return tally(self._tallies, group, now)
+            group = Group(key.default_source or "", refusal.kind, "other reasons")
+        return tally(self._tallies, group, refusal.received_at)
 
-    def _admits(self, key: Principal, item: Rejection, now: datetime) -> bool:
-        digest = _digest(key, item.error, item.body)
+    def _repeats(self, digest: bytes, now: datetime) -> bool:
         before = self._seen.get(digest)
-        if before is not None and now - before < REPEAT_AFTER:
-            self._metrics.repeated.inc()
-            self._tally(key, item, now).repeated += 1
-            return False
-        if self._allowance.wait(key.key_id, now):
-            self._metrics.over_allowance.inc()
-            self._tally(key, item, now).unkept += 1
-            self._warn(key, now)
-            return False
-        self._allowance.take(key.key_id, len(item.body) + ROW_BYTES, now)
-        self._remember(digest, now)
-        return True
+        return before is not None and abs(now - before) < REPEAT_AFTER
 
-    def _remember(self, digest: bytes, now: datetime) -> None:
-        self._seen[digest] = now
-        self._seen.move_to_end(digest)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+    def _allows(self, key: Principal, refusal: Refusal) -> bool:
+        if not self._allowance.wait(key.key_id, refusal.received_at):
+            return True
+        self._metrics.over_allowance.inc()
+        self._tally(key, refusal).unkept += 1
+        self._warn(key, refusal.received_at)
+        return False
 
     def _warn(self, key: Principal, now: datetime) -> None:
         before = self._warned.get(key.key_id)
@@ -106,8 +113,11 @@ class Gate:
             _log.warning("key %s (%s) sends more refused events than quarantine keeps", key.key_id, key.name)
 
 
-def _digest(key: Principal, reason: str, body: bytes) -> bytes:
-    return blake2b(b"\x00".join((key.key_id.encode(), reason.encode(), body)), digest_size=16).digest()
+def _digest(refusal: Refusal) -> bytes:
+    """Of all that tells it from others; who sends again has another trace."""
+    context = {name: value for name, value in (refusal.context or {}).items() if name != CORRELATION}
+    about = (refusal.key_id, refusal.reason, refusal.way, refusal.event_id, context)
+    return blake2b(msgspec.json.encode(about) + refusal.body, digest_size=16).digest()
 
 
 def _refusal(key: Principal, item: Rejection, now: datetime) -> Refusal:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import random
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -143,7 +144,7 @@ def refused(body: bytes, error: str = "why") -> Rejection:
 
 def test_a_repetition_is_kept_again_after_an_hour() -> None:
     gate = Gate(Metrics())
-    assert len(gate.admit(key(), [refused(b"x")], NOW)) == 1
+    gate.remember(gate.admit(key(), [refused(b"x")], NOW))
     assert gate.admit(key(), [refused(b"x")], NOW + REPEAT_AFTER / 2) == []
     assert len(gate.admit(key(), [refused(b"x", "another reason")], NOW)) == 1
     assert len(gate.admit(key("k2"), [refused(b"x")], NOW)) == 1
@@ -152,9 +153,22 @@ def test_a_repetition_is_kept_again_after_an_hour() -> None:
 
 def test_a_refusal_that_was_not_committed_is_no_repetition() -> None:
     gate = Gate(Metrics())
-    kept = gate.admit(key(), [refused(b"x")], NOW)
-    gate.forget(kept, key())
     assert len(gate.admit(key(), [refused(b"x")], NOW)) == 1
+    assert len(gate.admit(key(), [refused(b"x")], NOW)) == 1
+
+
+@pytest.mark.parametrize("changes", [{"way": "hook:shop"}, {"context": {"headers": {"x-topic": "b"}}}, {"id": "7"}])
+def test_what_is_read_otherwise_is_no_repetition(changes: dict[str, Any]) -> None:
+    gate, one = Gate(Metrics()), refused(b"x")
+    gate.remember(gate.admit(key(), [one], NOW))
+    assert len(gate.admit(key(), [replace(one, **changes)], NOW)) == 1
+    assert gate.admit(key(), [replace(one, context={"correlation": "another trace"})], NOW) == []
+
+
+def test_what_a_sender_was_told_is_taken_needs_no_allowance() -> None:
+    gate = Gate(Metrics(), burst=1000, per_second=1)
+    kept = gate.admit(key(), [refused(b"x" * 900), refused(b"y" * 900), refused(b"z")], NOW, unread=2)
+    assert [one.body[:1] for one in kept] == [b"x", b"y"]
 
 
 def test_a_broken_sender_has_an_allowance_and_the_others_have_theirs() -> None:
