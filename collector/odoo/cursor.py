@@ -1,8 +1,8 @@
 """How far an Odoo was read, as pure data: what is stored between polls, and how it moves on.
 
-Odoo gives a record its write date, and a tracking value its id, when the transaction begins, and shows them when it
-ends. So a cursor that follows the newest one would pass over slower transactions. Here everything is read again that is
-newer than a floor, half an hour behind, and what was already done above the floor is remembered.
+Odoo dates a record when the transaction begins, gives a tracking value its id at any time within it, and shows both
+when it ends. So a cursor that follows the newest one would pass over slower transactions. Here all is read again that is
+newer than a floor, half an hour behind (for state changes an hour), and what was already done above it is remembered.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def passed(records: Records, written: Mapping[int, str], begun: datetime) -> Rec
 
 def tracked(tracking: Tracking, done: Mapping[int, str], now: datetime) -> Tracking:
     """After tracking values were read: `done` is {id: create date}."""
-    seen, old = {**tracking.seen, **done}, floor_at(now)
+    # an id may be taken at the end of its transaction, and one below it by another that has only begun
+    seen, old = {**tracking.seen, **done}, floor_at(now - OVERLAP)
     floor = max((key for key, created in seen.items() if created < old), default=tracking.floor)
     if floor <= tracking.floor:
         return replace(tracking, seen=seen)

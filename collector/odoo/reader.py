@@ -182,7 +182,10 @@ class Reader:
             return self.missing(model, halves[:middle]) | self.missing(model, halves[middle:]) if middle else set()
 
     def start(self) -> tuple[str, int]:
-        """Where following begins: half an hour ago, and at the tracking value of half an hour before: 1 call."""
+        """Where following begins: half an hour ago, and at the tracking value of half an hour before: 1 call.
+
+        Those with lower ids are all there by then (cursor.tracked).
+        """
         now = self._client.server_time()
         rows = self._tracking([("create_date", "<", floor_at(now - OVERLAP))], order="id desc", limit=1)
         return floor_at(now), rows[0]["id"] if rows else 0

@@ -22,12 +22,23 @@ def test_the_floor_follows_in_whole_minutes() -> None:
 
 
 def test_state_changes_stay_remembered_until_they_are_old() -> None:
-    done = {1: text(90), 2: text(40), 3: text(5), 5: text(1)}
+    done = {1: text(90), 2: text(70), 3: text(50), 5: text(1)}
     tracking = at.tracked(Tracking(), done, NOW)
-    assert tracking == Tracking(floor=2, seen={3: text(5), 5: text(1)})
+    assert tracking == Tracking(floor=2, seen={3: text(50), 5: text(1)})
     later = at.tracked(tracking, {4: text(3)}, NOW)
     assert later.seen.keys() == {3, 4, 5}
-    assert at.tracked(later, {}, NOW + OVERLAP) == Tracking(floor=5, seen={})
+    assert at.tracked(later, {}, NOW + 2 * OVERLAP) == Tracking(floor=5, seen={})
+
+
+def test_a_state_change_with_a_lower_id_that_shows_later_is_read() -> None:
+    """The first to begin takes its id last: the other one's is lower, and shows a while after it."""
+    begun, shown = {200: 60, 100: 40}, {200: 35, 100: 28}  # minutes before NOW
+    tracking, read = Tracking(), set[int]()
+    for minute in range(60, 0, -1):
+        new = [key for key, at_ in shown.items() if at_ >= minute and key > tracking.floor and key not in tracking.seen]
+        read |= set(new)
+        tracking = at.tracked(tracking, {key: text(begun[key]) for key in new}, NOW - timedelta(minutes=minute))
+    assert read == {100, 200}
 
 
 def test_a_record_is_done_at_its_write_date_only() -> None:
