@@ -6,9 +6,6 @@ Screenshots go to MILEPOST_SCREENSHOTS, or a temporary folder.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,20 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from selenium import webdriver
-from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from milepost.clock import utc_now
 from milepost.db import tables as t
-from milepost.decisions import correlation
 from milepost.inbox import identities, log
-from sla.objective.job import judge_once
-from tests.dashboard import CATALOG, PASSWORD, Dashboard, dashboard
-from tests.databases import Databases
-from tests.seed import seed
+from tests.dashboard import Dashboard, dashboard
+from tests.e2e.browser import Browser
 
 pytestmark = pytest.mark.browser
 
@@ -42,132 +32,6 @@ PAGES = {
     "decisions": "/decisions", "decision": "/decisions/1", "decide": "/decisions/new/merge?first=1001",
     "silences": "/silences", "silence": "/silences/1", "silence-new": "/silences/new?what=warehouse%3Dnorth",
 }  # fmt: skip
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,900",
-)  # fmt: skip
-
-
-class Browser:
-    """A new browser on one dashboard."""
-
-    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
-        self.driver = driver
-        self.url = url
-
-    def open(self, path: str) -> None:
-        """Go to a path and wait until the page shows its data."""
-        self.driver.get(self.url + path)
-        self.settled()
-
-    def login(self, name: str, to: str = "/") -> None:
-        self.driver.get(f"{self.url}/login?next={to}")
-        self.one("[name=name]").send_keys(name)
-        self.one("[name=password]").send_keys(PASSWORD)
-        self.one("form").submit()
-        self.settled()
-
-    def settled(self) -> None:
-        """The frame stands, the body is no longer a ghost, and charts and grids are drawn."""
-        self.until(
-            lambda: self.driver.execute_script(
-                "const body = document.getElementById('body');"
-                "return !!document.title.includes(' · ') && body && body.children.length > 0"
-                " && !body.querySelector('.mp-ghosts')"
-                " && [...body.querySelectorAll('.dash-graph')].every(one => one.querySelector('.main-svg'))"
-                " && [...body.querySelectorAll('.mp-rows')].every(one => one.querySelector('.ag-row'))"
-            )
-        )
-
-    def until(self, true: Callable[[], Any], seconds: float = 20) -> Any:
-        """Poll. What the page draws anew in between is looked for again."""
-        redrawn = (StaleElementReferenceException, ElementClickInterceptedException)
-        wait = WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=redrawn)
-        return wait.until(lambda _: true())
-
-    def one(self, selector: str) -> Any:
-        return self.until(lambda: (self.all(selector) or [None])[0])
-
-    def click(self, selector: str) -> None:
-        self.until(lambda: [one.click() or one for one in self.all(selector)[:1]])
-
-    def text(self, selector: str) -> str:
-        return str(self.until(lambda: [one.text for one in self.all(selector)[:1]])[0])
-
-    def all(self, selector: str) -> list[Any]:
-        return list(self.driver.find_elements(By.CSS_SELECTOR, selector))
-
-    def rows(self) -> list[str]:
-        """Keys in the grid, top down."""
-        script = "return [...document.querySelectorAll('.ag-row .mp-key')].map(one => one.firstChild.textContent)"
-        return list(self.driver.execute_script(script))
-
-    def size(self, width: int, height: int = 900) -> None:
-        metrics = {
-            "width": width,
-            "height": height,
-            "deviceScaleFactor": 1 if width > 600 else 2,
-            "mobile": width < 600,
-        }
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def paint(self, scheme: str) -> None:
-        self.driver.execute_script(f"localStorage.setItem('mantine-color-scheme-value', '{scheme}')")
-
-    def shoot(self, path: Path) -> None:
-        """The whole page, as far as a picture makes sense."""
-        width = self.driver.execute_script("return innerWidth")
-        height = self.driver.execute_script("return document.documentElement.scrollHeight")
-        self.size(width, min(max(height, 800), 3000))
-        self.driver.execute_async_script("const [done] = arguments; setTimeout(() => requestAnimationFrame(done), 250)")
-        self.settled()
-        self.driver.save_screenshot(str(path))
-
-    def complaints(self) -> list[str]:
-        """What the console says that it should not."""
-        return [one["message"] for one in self.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
-
-    def hosts(self) -> set[str]:
-        """Addresses outside the dashboard that were asked for."""
-        asked = (json.loads(one["message"])["message"] for one in self.driver.get_log("performance"))
-        urls = {one["params"]["request"]["url"] for one in asked if one["method"] == "Network.requestWillBeSent"}
-        return {url for url in urls if not url.startswith((self.url, "data:", "blob:", "chrome"))}
-
-
-@pytest.fixture(scope="module")
-def served(databases: Databases) -> Iterator[Dashboard]:
-    with databases.fresh() as url, dashboard(url) as made:
-        with made.engine.begin() as connection:
-            seed(connection, utc_now())
-            ends = correlation.pair(connection, 1001, 1004)
-            correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
-        judge_once(made.engine, CATALOG, now=utc_now(), through=utc_now())
-        yield made
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = os.environ["MILEPOST_TEST_CHROMIUM"]
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    made = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield made
-    made.quit()
-
-
-@pytest.fixture
-def browser(served: Dashboard, driver: webdriver.Chrome) -> Browser:
-    return Browser(driver, served.url)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("MILEPOST_SCREENSHOTS")
-    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
