@@ -1,8 +1,8 @@
 """How far an Odoo was read, as pure data: what is stored between polls, and how it moves on.
 
 Odoo dates a record when the transaction begins, gives a tracking value its id at any time within it, and shows both
-when it ends. So a cursor that follows the newest one would pass over slower transactions. Here all is read again that is
-newer than a floor, half an hour behind (for state changes an hour), and what was already done above it is remembered.
+when it ends. So a cursor that follows the newest one would pass over slower transactions. Here all is read again that
+is newer than a floor, half an hour behind (for state changes an hour), and what was done above it is remembered.
 """
 
 from __future__ import annotations
