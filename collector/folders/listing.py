@@ -24,11 +24,17 @@ _MAX_SEEN: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file as it stands in a folder. Size and time tell a later version apart."""
+    """A file as it stands in a folder. Size and times tell a later version apart, and one that was put back."""
 
     name: str
     size: int
     modified_ns: int
+    changed_ns: int
+    """When the file system last noted anything of it, its name included."""
+
+    @classmethod
+    def of(cls, name: str, status: os.stat_result) -> Found:
+        return cls(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def folder_of(root: str, spec: FolderSpec) -> Path:
@@ -76,7 +82,7 @@ def _found(entry: os.DirEntry[str]) -> Found | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return Found(entry.name, status.st_size, status.st_mtime_ns)
+    return Found.of(entry.name, status)
 
 
 class Settled:
@@ -110,7 +116,7 @@ def opened(folder: Path, found: Found) -> BinaryIO | None:
 def unchanged(file: BinaryIO, found: Found) -> bool:
     """Whether an open file is still what was found."""
     status = os.fstat(file.fileno())
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (found.size, found.modified_ns)
+    return stat.S_ISREG(status.st_mode) and Found.of(found.name, status) == found
 
 
 def put_away(folder: Path, found: Found, place: str, error: str | None) -> bool:

@@ -41,7 +41,7 @@ class Health:
 
 
 _FIELDS: Final = ("file_id", "state", "position", "units", "accepted", "refused", "error")
-_FOUND: Final = ("name", "size", "modified_ns")
+_FOUND: Final = ("name", "size", "modified_ns", "changed_ns")
 
 
 def known(connection: sa.Connection, source: str, found: Sequence[Found]) -> dict[Found, Progress]:
@@ -60,7 +60,8 @@ def begin(connection: sa.Connection, source: str, found: Found, now: datetime) -
     """A file that is read from its start. Raises Conflict when another process has begun it."""
     values = {
         "source": source, "name": found.name, "size": found.size, "modified_ns": found.modified_ns,
-        "state": "reading", "position": 0, "units": 0, "accepted": 0, "refused": 0, "begun_at": now,
+        "changed_ns": found.changed_ns, "state": "reading", "position": 0, "units": 0, "accepted": 0, "refused": 0,
+        "begun_at": now,
     }  # fmt: skip
     file_id = connection.scalar(insert(files).values(values).on_conflict_do_nothing().returning(files.c.file_id))
     if file_id is None:

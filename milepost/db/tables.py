@@ -273,6 +273,7 @@ files = table(
     required("name", KEY),
     required("size", BigInteger),
     required("modified_ns", BigInteger),
+    required("changed_ns", BigInteger),  # of the entry: one that is put back is another
     required("state", Text),  # reading | done | failed
     required("position", BigInteger),  # bytes that were taken in
     required("units", BigInteger),  # lines or interchanges of them
@@ -281,7 +282,7 @@ files = table(
     required("begun_at", TIME),
     optional("ended_at", TIME),
     optional("error", Text),  # the first reasons for which something was refused
-    UniqueConstraint("source", "name", "size", "modified_ns"),
+    UniqueConstraint("source", "name", "size", "modified_ns", "changed_ns"),
 )
 
 folders = table(

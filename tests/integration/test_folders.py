@@ -185,6 +185,18 @@ def test_the_same_again_is_the_same_events_and_is_not_written_over(desk: Desk) -
     assert len(desk.there("acme")) == 2
 
 
+def test_a_file_that_is_put_back_is_read_again(desk: Desk) -> None:
+    """Same name, size and time: here its mapping has been mended, or there is another row in it."""
+    for number in ("P1", "P2"):
+        path = desk.put("wms/a.csv", f"{HEAD}{number};S1;2026-11-20\n")
+        os.utime(path, (1e9, 1e9))
+        desk.settled()
+    (desk.root / "wms/done/a.csv").rename(desk.root / "wms/a.csv")
+    desk.settled()
+    assert [event["id"] for event in desk.taken()] == [f"P{n}/picking.packed" for n in (1, 2, 1)]
+    assert desk.there("wms") == {"done/a.csv", f"done/a.csv.{10**18}"}
+
+
 class Crash(BaseException):
     """The process ends here."""
 

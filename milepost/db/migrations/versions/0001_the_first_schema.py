@@ -464,6 +464,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(collation="C"), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("modified_ns", sa.BigInteger(), nullable=False),
+        sa.Column("changed_ns", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("units", sa.BigInteger(), nullable=False),
@@ -474,7 +475,12 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("file_id", name=op.f("files_pkey")),
         sa.UniqueConstraint(
-            "source", "name", "size", "modified_ns", name=op.f("files_source_name_size_modified_ns_key")
+            "source",
+            "name",
+            "size",
+            "modified_ns",
+            "changed_ns",
+            name=op.f("files_source_name_size_modified_ns_changed_ns_key"),
         ),
         schema="input",
     )
