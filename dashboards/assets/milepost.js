@@ -90,17 +90,6 @@ window.dash_clientside = window.dash_clientside || {};
     },
   };
 
-  // A callback that answers 401: the session has ended.
-  const fetched = window.fetch.bind(window);
-  window.fetch = async function (target, options) {
-    const answer = await fetched(target, options);
-    const address = typeof target === "string" ? target : target.url || "";
-    if (answer.status === 401 && address.includes("/_dash-")) {
-      location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
-    }
-    return answer;
-  };
-
   document.addEventListener("click", (event) => {
     const toggle = event.target.closest("[data-toggle]");
     if (toggle) toggle.closest(".mp-" + toggle.dataset.toggle).classList.toggle("mp-open");

@@ -110,7 +110,11 @@ def _search() -> Any:
 
 
 def _live() -> html.Div:
-    return html.Div([html.I(), html.Span("Live")], id="live", className="mp-live", title="Refreshes by itself")
+    """Whether the server answers; assets/connection.js says so when it doesn't."""
+    return html.Div(
+        [html.I(), html.Span("Live")],
+        id="live", className="mp-live", title="Refreshes by itself", **attrs(aria_live="polite"),
+    )  # fmt: skip
 
 
 def _scheme() -> Any:
