@@ -10,6 +10,23 @@ pytestmark = pytest.mark.browser
 
 CALLBACKS = "*/_dash-update-component*"
 ASK = "dash_clientside.set_props('pulse', {data: Math.random()})"
+PHONE = 390
+CONTRAST = 4.5
+"""Of WCAG, for text of this size."""
+FAINT = """
+const channels = (text) => text.match(/[\\d.]+/g).map(Number);
+const linear = (one) => one / 255 <= .04045 ? one / 255 / 12.92 : ((one / 255 + .055) / 1.055) ** 2.4;
+const light = ([red, green, blue]) => .2126 * linear(red) + .7152 * linear(green) + .0722 * linear(blue);
+const up = (one) => one ? [one, ...up(one.parentElement)] : [];
+const contrast = (one) => {
+  const styles = up(one).map((each) => getComputedStyle(each));
+  const under = styles.map((each) => channels(each.backgroundColor)).find((each) => each[3] !== 0);
+  const [low, high] = [light(channels(styles[0].color)), light(under)].sort((a, b) => a - b);
+  return styles.some((each) => each.opacity < 1) ? 0 : (high + .05) / (low + .05);
+};
+const shown = [...document.querySelectorAll(arguments[0])].filter((one) => one.textContent.trim() && one.offsetParent);
+return shown.map((one) => [one.className || one.tagName, contrast(one)]);
+"""
 
 
 def test_it_says_that_the_server_is_gone(browser: Browser) -> None:
@@ -37,3 +54,37 @@ def test_a_page_that_never_came_says_so_and_comes_later(browser: Browser) -> Non
 def _block(browser: Browser, *urls: str) -> None:
     browser.driver.execute_cdp_cmd("Network.enable", {})
     browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(urls)})
+
+
+def test_a_phone_has_its_width_for_every_card(browser: Browser) -> None:
+    browser.size(PHONE)
+    browser.login("Vera")
+    widths = [one.rect["width"] for one in browser.all(".mp-columns .mp-card")]
+    assert len(widths) > 3
+    assert min(widths) > 300
+
+
+def test_nothing_runs_over_on_a_phone(browser: Browser) -> None:
+    browser.size(PHONE)
+    browser.login("Otto", "/alerts/3")
+    assert all(one.rect["x"] + one.rect["width"] < PHONE for one in browser.all(".mp-acts > *"))
+    for path in ("/objectives", "/reconciliation"):
+        browser.open(path)
+        spills = (
+            "return [...document.querySelectorAll('.mp-alert-row > *')].filter(one => one.scrollWidth > one.clientWidth"
+        )
+        assert browser.driver.execute_script(spills + " + 1).map(one => one.textContent)") == [], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_small_text_can_be_read(browser: Browser, scheme: str) -> None:
+    browser.login("Vera")
+    browser.paint(scheme)
+    small = (
+        ".mp-nav-count, .mp-flow-name, .mp-flow-count, .mp-note, .mp-pager > span, .mp-downloads > span, .mp-empty p"
+    )
+    for path in ("/", "/journeys", "/objectives", "/journeys?q=nothing-like-it"):
+        browser.open(path)
+        faint = browser.driver.execute_script(FAINT, small)
+        assert faint
+        assert [one for one in faint if one[1] < CONTRAST] == [], path
