@@ -18,9 +18,9 @@ window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
     const under = [row.stage, row.amount].filter(Boolean).join(" · ");
     return make("div", { className: "mp-cell-two" },
       row.href
-        ? make("a", { href: row.href, onClick: go, className: "mp-key mp-row-link", title: [props.value, row.kind].filter(Boolean).join(" · ") },
+        ? make("a", { href: row.href, onClick: go, tabIndex: -1, className: "mp-key mp-row-link", title: [props.value, row.kind].filter(Boolean).join(" · ") },
             props.value, row.space ? make("i", null, row.space) : null)
-        : make("b", { className: "mp-key" }, props.value),
+        : make("b", { className: "mp-key", title: props.value }, props.value),
       under ? make("span", { className: "mp-narrow" }, under) : null);
   };
 
@@ -39,11 +39,13 @@ window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {};
 
   cells.MpLines = (props) => make("span", { className: "mp-lines", title: props.value || "" }, props.value || "–");
 
-  // A click anywhere on a row goes where its key goes.
-  document.addEventListener("click", (event) => {
+  function follow(event) {
     const row = event.target.closest(".mp-rows .ag-row");
-    if (!row || event.target.closest("a, button") || String(getSelection())) return;
-    const key = row.querySelector("a.mp-row-link");
+    const key = row && !event.target.closest("a, button") && row.querySelector("a.mp-row-link");
     if (key) key.click();
-  });
+  }
+
+  // A click anywhere on a row goes where its key goes, and so does Enter: Tab leads into a grid and out, arrows about it.
+  document.addEventListener("click", (event) => { if (!String(getSelection())) follow(event); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Enter") follow(event); });
 })(window.dashAgGridComponentFunctions);

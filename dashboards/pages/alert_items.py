@@ -41,7 +41,7 @@ def wrong(alert: queries.Alert, items: Sequence[Mapping[str, Any]]) -> Any:
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        column("key", "What", flex=1, width=100, cell="MpKey", wide=False),
+        column("key", "What", flex=1.6, width=160, cell="MpKey", wide=False),
         column("summary", "Why", flex=3, width=180, cell="MpLines"),
         column("amount", "Value", width=124, right=True, cell="MpText"),
         column("since", "Since", width=130, cell="MpTime", wide=False),

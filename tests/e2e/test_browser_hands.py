@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.browser import Browser
 
@@ -74,6 +78,41 @@ def test_nothing_runs_over_on_a_phone(browser: Browser) -> None:
             "return [...document.querySelectorAll('.mp-alert-row > *')].filter(one => one.scrollWidth > one.clientWidth"
         )
         assert browser.driver.execute_script(spills + " + 1).map(one => one.textContent)") == [], path
+
+
+def test_keys_are_shown_whole(browser: Browser) -> None:
+    cut = "return [...document.querySelectorAll('.ag-cell .mp-key, .ag-cell .mp-clip')].filter(one => one.scrollWidth >"
+    browser.size(1440)
+    browser.login("Vera", "/alerts/3")
+    assert browser.driver.execute_script(cut + " one.clientWidth).map(one => one.textContent)") == []
+    assert min(one.rect["width"] for one in browser.all(".ag-cell[col-id=key]")) >= 160
+
+
+def test_a_keyboard_goes_into_a_grid_and_out(browser: Browser) -> None:
+    """Tab leads to the first row, arrows to others, Enter to what it is about; the next Tab to what is below."""
+    browser.login("Vera", "/journeys")
+    keys = browser.rows()
+    browser.until(lambda: _tab(browser).get_attribute("col-id") == "key")
+    _press(browser, Keys.ARROW_DOWN)
+    browser.until(lambda: keys[1] in browser.driver.switch_to.active_element.text)
+    assert _tab(browser).get_attribute("title") == "Next page"
+    ActionChains(browser.driver).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+    browser.until(lambda: browser.driver.switch_to.active_element.get_attribute("col-id") is not None)
+    row = next(key for key in keys if key in browser.driver.execute_script(ROW))
+    _press(browser, Keys.ENTER)
+    browser.until(lambda: browser.driver.current_url.endswith(f"/journeys/order/{row}"))
+
+
+ROW = "return document.activeElement.closest('.ag-row').textContent"
+
+
+def _tab(browser: Browser) -> Any:
+    _press(browser, Keys.TAB)
+    return browser.driver.switch_to.active_element
+
+
+def _press(browser: Browser, keys: str) -> None:
+    ActionChains(browser.driver).send_keys(keys).perform()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
