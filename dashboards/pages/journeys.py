@@ -26,7 +26,13 @@ _SORTS: Final = (
     ("last_at", "Latest activity"), ("quiet", "Quietest first"), ("due", "Warns or is due next"),
     ("amount", "Highest value"), ("started_at", "Newest"),
 )  # fmt: skip
-_HEALTHS: Final = ((ANY, "All"), ("on_track", "On track"), ("at_risk", "At risk"), ("breached", "Breached"))
+_HEALTHS: Final = (
+    (ANY, "All"),
+    ("on_track", "On track"),
+    ("off_track", "Off track"),
+    ("at_risk", "At risk"),
+    ("breached", "Breached"),
+)
 _DOWNLOADS: Final[tuple[tuple[str, str, dict[str, str]], ...]] = (
     ("CSV", "csv", {}), ("Step durations", "csv", {"table": "durations"}), ("OCEL 2.0", "ocel-json", {}),
 )  # fmt: skip

@@ -95,7 +95,7 @@ def _stats(flow: queries.Flow, done: int, kind: str) -> html.Div:
                 tone="bad" if breached else "muted", href=href(health="breached", sort="amount"),
             ),
             stat("Money at risk", money, f"and {others}" if others else "at risk or breached",
-                 tone="bad" if flow.money else "muted", href=href(health="breached", sort="amount")),
+                 tone="bad" if flow.money else "muted", href=href(health="off_track", sort="amount")),
             stat("Completed", words.count(done), "in the last 24 hours", tone="ok", href=href(state="completed")),
         ],
         "mp-stats",

@@ -16,7 +16,8 @@ from milepost.db.tables import alert_items, alerts, journeys, running_clocks
 from milepost.errors import Permanent
 from milepost.journeystate import decode_clocks
 
-Health = Literal["on_track", "at_risk", "breached"]
+Health = Literal["on_track", "off_track", "at_risk", "breached"]
+"""off_track: at risk or breached."""
 HEALTHS: Final[tuple[Health, ...]] = get_args(Health)
 STATES: Final = ("open", "completed", "cancelled")
 DIMENSIONS: Final = ("channel", "warehouse", "carrier", "partner")
@@ -104,6 +105,7 @@ _VALUES: Final = {"last_at": "last_at", "quiet": "last_at", "started_at": "start
 _FLAGS: Final[Mapping[str | None, sa.ColumnElement[bool]]] = {
     "breached": _c.breached,
     "at_risk": sa.and_(_c.at_risk, ~_c.breached),
+    "off_track": sa.or_(_c.at_risk, _c.breached),
 }
 _COLUMNS: Final = (
     _j.journey_id,
@@ -175,7 +177,7 @@ def select_page(
     wanted = sa.and_(sa.true(), *_conditions(filter_), order.after(cursor))
     if sort == "amount":
         wanted = sa.and_(wanted, _j.amount.is_not(None))
-    if sort == "due" or filter_.health in ("at_risk", "breached"):
+    if sort == "due" or filter_.health in _FLAGS:
         return _driven_by_clocks(filter_, wanted, order, limit)
     if filter_.ids is None and filter_.alert is None and sort in ("last_at", "quiet", "started_at"):
         return _merged(filter_, kinds, wanted, order, limit)
