@@ -54,6 +54,7 @@ window.dash_clientside = window.dash_clientside || {};
           window.dash_clientside.set_props(change.id, { [change.prop]: change.value });
         }
       }
+      window.milepostPlaces.drawn();
       const given = (name) => (name in update ? update[name] : none());
       return [given("frame"), given("body"), given("title"), update.shown];
     },
@@ -71,7 +72,7 @@ window.dash_clientside = window.dash_clientside || {};
 
     navigate(pathname, ids) {
       const here = decodeURIComponent(pathname || "/");
-      window.scrollTo(0, 0);
+      window.milepostPlaces.arrive(pathname);
       return ids.map((id) => {
         const on = id.href === "/" ? here === "/" : here === id.href || here.startsWith(id.href + "/");
         return on ? "mp-nav-link mp-on" : "mp-nav-link";

@@ -115,6 +115,19 @@ def _press(browser: Browser, keys: str) -> None:
     ActionChains(browser.driver).send_keys(keys).perform()
 
 
+def test_back_leads_to_the_same_place_of_a_list(browser: Browser) -> None:
+    browser.login("Vera", "/journeys")
+    rows = browser.rows()
+    browser.driver.execute_script("window.scrollTo(0, 700)")
+    browser.until(lambda: browser.driver.execute_script("return scrollY") == 700)
+    browser.driver.execute_script("document.querySelectorAll('.ag-row .mp-row-link')[18].click()")
+    browser.until(lambda: browser.all(".mp-head h2"))
+    assert browser.driver.execute_script("return scrollY") == 0
+    browser.driver.back()
+    browser.until(lambda: browser.rows() == rows)
+    browser.until(lambda: browser.driver.execute_script("return scrollY") == 700)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_small_text_can_be_read(browser: Browser, scheme: str) -> None:
     browser.login("Vera")
