@@ -59,11 +59,17 @@ class Page(Protocol):
 
 
 def params_of(search: str | None) -> dict[str, str]:
-    return dict(parse_qsl((search or "").lstrip("?"), max_num_fields=50))
+    given = parse_qsl((search or "").lstrip("?"), max_num_fields=50)
+    return {_text(name): _text(value) for name, value in given}
 
 
 def path_of(pathname: str | None) -> str:
-    return unquote(pathname or "/") or "/"
+    return _text(unquote(pathname or "/")) or "/"
+
+
+def _text(given: str) -> str:
+    """Without NUL, which PostgreSQL takes in no text."""
+    return given.replace("\0", "")
 
 
 def zone_of(name: str | None) -> ZoneInfo:

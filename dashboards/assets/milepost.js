@@ -8,6 +8,10 @@ window.dash_clientside = window.dash_clientside || {};
     return (window.dash_clientside.callback_context.triggered || []).map((one) => one.prop_id);
   }
 
+  function decoded(pathname) {
+    try { return decodeURIComponent(pathname); } catch (error) { return pathname; }  // mistyped
+  }
+
   // What the reader has opened stays open when the list that it is in is drawn anew.
   function keepOpen() {
     const open = [...document.querySelectorAll("#body details[open][id]")].map((one) => one.id);
@@ -71,7 +75,7 @@ window.dash_clientside = window.dash_clientside || {};
     },
 
     navigate(pathname, ids) {
-      const here = decodeURIComponent(pathname || "/");
+      const here = decoded(pathname || "/");
       window.milepostPlaces.arrive(pathname);
       return ids.map((id) => {
         const on = id.href === "/" ? here === "/" : here === id.href || here.startsWith(id.href + "/");

@@ -62,9 +62,11 @@ def link(children: Any, href: str, **more: Any) -> dcc.Link:
 
 
 def journey_href(kind: str, key: str, namespace: str = "") -> str:
-    """Keys contain slashes; they stay readable in the address."""
+    """Keys contain slashes; they stay readable in the address, except where a browser would take the key's own
+    dots for steps up."""
     query = f"?{urlencode({'namespace': namespace})}" if namespace else ""
-    return f"/journeys/{quote(kind, safe='')}/{quote(key, safe='/')}{query}"
+    safe = "" if {".", ".."} & set(key.split("/")) else "/"
+    return f"/journeys/{quote(kind, safe='')}/{quote(key, safe=safe)}{query}"
 
 
 def list_href(path: str, **params: str | None) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from dashboards.components.parts import journey_href
+from milepost.db import tables as t
+from tests.dashboard import Dashboard
 from tests.e2e.browser import Browser
 
 pytestmark = pytest.mark.browser
@@ -126,6 +130,24 @@ def test_back_leads_to_the_same_place_of_a_list(browser: Browser) -> None:
     browser.driver.back()
     browser.until(lambda: browser.rows() == rows)
     browser.until(lambda: browser.driver.execute_script("return scrollY") == 700)
+
+
+@pytest.mark.parametrize("path", ["/journeys?q=%00", "/journeys/order/a%00b", "/journeys/order/%E0%A4%A"])
+def test_an_odd_address_has_its_page(browser: Browser, path: str) -> None:
+    browser.login("Vera", "/sources")
+    browser.open(path)
+    assert browser.text("#live") == "Live"
+    assert browser.complaints() == []
+
+
+def test_a_key_with_steps_up_has_its_page(browser: Browser, served: Dashboard) -> None:
+    key = "a/../b"
+    with served.engine.begin() as connection:
+        first = sa.select(sa.func.min(t.journeys.c.journey_id)).scalar_subquery()
+        connection.execute(sa.update(t.journeys).where(t.journeys.c.journey_id == first).values(key=key))
+    browser.login("Vera", "/sources")
+    browser.open(journey_href("order", key))
+    assert browser.text(".mp-head h2") == key
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
