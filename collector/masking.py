@@ -14,7 +14,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -31,7 +31,8 @@ _UNREADABLE: Final = "not readable, and its source has privacy rules"
 _MAX_DEPTH: Final = 64
 _members: Final = msgspec.json.Decoder(dict[str, Raw])
 _elements: Final = msgspec.json.Decoder(list[Raw])
-_links: Final = msgspec.json.Decoder(list[dict[str, Any]])
+_links: Final = msgspec.json.Decoder(list[dict[str, Raw]])
+_end: Final = msgspec.json.Decoder(dict[str, str])
 _EVENT: Final = frozenset(Event.__struct_fields__) | {"datacontenttype", "dataschema", "subject"}
 _DATA: Final = frozenset(Data.__struct_fields__)
 _STRICTEST: Final[tuple[Act, ...]] = ("drop", "mask", "hash")
@@ -158,9 +159,10 @@ class Rules:
         if "links" not in members:
             return data
         links = _links.decode(members["links"])
-        for end in (end for link in links for end in link.values() if isinstance(end, dict)):
-            if self._key_types.below(end.get("type", "")) is not None:
-                end["key"] = self._hash(end["key"])
+        for link, name in ((link, name) for link in links for name in ("parent", "child")):
+            end = _end.decode(link[name])
+            if self._key_types.below(end["type"]) is not None:
+                link[name] = Raw(msgspec.json.encode({**end, "key": self._hash(end["key"])}))
         return Raw(msgspec.json.encode({**members, "links": links}))
 
     def _blot(self, value: Raw, node: _Node | None, depth: int) -> Raw:

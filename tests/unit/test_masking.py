@@ -172,3 +172,11 @@ def test_a_refused_body_keeps_the_rest_so_that_it_can_be_mended() -> None:
 def test_rules_that_make_no_sense_are_refused(privacy: dict[str, Any], message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         masks(**privacy)
+
+
+@pytest.mark.parametrize("more", [{"type": "order"}, {"type": ["order"]}, {"type": "order", "key": 5}, 7, "order"])
+def test_links_are_hashed_whatever_stands_beside_their_ends(more: Any) -> None:
+    link = {"parent": {"type": "order", "key": "S1"}, "child": {"type": "picking", "key": "P1"}, "note": more}
+    (made,) = passed(masks(hash=["data.keys.order"]), event(links=[link]))["data"]["links"]
+    assert made == link | {"parent": {"type": "order", "key": made["parent"]["key"]}}
+    assert made["parent"]["key"].startswith("hmac-")
