@@ -313,7 +313,10 @@ def _time(name: str, text: str, offset: str) -> datetime:
 
 def _made_up_id(raw: Raw) -> str:
     """A hash of the event without what a repeat may differ in, so that it is known again."""
-    fields = msgspec.json.decode(raw)
+    try:
+        fields = msgspec.json.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("a number in it is too large; send it as text") from error
     fields.pop("recordTime", None)
     return f"urn:milepost:sha256:{sha256(msgspec.json.encode(fields, order='sorted')).hexdigest()[:32]}"
 

@@ -138,3 +138,11 @@ def test_nearly_epcis(name: str, value: Any) -> None:
 def test_identifiers(uri: str) -> None:
     for read in (gs1.sscc, gs1.gsin, gs1.place, gs1.transaction, gs1.word):
         read(uri)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("number", ["1e400", "9" * 5000])
+def test_epcis_with_a_number_that_no_reader_takes(number: str) -> None:
+    without_id = json.dumps({name: value for name, value in EVENT.items() if name != "eventID"})
+    reading = epcis.read([msgspec.Raw(f'{without_id[:-1]}, "ex:x": {number}}}'.encode())], "/here", EpcisSpec())
+    (refused,) = reading.refused
+    assert "too large" in refused.error
