@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Known:
     key: ApiKey | None
-    until: datetime
+    at: datetime
 
 
 class KeyRing:
@@ -118,9 +118,10 @@ class KeyRing:
     async def _find(self, key_id: str, now: datetime) -> ApiKey | None:
         """What is remembered while it is fresh, or while the database does not answer; else what is stored."""
         known = self._known.get(key_id)
-        if known is not None and now < known.until:
+        # abs: after the clock was set back it is not fresh
+        if known is not None and abs(now - known.at) < self._ttl:
             return known.key
-        believed = known.key if known is not None and now < known.until + BELIEVED else None
+        believed = known.key if known is not None and now < known.at + self._ttl + BELIEVED else None
         if believed is None:
             return await self._look_up(key_id, now)
         if not self._away():
@@ -138,15 +139,15 @@ class KeyRing:
                 raise Overloaded("too many unknown keys at once", retry_after=1)
             looking = asyncio.get_running_loop().run_in_executor(self._threads, self._store.find_key, key_id)
             task = self._lookups[key_id] = asyncio.ensure_future(looking)
-            task.add_done_callback(self._noter(key_id, now + self._ttl))
+            task.add_done_callback(self._noter(key_id, now))
         return await asyncio.shield(task)
 
-    def _noter(self, key_id: str, until: datetime) -> Callable[[asyncio.Future[ApiKey | None]], None]:
+    def _noter(self, key_id: str, at: datetime) -> Callable[[asyncio.Future[ApiKey | None]], None]:
         def note(task: asyncio.Future[ApiKey | None]) -> None:
             self._lookups.pop(key_id, None)
             if not task.cancelled() and task.exception() is None:
                 self._known.pop(key_id, None)
-                self._known[key_id] = _Known(task.result(), until)
+                self._known[key_id] = _Known(task.result(), at)
                 self._trim()
 
         return note

@@ -16,6 +16,8 @@ from milepost.clock import EPOCH
 from milepost.errors import ConfigurationError, RateLimited
 
 _FORGET_ABOVE: Final = 10_000
+_SET_BACK: Final = 60.0
+"""Seconds that the clock goes back, after which a bucket goes on from there; for less, requests overtake each other."""
 
 
 class Buckets:
@@ -46,11 +48,11 @@ class Buckets:
         return max(0, int(self._level(name, _seconds(now))))
 
     def _level(self, name: str, at: float) -> float:
-        known = self._levels.get(name)
-        if known is None:
-            return self._burst
+        level, since = self._levels.get(name, (self._burst, at))
+        if since - at > _SET_BACK:
+            self._levels[name] = level, at
         # a clock that was set back must not take tokens away
-        return min(self._burst, known[0] + max(0.0, at - known[1]) * self._rate)
+        return min(self._burst, level + max(0.0, at - since) * self._rate)
 
     def _forget_full(self, at: float) -> None:
         self._levels = {name: known for name, known in self._levels.items() if self._level(name, at) < self._burst}

@@ -123,6 +123,14 @@ def test_a_clock_set_back_takes_no_tokens_away() -> None:
     assert buckets.wait("a", NOW - timedelta(hours=1)) == 0
 
 
+def test_a_debt_ends_though_the_clock_was_set_back() -> None:
+    buckets = Buckets(10, 10)
+    buckets.take("a", 25, NOW)
+    before = NOW - timedelta(days=1)
+    assert buckets.wait("a", before) == pytest.approx(1.6)
+    assert buckets.wait("a", before + timedelta(seconds=1.6)) == 0
+
+
 def test_room_takes_one_body_of_any_size_and_then_only_what_fits() -> None:
     room = Room(100)
     room.take(150)
@@ -255,6 +263,19 @@ def test_a_key_is_looked_up_once_in_its_time() -> None:
         assert book.asked == ["k1"]
         await ring.authenticate("mp_k1_s", NOW + timedelta(seconds=5))
         assert book.asked == ["k1", "k1"]
+
+    go(ask())
+
+
+def test_a_revoked_key_stops_working_though_the_clock_was_set_back() -> None:
+    book = Book(key())
+    ring = KeyRing(book)
+
+    async def ask() -> None:
+        await ring.authenticate("mp_k1_s", NOW)
+        book.keys.clear()
+        with pytest.raises(NotAuthenticated):
+            await ring.authenticate("mp_k1_s", NOW - timedelta(hours=1))
 
     go(ask())
 
