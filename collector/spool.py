@@ -141,7 +141,7 @@ class Spool:
             _log.info("%d events in the spool of an earlier run", self.events)
 
     def adopt(self) -> list[str]:
-        """Take over what dead collectors left; answers the names of their folders, which are gone."""
+        """Take over what dead collectors left; answers the names of their folders, which are empty."""
         adopted = []
         for folder in sorted(filter(Path.is_dir, self._root.iterdir())):
             lock = None if folder == self._folder else _hold(folder)
@@ -150,6 +150,9 @@ class Spool:
             try:
                 self._move_in(folder)
                 adopted.append(folder.name)
+                _remove(folder)
+            except OSError as error:
+                _log.warning("the spool %s can't be taken over: %s", folder, error.strerror)
             finally:
                 os.close(lock)
         return adopted
@@ -172,9 +175,8 @@ class Spool:
             # before the last one, which may be the one that is written to
             place = max(0, len(self._segments) - 1)
             self._segments[place:place] = [_scanned(path) for path in moved if path.suffix == _SUFFIX]
-        (folder / "lock").unlink()
-        folder.rmdir()
-        _log.warning("took over %d segments from the spool of a collector that is gone: %s", len(moved), folder.name)
+        if moved:
+            _log.warning("took over %d files of the spool of a collector that is gone: %s", len(moved), folder.name)
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -340,10 +342,13 @@ def _new_name() -> str:
 
 
 def _hold(folder: Path) -> int | None:
-    """The folder's lock, which is made where it is missing, or None while somebody else holds it."""
+    """The folder's lock, which is made where it is missing, or None where it is somebody else's."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / "lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:  # lost+found of a volume, another account's
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # who adopts a folder removes it: then this is the lock of a folder that is gone
@@ -353,6 +358,13 @@ def _hold(folder: Path) -> int | None:
         pass
     os.close(descriptor)
     return None
+
+
+def _remove(folder: Path) -> None:
+    """What is in it beside segments is not ours; its lock stays too then, and the folder."""
+    if [path.name for path in folder.iterdir()] == ["lock"]:
+        (folder / "lock").unlink()
+        folder.rmdir()
 
 
 def bounded(records: Iterable[Record], events: int, size: int) -> Iterator[list[Record]]:

@@ -221,3 +221,48 @@ def test_killed_at_any_step_it_keeps_what_it_acknowledged(tmp_path: Path, last: 
     left = {one.oldest_us for one in drained(opened(tmp_path))}
     assert acknowledged <= committed | left
     assert committed | left <= acknowledged | {len(acknowledged) + 1}, "nothing comes out that never went in"
+
+
+def test_a_folder_that_can_not_be_taken_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lost+found").mkdir()
+    plain = os.open
+
+    def deny(path: Any, *more: Any) -> int:
+        if "lost+found" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return plain(path, *more)
+
+    monkeypatch.setattr(spool.os, "open", deny)
+    one, dead = opened(tmp_path), opened(tmp_path)
+    assert "lost+found" not in (one.name, dead.name)
+    dead.append([record(1)])
+    dead.close()
+    assert one.adopt() == [dead.name]
+
+
+def test_a_strange_file_in_a_dead_folder_stays_there(tmp_path: Path) -> None:
+    dead, living = opened(tmp_path), opened(tmp_path)
+    dead.append([record(1)])
+    dead.close()
+    (dead.folder / "README").write_text("mine")
+    assert living.adopt() == [dead.name]
+    assert drained(living) == [record(1)]
+    assert (dead.folder / "README").exists()
+
+
+def test_one_folder_that_fails_keeps_no_other_from_being_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living, first, second = sorted((opened(tmp_path) for _ in range(3)), key=lambda one: one.name)
+    for dead in (first, second):
+        dead.append([record(1)])
+        dead.close()
+    move_in = living._move_in
+
+    def fail(folder: Path) -> None:
+        if folder == first.folder:
+            raise OSError(5, "Input/output error")
+        move_in(folder)
+
+    monkeypatch.setattr(living, "_move_in", fail)
+    assert living.adopt() == [second.name]
