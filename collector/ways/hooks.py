@@ -60,7 +60,7 @@ class Webhooks:
             if ping and _PING.fullmatch(body.strip()):
                 return Answer(HTTPStatus.OK, b"{}")
             self._authenticate(hook, call, now, lambda: hook.lock.check(request, body, now))
-            return await self._take(hook, sender, body, request, now, call.correlation)
+            return await self._take(hook, sender, body, request, call.correlation)
 
     def refuse(self, error: MilepostError) -> Answer:
         if isinstance(error, NotFound):
@@ -84,14 +84,15 @@ class Webhooks:
             raise
 
     async def _take(
-        self, hook: Hook, sender: Principal, body: bytes, request: Request, now: datetime, correlation: str | None
+        self, hook: Hook, sender: Principal, body: bytes, request: Request, correlation: str | None
     ) -> Answer:
+        """Its receive time is that of the whole body: clocks may have passed the time of its head."""
         if len(body) <= _INLINE_BYTES:
             reading = hooks.read(hook, body, request)
         else:
             reading = await asyncio.to_thread(hooks.read, hook, body, request)
         unread = [] if reading.unread is None else [reading.unread]
-        verdict = await self._intake.take(reading.bodies, sender, now=now, unread=unread, correlation=correlation)
+        verdict = await self._intake.take(reading.bodies, sender, unread=unread, correlation=correlation)
         self._intake.metrics.count_hook(hook.source, _outcome(reading))
         return _answer(verdict, reading)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 
 from collector.replay import Replayer
+from milepost.clock import to_us
 from milepost.decisions.catalog import CatalogCache
 from milepost.inbox import identities
 from milepost.inbox.quarantine.mend import Wanted, take
 from tests.conformance.hooks.conftest import ANYTHING, PLAIN, Called, digest, in_base64, sample
+from tests.served import wait_until
 
 
 def to_shop(called: Called, body: bytes, topic: str) -> httpx.Response:
@@ -153,3 +156,18 @@ def _only(called: Called) -> int:
     with called.engine.begin() as connection:
         (held,) = take(connection, Wanted(source="github"), limit=10).rows
     return held.quarantine_id
+
+
+def test_a_body_that_takes_long_is_received_when_it_is_whole(called: Called) -> None:
+    """The clocks may have passed the time at which its head came."""
+    body = b'{"kind": "new", "test": 5}'
+
+    def dribble() -> Iterator[bytes]:
+        yield body[:5]
+        wait_until(lambda: "milepost_collector_held_bytes 5.0" in httpx.get(f"{called.url}/metrics").text)
+        called.clock[0] += timedelta(minutes=5)
+        yield body[5:]
+
+    headers = {"x-token": PLAIN, "x-delivery": "1"}
+    assert called.client.post("/v1/hooks/header", content=dribble(), headers=headers).status_code == 202
+    assert [entry.received_us for entry in called.taken()] == [to_us(called.clock[0])]
