@@ -105,6 +105,7 @@ def make_app(
             yield
 
     app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False  # it would send a key to http:// behind a proxy that ends TLS
     app.state.limits = limits
     for name, path, methods, way in _ways(intake, store):
         endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_failure_of(way))

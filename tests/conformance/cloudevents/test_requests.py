@@ -112,7 +112,8 @@ def test_options_without_an_origin_grants_nothing(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/v1/events", 405), ("PUT", "/v1/events", 405), ("GET", "/v1/nothing", 404)]
+    ("method", "path", "status"),
+    [("GET", "/v1/events", 405), ("PUT", "/v1/events", 405), ("GET", "/v1/nothing", 404), ("POST", "/v1/events/", 404)],
 )
 def test_what_is_not_there_is_a_problem_too(served: Served, method: str, path: str, status: int) -> None:
     answer = served.client.request(method, path)
