@@ -162,13 +162,14 @@ def _sorted_out(journey_id: int, data: bytes, compiled: Compiled, judged_us: int
     clocks = decode_all_clocks(data)
     due = _Due(journey_id, clocks.ended)
     for clock in clocks.running:
+        if clock.breached:
+            due.running.append(clock)  # the assembler ends it, also if its policy is gone
+            continue
         if clock.policy not in compiled.policies:
             # its policy is gone or disabled: the clock starts again if the policy comes back
             due.unknown.append(clock)
             continue
         due.running.append(clock)
-        if clock.breached:
-            continue
         if clock.due_by(judged_us):
             due.overdue.append(clock)
         elif not clock.warned and clock.warn_us is not None and clock.warn_us <= judged_us:
@@ -177,10 +178,11 @@ def _sorted_out(journey_id: int, data: bytes, compiled: Compiled, judged_us: int
 
 
 def _transition(due: _Due, change: JourneyChange | None) -> Transition:
-    """What to write. A journey that is gone, although its clocks are not, has nothing to breach."""
+    """What to write. A journey that is gone, although its clocks are not, has nothing more to breach."""
     if change is None and due.overdue:
-        gone = [transition.key_of(clock) for clock in due.running]
-        return Transition(_unloaded(due.journey_id), gone=gone)
+        breached = [clock for clock in due.running if clock.breached]
+        gone = [transition.key_of(clock) for clock in [*due.running, *due.unknown] if not clock.breached]
+        return Transition(_unloaded(due.journey_id), running=breached, gone=gone)
     moved = Transition(change or _unloaded(due.journey_id), running=due.running, ended=due.ended)
     for clock in due.warned:
         clock.warned = True

@@ -106,6 +106,39 @@ def test_a_check_leaves_what_the_assembler_holds(engine: sa.Engine, database: st
     assert count(engine, breaches) == count(engine, breaches, breaches.c.root_id == second.root_id) == 1
 
 
+def test_a_breach_whose_policy_is_gone_is_ended_by_the_assembler_also_if_the_check_comes_first(
+    engine: sa.Engine,
+) -> None:
+    soon = {**CONFIRMED, "warn_at": None}
+    later = {**soon, "name": "later", "end": "packed", "within": "6h"}
+    (change,) = started(engine, catalog(soon, later), 1)
+    change.new = False
+    due = T + 5 * HOUR
+    assert check_due_once(engine, catalog(soon, later), now=due, applied_through=due) == 1
+    assert check_due_once(engine, catalog(later), now=due + HOUR, applied_through=due + HOUR) == 1
+    change_all(engine, catalog(later), [change], now=due + HOUR)
+    assert count(engine, breaches, breaches.c.policy == "confirmed", breaches.c.end == "withdrawn") == 1
+    assert count(engine, signals, signals.c.action == "clear") == 1
+    assert count(engine, breaches, breaches.c.policy == "later", breaches.c.end.is_(None)) == 1
+
+
+def test_a_breach_outlives_other_clocks_of_a_journey_that_is_gone_until_the_assembler_ends_it(
+    engine: sa.Engine,
+) -> None:
+    soon = {**CONFIRMED, "warn_at": None}
+    made = catalog(soon, {**soon, "name": "later", "end": "packed", "within": "6h"})
+    (change,) = started(engine, made, 1)
+    change.new = False
+    for hours in (5, 7):
+        check_due_once(engine, made, now=T + hours * HOUR, applied_through=T + hours * HOUR)
+        with engine.begin() as connection:
+            connection.execute(sa.delete(journeys))
+    assert count(engine, running_clocks, running_clocks.c.breached, running_clocks.c.next_at.is_(None)) == 1
+    change.state = "absorbed"
+    change_all(engine, made, [change], now=T + 7 * HOUR)
+    assert count(engine, breaches, breaches.c.end == "absorbed") == count(engine, breaches) == 1
+
+
 def test_one_call_is_bounded(engine: sa.Engine) -> None:
     made = catalog({**CONFIRMED, "warn_at": None})
     started(engine, made, 45)
