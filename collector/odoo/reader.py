@@ -20,6 +20,8 @@ from milepost.errors import NotAllowed, NotFound
 
 REFRESH: Final = timedelta(minutes=10)
 """How long is believed what Odoo said of its models, rights and names."""
+HALVINGS: Final = 50
+"""Calls of one probe at most to find which records may not be read; eleven find one among 2,000."""
 _NEEDED: Final = frozenset({"name", "state", "create_date", "write_date"})
 _INDEX_FACTOR: Final = 10
 _TRACKING_FIELDS: Final = ("field_id", "old_value_char", "new_value_char", "mail_message_id", "create_date")
@@ -43,6 +45,7 @@ class Reader:
     def __init__(self, client: Client, page: int) -> None:
         self._client = client
         self._page = page
+        self._hidden: set[tuple[str, int]] = set()
         self._forget()
 
     def _forget(self) -> None:
@@ -170,16 +173,36 @@ class Reader:
             model, [*domain, ("id", ">", after)], self.exchanges[model], order="id", limit=self._page
         )
 
-    def missing(self, model: str, ids: Collection[int]) -> set[int]:
-        """Those of `ids` that are gone from Odoo: 1 call. What may no longer be read is halved down to."""
-        if not ids:
-            return set()
-        try:
-            return set(ids) - self._client.existing(model, sorted(ids))
-        except NotAllowed:
-            halves = sorted(ids)
-            middle = len(halves) // 2
-            return self.missing(model, halves[:middle]) | self.missing(model, halves[middle:]) if middle else set()
+    def missing(self, model: str, ids: Collection[int]) -> tuple[set[int], int]:
+        """Those of `ids` that are gone from Odoo, and up to which id that is known: 1 call.
+
+        What exists and may not be read costs up to HALVINGS calls more, until each such record is known.
+        """
+        if self._hidden.isdisjoint((model, key) for key in ids):
+            with suppress(NotAllowed):
+                return set(ids) - self._client.existing(model, sorted(ids)), max(ids)
+        rows = self._client.search_read(model, [("id", "in", sorted(ids))], ["id"])
+        visible = {(model, row["id"]) for row in rows}
+        self._hidden -= visible
+        unseen = sorted(key for key in ids if (model, key) not in visible | self._hidden)
+        return self._halved(model, unseen, max(ids))
+
+    def _halved(self, model: str, unseen: list[int], last: int) -> tuple[set[int], int]:
+        """What of `unseen` is gone, lowest first; the rest is remembered as hidden."""
+        gone, waiting = set[int](), [unseen] if unseen else []
+        for _ in range(HALVINGS):
+            if not waiting:
+                break
+            part = waiting.pop()
+            middle = len(part) // 2
+            try:
+                gone |= set(part) - self._client.existing(model, part)
+            except NotAllowed:
+                if middle:
+                    waiting += [part[middle:], part[:middle]]
+                else:
+                    self._hidden.add((model, part[0]))
+        return gone, waiting[-1][0] - 1 if waiting else last
 
     def start(self) -> tuple[str, int]:
         """Where following begins: half an hour ago, and at the tracking value of half an hour before: 1 call.

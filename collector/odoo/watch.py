@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -50,10 +50,21 @@ class Watch:
         """Ask whether the next open records of the next model are still there."""
         model, open_now = self._next_open()
         now = odoo_text(self._source.client.server_time())
-        gone = self._source.reader.missing(model, open_now) if model else set()
+        gone = self._gone(model, open_now) if model else set()
         if gone:
             events = [mapping.deleted(model, key, open_now[key], now, self._source.name) for key in sorted(gone)]
             yield Read(events, cursor, {(model, key): None for key in gone})
+
+    def _gone(self, model: str, open_now: Collection[int]) -> set[int]:
+        """What isn't there any more; what could not be asked for in one turn is asked for in the next."""
+        try:
+            gone, last = self._source.reader.missing(model, open_now)
+        except (NotAllowed, NotFound) as error:
+            self._source.reader.drop(model, error)
+            return set()
+        if last < max(open_now):
+            self._probed[model] = last
+        return gone
 
     def _next_open(self) -> tuple[str, dict[int, dict[str, str]]]:
         """The next model that has open records, and a page of them: by id, in a circle."""

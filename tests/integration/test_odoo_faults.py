@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.odoo import mapping
+from collector.odoo import mapping, reader
 from milepost.db.tables import quarantine
 from tests.integration.test_odoo_poller import World, confirmed, world
 
@@ -94,3 +94,24 @@ def test_a_clock_that_was_ahead_keeps_nobody_waiting(world: World) -> None:
     result = world.poller().step()
     assert (result.waiting, result.error) == (False, None)
     assert world.row().failing_since is None
+
+
+def test_many_records_that_may_no_longer_be_read_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "HALVINGS", 10)
+    rows = [world.odoo.order(f"S{number:02}") for number in range(20)]
+    poller = world.poller()
+    poller.step()
+    gone = rows.pop()
+    world.odoo.tables["sale.order"].remove(gone)
+    world.odoo.hidden |= {row["id"] for row in rows[:18]}
+    calls = []
+    for _ in range(30):
+        world.go(seconds=15)
+        result = poller.step()
+        assert result.error is None
+        calls.append(result.calls)
+    (event,) = (event for event in world.events() if event["type"] == "order.cancelled")
+    assert event["data"]["keys"] == {"order": gone["name"]}
+    # one more asks which can be seen, and every ten minutes 11 ask what there is to read
+    assert max(calls[:20]) <= 4 + 1 + 10
+    assert calls[-1] <= 5
