@@ -20,7 +20,7 @@ from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from milepost.db.engine import array_literal, database_errors
 from milepost.db.staging import Rows, save, wire_time
-from milepost.db.tables import clocks, running_clocks
+from milepost.db.tables import alert_items, alerts, clocks, running_clocks
 from milepost.journeystate import JourneyChange, JourneyClocks, RunningClock, decode_all_clocks, encode_clocks
 from sla import ledger, transition
 from sla.evaluate import Key, evaluate
@@ -33,12 +33,16 @@ _READ: Final = """
     WHERE journey_id = ANY(%s::bigint[]) ORDER BY journey_id FOR UPDATE
 """
 
+FAULT: Final = "sla-policy"
+"""The rule of alerts on what is wrong with policies."""
+
 
 class Clocks:
     """The SLA engine's side of the assembler. Holds what it has reported, so that nothing is told twice."""
 
     def __init__(self) -> None:
         self._reported: set[tuple[str, str, str]] = set()
+        self._versions: set[str] = set()
 
     def on_journeys_changed(
         self, connection: sa.Connection, catalog: Catalog, changes: Sequence[JourneyChange], now: datetime
@@ -68,7 +72,26 @@ class Clocks:
         closings = [closing for moved in found for closing in moved.closings]
         book = Book(catalog, compiled, judged_at=now, now=now, names={})
         signals = ledger.enter(connection, book, openings, closings)
-        commands.send(connection, [*signals, *self._report(compiled, verdicts, now)], now=now)
+        faults = [*self._mended(connection, compiled, now), *self._report(compiled, verdicts, now)]
+        commands.send(connection, [*signals, *faults], now=now)
+
+    def _mended(self, connection: sa.Connection, compiled: Compiled, now: datetime) -> list[Signal]:
+        """What was wrong with policies that work in a version seen for the first time. What still is is told anew."""
+        if compiled.version in self._versions:
+            return []
+        self._versions.add(compiled.version)
+        a, i = alerts.c, alert_items.c
+        query = (
+            sa.select(i.item, i.labels["policy"].astext.label("policy"))
+            .join(alerts, a.alert_id == i.alert_id)
+            .where(a.kind == "platform", a.rule == FAULT, a.state != "resolved", i.cleared_at.is_(None))
+        )
+        found = connection.execute(query.order_by(i.item)).all()
+        return [
+            Signal("clear", "platform", FAULT, {}, row.item, now, why="the policy was changed")
+            for row in found
+            if row.policy not in compiled.disabled
+        ]
 
     def _report(self, compiled: Compiled, verdicts: Iterable[Verdict], now: datetime) -> list[Signal]:
         """What is wrong with policies, each told once in a process."""
@@ -87,7 +110,7 @@ def _fault(verdict: Verdict, now: datetime) -> Signal:
     return Signal(
         action="raise",
         kind="platform",
-        rule="sla-policy",
+        rule=FAULT,
         group={"policy": verdict.policy},
         item=f"{verdict.policy}: {verdict.reason}",
         at=now,

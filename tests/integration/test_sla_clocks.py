@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from alerting import pipeline
 from correlator.rebuild import Rebuild
 from dashboards.queries import choices
 from dashboards.queries import journey as queries
+from milepost.catalog.routing import Routing
 from milepost.catalog.schema import Catalog
 from milepost.clock import to_us
 from milepost.db.tables import alerts, breaches, clocks, events, journeys, running_clocks, signals
@@ -587,6 +589,22 @@ def test_a_faulty_policy_is_told_once_and_the_others_go_on(engine: sa.Engine) ->
     assert (body["severity"], body["notify"]) == ("critical", True)
     assert "runs over midnight" in body["summary"]
     assert world.running() == ["promised"]
+
+
+def test_what_was_wrong_with_a_policy_is_over_once_it_is_mended(engine: sa.Engine) -> None:
+    broken = {"calendars_yaml": {"calendars": {"broken": {"zone": "UTC", "weekly": {"mon": [["09:00", "08:00"]]}}}}}
+    world = World(engine, PROMISED)
+    world.use(catalog({**DELIVERED, "calendar": "broken"}, **broken))
+    world.tell("order.received", T)
+    world.use(catalog({**DELIVERED, "calendar": "broken"}, PROMISED, **broken))
+    for fixed in ((), (DELIVERED,), (DELIVERED, PROMISED)):
+        pipeline.step(engine, Routing(), now=T, public_url="https://milepost.example.org")
+        if fixed:
+            world.use(catalog(*fixed))
+        world.tell("order.changed", T)
+    told = [(action, item) for action, item in world.rows(signals, "action", "item")]
+    item = "delivered: faulty policy"
+    assert told == [("raise", item), ("raise", item), ("clear", item)]
 
 
 # --- which objects a breach concerns ----------------------------------------------------------------------------------
