@@ -80,10 +80,21 @@ class Store:
 
     def open_after(self, model: str, after: int, limit: int) -> dict[int, Stored]:
         """{id: what was told} of open records, by id up from `after`."""
-        mine = sa.and_(records.c.poller == self._source, records.c.model == model, records.c.record_id > after)
-        query = sa.select(records.c.record_id, records.c.told).where(mine).order_by(records.c.record_id).limit(limit)
+        query = self._told(model).where(records.c.record_id > after).order_by(records.c.record_id).limit(limit)
         with self._engine.connect() as connection:
             return {row.record_id: row.told for row in connection.execute(query)}
+
+    def told_of(self, model: str, ids: Sequence[int]) -> dict[int, Stored]:
+        """The same of those of `ids` that are remembered."""
+        if not ids:
+            return {}
+        with self._engine.connect() as connection:
+            rows = connection.execute(self._told(model).where(records.c.record_id.in_(ids)))
+            return {row.record_id: row.told for row in rows}
+
+    def _told(self, model: str) -> sa.Select[tuple[int, Stored]]:
+        mine = (records.c.poller == self._source, records.c.model == model)
+        return sa.select(records.c.record_id, records.c.told).where(*mine)
 
     def _remember(self, connection: sa.Connection, told: Told) -> None:
         rows = [

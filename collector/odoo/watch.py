@@ -13,12 +13,13 @@ from collector.odoo.exchanges import EXCHANGES, Message
 from collector.odoo.read import Read
 from collector.odoo.snapshots import MODELS, Keys
 from collector.odoo.source import Source
+from collector.odoo.store import Stored
 from milepost.errors import NotAllowed, NotFound
 
 PROBE: Final = 2_000
 """Open records that one probe asks for."""
 REMEMBERED: Final = 2_000
-"""Exchanges of one model that are followed until they are over."""
+"""Exchanges of one model that one turn follows; the next one follows those after them."""
 _DELETED: Final = "deleted"
 
 
@@ -71,13 +72,17 @@ class Watch:
         models = [model for model in MODELS if model in self._source.reader.models]
         for turn in range(len(models)):
             model = models[(self._next + turn) % len(models)]
-            found = self._source.store.open_after(model, self._probed.get(model, 0), PROBE)
-            full = len(found) == PROBE
-            self._probed[model] = max(found) if full else 0
+            found = self._next_page(model, PROBE)
             if found:
-                self._next = (self._next + turn + (not full)) % len(models)
+                self._next = (self._next + turn + (len(found) < PROBE)) % len(models)
                 return model, found
         return "", {}
+
+    def _next_page(self, model: str, limit: int) -> dict[int, Stored]:
+        """What is remembered of a model, by id, in a circle."""
+        found = self._source.store.open_after(model, self._probed.get(model, 0), limit)
+        self._probed[model] = max(found) if len(found) == limit else 0
+        return found
 
     # --- exchanges ------------------------------------------------------------------------------------------------
 
@@ -85,7 +90,7 @@ class Watch:
         """News of one model's exchanges, page by page."""
         exchange, limit = EXCHANGES[model], timedelta(minutes=self._source.options.odoo_stuck_minutes)
         now = self._source.client.server_time()
-        told = self._source.store.open_after(model, 0, REMEMBERED)
+        told = self._next_page(model, REMEMBERED)
         followed = [key for key, value in told.items() if value["standing"] not in exchanges.OVER]
         since = cursor.exchanges.get(model) or exchanges.floor(now, limit)
         domain = exchanges.domain(exchange, now, since, limit, followed)
@@ -93,7 +98,8 @@ class Watch:
         while True:
             rows = self._source.reader.watched(model, domain, last)
             seen |= {row["id"] for row in rows}
-            read = self._messages(model, rows, told, cursor, now, limit)
+            known = self._source.store.told_of(model, [row["id"] for row in rows])
+            read = self._messages(model, rows, known, cursor, now, limit)
             if read.events or read.told:
                 yield read
             if len(rows) < self._source.options.odoo_page:
@@ -105,7 +111,7 @@ class Watch:
         self,
         model: str,
         rows: list[Row],
-        told: Mapping[int, Mapping[str, str]],
+        told: Mapping[int, Mapping[str, Any]],
         cursor: Cursor,
         now: datetime,
         limit: timedelta,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.odoo import mapping, reader
+from collector.odoo import mapping, reader, watch
 from milepost.db.tables import quarantine
 from tests.integration.test_odoo_poller import World, confirmed, world
 
@@ -115,3 +115,27 @@ def test_many_records_that_may_no_longer_be_read_take_turns(world: World, monkey
     # one more asks which can be seen, and every ten minutes 11 ask what there is to read
     assert max(calls[:20]) <= 4 + 1 + 10
     assert calls[-1] <= 5
+
+
+def test_more_failed_jobs_than_one_turn_follows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "REMEMBERED", 4)
+    world.odoo.tables["queue.job"] = []
+    empty = dict.fromkeys(("date_enqueued", "date_cancelled", "exc_name", "exc_message", "exc_info"), False)
+    stamp = world.odoo.stamp()
+    jobs = [
+        world.odoo.add("queue.job", uuid=f"u{number}", state="failed", date_created=stamp, date_started=stamp, **empty)
+        for number in range(10)
+    ]
+    poller = world.poller()
+
+    def turns(count: int) -> None:
+        for _ in range(count):
+            assert poller.step().error is None
+            world.go(seconds=15)
+
+    turns(1 + 3 * 6)
+    assert world.told() == {"message.failed": 10}
+    for job in jobs:
+        job.update(state="done", date_done=world.odoo.stamp())
+    turns(4 * 6)
+    assert world.told() == {"message.failed": 10, "message.delivered": 10}
