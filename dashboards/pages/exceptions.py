@@ -90,7 +90,9 @@ def _group(view: View, group: queries.Group) -> Any:
 
 
 def _words(kind: str, code: str | None, reason: str | None) -> str:
-    """What it is about, as short as its source said it."""
+    """What it is about, as short as its source said it. The codes of a reconciliation say less than its reasons."""
+    if kind.startswith("reconciliation.") and reason:
+        return reason
     return ": ".join(part for part in (code, reason) if part) or words.title(kind.replace(".", " "))
 
 

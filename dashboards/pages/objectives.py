@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from dash import html
@@ -194,6 +194,7 @@ class Objective:
         with context.engine.connect() as connection:
             found = queries.standings(connection).get(name, [])
             days = queries.days(connection, first_day(view.now), name).get(name, [])
+            counted_at = queries.counted_at(connection)
             whole = whole_of(found)
             since, until = window_of(whole, view.now)
 
@@ -205,7 +206,7 @@ class Objective:
             except Permanent:  # a cursor from an old link: begin anew
                 eaten = page(None)
         return [
-            _head(policy, whole, found),
+            _head(policy, whole, found, counted_at),
             _days_card(policy, days),
             _groups_card([one for one in found if one.group]),
             _levels_card(whole),
@@ -213,7 +214,7 @@ class Objective:
         ]
 
 
-def _head(policy: Policy, whole: Standing | None, found: Sequence[Standing]) -> Any:
+def _head(policy: Policy, whole: Standing | None, found: Sequence[Standing], counted_at: datetime | None) -> Any:
     text, tone = _state(whole, found)
     values = [
         ("Objective", f"{words.percent(policy.objective.target, 2)} over {_window(policy)}"),
@@ -222,8 +223,12 @@ def _head(policy: Policy, whole: Standing | None, found: Sequence[Standing]) -> 
         ("Missed", _missed(whole)),
         ("Burn rate", _burn(whole)),
         ("Forecast", _forecast(whole)),
-        ("Window", [ago(whole.since, "time"), " to ", ago(whole.until, "time")] if whole else None),
+        ("Window", [*_stamp(whole.since), " to ", *_stamp(whole.until)] if whole else None),
         ("Judged", ago(whole.at) if whole else "–"),
+        (
+            "Hours counted",
+            [ago(counted_at, "time"), "; late evidence counts from the next hour on"] if counted_at else None,
+        ),
         ("Owner", policy.owner),
     ]
     name = html.Div(html.H2(policy.title or words.title(policy.name)))
@@ -231,6 +236,11 @@ def _head(policy: Policy, whole: Standing | None, found: Sequence[Standing]) -> 
         [name, html.Div(badge(text, tone), className="mp-head-badges")], className="mp-head mp-alert-title"
     )
     return card([title, facts(values)], name="head", className="mp-block")
+
+
+def _stamp(at: datetime) -> list[Any]:
+    """With the day, also where that is today: a window has two."""
+    return [ago(at, "date"), ", ", ago(at, "clock")]
 
 
 def _days_card(policy: Policy, days: Sequence[Day]) -> Any:
@@ -277,7 +287,10 @@ def _levels_card(whole: Standing | None) -> Any:
             cells += [f"{length}: {words.count(part['misses'])} of {words.count(part['clocks'])}"]
             cells += ["–" if part["burn"] is None else f"{part['burn']:.1f} ×"]
         rows.append([*cells, badge("Burns", "bad") if level["name"] in whole.firing else None])
-    return card(table(heads, rows), name="levels", title="Alerts on the burn rate", className="mp-block")
+    return card(
+        table(heads, rows), name="levels", title="Alerts on the burn rate", className="mp-block",
+        aside="without what was late when it was heard of",
+    )  # fmt: skip
 
 
 def _breaches_card(found: Page[Breach], view: View) -> Any:

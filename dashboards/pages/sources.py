@@ -109,10 +109,12 @@ def _cell(name: str, value: Any, className: str = "") -> html.Div:
 
 def _freshness(source: queries.Source, now: datetime) -> tuple[str, Tone]:
     """By what policies say and what is usual; else by when its latest event happened: history that comes in now does
-    not bring a silent source to life."""
+    not bring a silent source to life. Milepost itself speaks only when something differs."""
     feed, latest = source.feed, source.last_occurred_at
     if feed.silences:
         return "Silent", "bad"
+    if source.own:
+        return "Milepost itself", "muted"
     if latest is None:
         return "Never", "muted"
     if feed.usual_gap is not None and feed.heard_at is not None:

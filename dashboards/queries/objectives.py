@@ -100,6 +100,12 @@ def standings(connection: sa.Connection) -> dict[str, list[Standing]]:
     return found
 
 
+def counted_at(connection: sa.Connection) -> datetime | None:
+    """When the hours were counted last, which all figures but those of the last day are sums of."""
+    found: datetime | None = connection.scalar(sa.select(sa.func.max(clock_hours.c.counted_at)))
+    return found
+
+
 def days(connection: sa.Connection, since: datetime, policy: str | None = None) -> dict[str, list[Day]]:
     """By policy, the days from `since` on, as the hours were counted last."""
     h = clock_hours.c

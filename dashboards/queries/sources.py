@@ -47,6 +47,11 @@ class Source:
     feed: Feed = field(default_factory=Feed)
 
     @property
+    def own(self) -> bool:
+        """Whether Milepost itself sends it, as reconciliations do."""
+        return self.source.startswith("/milepost/")
+
+    @property
     def refused(self) -> int:
         """Open in quarantine."""
         return sum(self.quarantined.values())
