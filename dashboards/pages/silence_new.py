@@ -14,11 +14,10 @@ from dash import ALL, Dash, Input, Output, State, html, no_update
 from alerting import silences
 from alerting.silence_preview import preview
 from alerting.silences import Wanted
-from dashboards import words
 from dashboards.buttons import notice, pressed, typed
 from dashboards.components import filters
 from dashboards.components.icons import icon
-from dashboards.components.parts import card, empty, link
+from dashboards.components.parts import ago, card, empty, link
 from dashboards.context import Context
 from dashboards.pages.silences import seen_card
 from dashboards.routing import in_thread
@@ -123,7 +122,7 @@ def _form(view: View, wanted: Wanted) -> html.Section:
 
     ident = urlencode({name: view.get(name) for name in ("what", "for", "from", "everything") if view.get(name)})
     button = html.Button(
-        [icon("silence", 16), f"Silence until {words.plain_time(wanted.ends_at)}"],
+        [icon("silence", 16), "Silence until ", ago(wanted.ends_at, "time")],
         id={"type": "silence-add", "what": ident}, n_clicks=0, className="mp-button mp-primary",
     )  # fmt: skip
     inside = [field("reason", "Why, for others"), field("owner", "Remind whom of its end (owner)"), button]

@@ -132,6 +132,11 @@ def test_a_silence_is_tried_before_it_is_made(people: People, params: dict[str, 
     assert said in drawn(people, f"/silences/new?{urlencode(params)}")
 
 
+def test_its_end_is_told_in_the_readers_zone(people: People) -> None:
+    address = "/silences/new?what=warehouse%3Dnorth&for=2h"
+    assert "Silence until " in drawn(people, address).split(" | ")
+
+
 def press(client: httpx.Client, button: dict[str, Any], typed: dict[str, str]) -> dict[str, Any]:
     """What the browser is sent after a click."""
     dependencies = client.get("/_dash-dependencies").json()
