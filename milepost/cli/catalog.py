@@ -36,10 +36,15 @@ def _texts(folder: Path | None) -> Texts:
 
 
 def _tell(catalog: Catalog, what: str) -> None:
-    policies = len(catalog.policies) + len(catalog.flows)
+    counts = (
+        (len(catalog.models), "journey model", "journey models"),
+        (len(catalog.policies) + len(catalog.flows), "policy", "policies"),
+        (len(catalog.routing.channels), "channel", "channels"),
+        (len(catalog.mappings), "mapping", "mappings"),
+    )
+    told = [f"{number} {one if number == 1 else many}" for number, one, many in counts]
     notes.print(
-        f"{what}: version {catalog.version}, {len(catalog.models)} journey models, {policies} policies,"
-        f" {len(catalog.routing.channels)} channels, {len(catalog.mappings)} mappings",
+        f"{what}: version {catalog.version}, {', '.join(told)}",
         markup=False,
         highlight=False,
     )

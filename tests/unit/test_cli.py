@@ -86,6 +86,14 @@ def test_the_built_in_catalog_can_be_used() -> None:
     assert "The catalog can be used: version " in result.stderr
 
 
+def test_one_policy_is_not_policies(tmp_path: Path) -> None:
+    text = "policies: [{name: late, kind: between, model: order, start: received, end: confirmed, within: 4h}]"
+    (tmp_path / "slas.yaml").write_text(text)
+    said = milepost("catalog", "check", str(tmp_path)).stderr
+    assert ", 1 policy, " in said
+    assert " journey models, " in said
+
+
 def test_a_faulty_catalog_is_told_by_file_and_place(tmp_path: Path) -> None:
     (tmp_path / "slas.yaml").write_text("policies: [{name: late, kind: between, model: order, within: 15x}]")
     result = milepost("catalog", "check", str(tmp_path))
