@@ -145,12 +145,16 @@ def hide(
 
 def inherit(connection: sa.Connection, alert_id: int, heirs: Mapping[str, str], now: datetime) -> None:
     """Hide items, given with those that go on in them, as those are hidden."""
+    if not heirs:
+        return
+    texts = [sa.cast(list(names), sa.ARRAY(sa.Text)) for names in (heirs.keys(), heirs.values())]
+    pairs = sa.func.unnest(*texts).table_valued("item", "former").render_derived()
     copied = [column for column in _TABLE if column.name not in ("hidden_id", "item", "since")]
-    for item, former in heirs.items():
-        new = (sa.literal(item), sa.literal(now, _TABLE.since.type), *copied)
-        found = sa.select(*new).where(_OPEN, _TABLE.alert_id == alert_id, _TABLE.item == former)
-        query = insert(alert_hidden).from_select(["item", "since", *copied], found)
-        connection.execute(query.on_conflict_do_nothing())
+    found = sa.select(pairs.c.item, sa.literal(now, _TABLE.since.type), *copied).select_from(
+        pairs.join(alert_hidden, sa.and_(_OPEN, _TABLE.alert_id == alert_id, _TABLE.item == pairs.c.former))
+    )
+    query = insert(alert_hidden).from_select(["item", "since", *copied], found)
+    connection.execute(query.on_conflict_do_nothing())
 
 
 def release(connection: sa.Connection, places: Collection[Place], now: datetime) -> None:
