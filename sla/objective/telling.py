@@ -86,11 +86,12 @@ def _overlap(one: Group, other: Group) -> bool:
 
 
 def _summary(policy: Policy, one: Standing) -> str:
-    """ "32 of 150 clocks missed in 1 h, 21.3 times the rate that 99 % over 30d allows; 40 % of the budget is left"."""
+    """ "32 of 150 clocks missed in 1 h, 21.3 times as many as 1 % over 30d allows; 40 % of the budget was left at 20
+    Nov 2026 10:02 UTC". With the time, as it isn't told anew until it gets worse."""
     level, (count, _) = one.levels[gravity(one.firing)]
     rate = burn(count, policy.objective.target)
     allows = f"{100 - tolerated(policy.objective.target) * 100:g} % over {_window(policy)}"
-    left = f"{one.budget.remaining * 100:.0f} % of the budget is left"
+    left = f"{one.budget.remaining * 100:.0f} % of the budget was left at {when(one.at)}"
     return (
         f"{count.misses} of {count.clocks} clocks missed in {length(level.long)}, {rate or 0:.1f} times as many as"
         f" {allows} allows; {left}{_forecast(one)}"

@@ -150,6 +150,7 @@ def test_one_carrier_burns_and_is_told_once(engine: sa.Engine) -> None:
     assert alerts(engine) == [("dhl", "critical", "firing")]
     judge(engine, made, NOW + MINUTE)
     with engine.connect() as connection:
+        assert "was left at 20 Nov 2026 12:30 UTC" in (connection.scalar(sa.select(t.alert_items.c.summary)) or "")
         sent = connection.scalar(sa.select(sa.func.count()).where(t.signals.c.kind == "objective"))
     assert sent == 1
     write(engine, steady(500, MINUTE / 20, 0, until=NOW + 45 * MINUTE))
