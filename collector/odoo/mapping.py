@@ -124,7 +124,7 @@ def updated(model: str, row: Row, told: str, first: bool, names: Names, source: 
         }
         for part, keys in enumerate(_parts(found))
     ]
-    return [*events, *_dispatched(model, row, found, first, source)], digest
+    return [*events, *_dispatched(model, row, found, digest, first, source)], digest
 
 
 def opened(model: str, row: Row, names: Names) -> Event | None:
@@ -171,17 +171,22 @@ def _parts(found: Snapshot) -> Iterator[Keys]:
             yield {**found.keys, name: keys[first : first + MANY]}
 
 
-def _dispatched(model: str, row: Row, found: Snapshot, first: bool, source: str) -> list[Event]:
-    """A done delivery with a tracking number has left with the carrier."""
+def _dispatched(model: str, row: Row, found: Snapshot, digest: str, first: bool, source: str) -> list[Event]:
+    """A done delivery with a tracking number has left with the carrier: the fact, and what may change of it."""
     shipments, done = found.more_keys.get("shipment"), row.get("date_done")
     if found.subject != "picking" or row["state"] != "done" or not shipments or not done:
         return []
     if not first and odoo_time(row["write_date"]) - odoo_time(done) > TRACKING_ADDED_WITHIN:
         return []
-    event_id = f"{model}/{row['id']}/shipment/{text(row, 'carrier_tracking_ref')[:200]}"
+    own, keys, at = f"{model}/{row['id']}/shipment", {"shipment": shipments}, row["write_date"]
     attributes = {name: value for name, value in found.attributes.items() if name in _SHIPPED_WITH}
-    data = _data({**found.keys, "shipment": shipments}, [], attributes)
-    return [{**_envelope(event_id, "shipment", "dispatched", done, source), "data": data}]
+    number = text(row, "carrier_tracking_ref")[:200]
+    fact = _envelope(f"{own}/{number}", "shipment", "dispatched", done, source)
+    update = _envelope(f"{own}@{at}#{digest}", "shipment", "updated", at, source)
+    return [
+        {**fact, "data": _data({**found.keys, **keys}, [], found.company)},
+        {**update, "data": _data(keys, [], attributes)},
+    ]
 
 
 def _handed_over(

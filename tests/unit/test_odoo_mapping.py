@@ -237,11 +237,14 @@ def test_an_update_is_told_once_and_its_id_names_its_content() -> None:
 
 
 def test_a_tracking_number_dispatches_what_is_done() -> None:
-    update, dispatched = updated("stock.picking", PICKING)
+    update, dispatched, shipped = updated("stock.picking", PICKING)
     assert update["data"]["keys"]["shipment"] == "1Z999AA10123456784"
     assert (dispatched["type"], dispatched["time"]) == ("shipment.dispatched", "2026-11-21T02:06:44Z")
     assert dispatched["id"] == "stock.picking/54/shipment/1Z999AA10123456784"
-    assert dispatched["data"]["attributes"] == {
+    assert dispatched["data"]["attributes"] == {"company": "My Company"}
+    assert (shipped["type"], shipped["time"]) == ("shipment.updated", "2026-11-21T02:06:50Z")
+    assert shipped["data"]["keys"] == {"shipment": "1Z999AA10123456784"}
+    assert shipped["data"]["attributes"] == {
         "company": "My Company",
         "warehouse": "North",
         "carrier": "The Poste",
@@ -253,7 +256,16 @@ def test_a_tracking_number_dispatches_what_is_done() -> None:
 def test_a_touch_long_after_the_delivery_dispatches_nothing() -> None:
     late = {**PICKING, "write_date": "2027-01-21 02:06:50"}
     assert len(updated("stock.picking", late, first=False)) == 1
-    assert len(updated("stock.picking", late, first=True)) == 2
+    assert len(updated("stock.picking", late, first=True)) == 3
+
+
+def test_a_carrier_that_changes_later_leaves_the_fact_as_it_is() -> None:
+    renamed = {**PICKING, "carrier_id": [2, "The Post"], "write_date": "2026-11-22 02:06:50"}
+    _, dispatched, shipped = updated("stock.picking", PICKING)
+    _, again, changed_to = updated("stock.picking", renamed, first=False)
+    assert again == dispatched
+    assert changed_to["id"] != shipped["id"]
+    assert changed_to["data"]["attributes"]["carrier"] == "The Post"
 
 
 def test_several_packages_have_their_numbers_in_one_text() -> None:
