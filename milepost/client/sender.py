@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from .event import Unfit, encode
+from .posting import Posting
 from .spool import Full, Spool
 from .transport import MOST_BATCH_BYTES, Answer, Transport
 
@@ -38,8 +39,9 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 class Stats:
     """Events since the client was made (in this process), and what waits now.
 
-    `sent`: taken by the collector. `refused`: by the collector, for good. `dropped`: unfit to be sent, or no room.
-    `spooled`: written to disk meanwhile. `queued`: in memory now. `spool_bytes`: on disk now, of all processes.
+    `sent`: taken by the collector. `refused`: by the collector, for good, or it fails for this one and takes others.
+    `dropped`: unfit to be sent, or no room. `spooled`: written to disk meanwhile. `queued`: in memory now.
+    `spool_bytes`: on disk now, of all processes.
     """
 
     sent: int = 0
@@ -175,6 +177,7 @@ class Client:
         self._disk = threading.Lock()
         self._retry_at = 0.0
         self._pause = FIRST_PAUSE
+        self._posting = Posting(self._transport.post, self._taken, self._try_later)
         self._backlog = self._spool is not None
         self._room_at = 0.0
 
@@ -256,7 +259,7 @@ class Client:
             return
         batch = self._take()
         if batch:
-            self._settle(batch if away else self._post(batch))
+            self._settle(batch if away else self._posting.post(batch))
         if self._backlog and monotonic() >= self._retry_at:
             self._send_spooled()
 
@@ -301,22 +304,6 @@ class Client:
             self._hand = []
             self._changed.notify_all()
 
-    def _post(self, events: Sequence[bytes]) -> Sequence[bytes]:
-        """Send them. Answers the rest that the collector has not judged."""
-        answer = self._transport.post(events)
-        if answer.meaning == "taken":
-            self._taken(len(events), answer.refused)
-            return ()
-        if answer.meaning == "too_large":
-            if len(events) == 1:
-                self._taken(1, [("", answer.detail)])
-                return ()
-            half = len(events) // 2
-            left = self._post(events[:half])
-            return [*left, *events[half:]] if left else self._post(events[half:])
-        self._try_later(answer)
-        return events
-
     def _taken(self, number: int, refused: Sequence[tuple[str, str]]) -> None:
         self._retry_at, self._pause = 0.0, FIRST_PAUSE
         self._count(sent=number - len(refused), refused=len(refused))
@@ -360,7 +347,7 @@ class Client:
                 events = self._spool.peek(BATCH_EVENTS, MOST_BATCH_BYTES)
             self._backlog = bool(events)
             if events:
-                settled = len(events) - len(self._post(events))
+                settled = len(events) - len(self._posting.post(events))
                 with self._disk:
                     self._spool.drop(settled)
         except OSError as error:

@@ -22,9 +22,9 @@ _MOST_ANSWER_BYTES = 4 * 1024 * 1024
 _LONGEST_WAIT = 300.0
 _VISIBLE_ASCII = frozenset(map(chr, range(0x21, 0x7F)))
 
-Meaning = Literal["taken", "too_large", "away", "closed"]
-"""Taken: judged one by one. Too large: for one request, or an event spoils the others. Away: try again soon.
-Closed: something must be set right first, the key for instance."""
+Meaning = Literal["taken", "too_large", "broken", "away", "closed"]
+"""Taken: judged one by one. Too large: for one request, or an event spoils the others. Broken: 500, which may be for
+an event's sake. Away: try again soon. Closed: something must be set right first, the key for instance."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def _read(response: http.client.HTTPResponse, text: bytes) -> Answer:
         return Answer("taken", detail, refused=refused)
     if status == 413 or (status == 400 and "detail" in said):  # what a proxy calls a bad request may be its own fault
         return Answer("too_large", detail)
-    if status in (408, 425, 429) or status >= 500:
+    if status == 500:
+        return Answer("broken", detail)
+    if status in (408, 425, 429) or status > 500:
         return Answer("away", detail, wait=_seconds(response.headers.get("Retry-After")))
     return Answer("closed", detail)
 
