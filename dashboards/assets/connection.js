@@ -28,6 +28,12 @@
     return box;
   }
 
+  // An error in a callback is answered by 200 too: with a notice, and without what was asked for.
+  function drew(answer) {
+    if (answer.status !== 200) return answer.status < 500;
+    return answer.json().then((one) => !one.sideUpdate, () => false);
+  }
+
   const fetched = window.fetch.bind(window);
   window.fetch = async function (target, options) {
     const page = String(options && options.body).includes('"output":"update.data"');
@@ -42,8 +48,8 @@
     if (answer.status === 401 && address.includes("/_dash-")) {  // the session has ended
       location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
     } else if (page) {
-      if (answer.status >= 500) failed("Server error");
-      else worked();
+      if (await drew(answer.clone())) worked();
+      else failed("Server error");
     }
     return answer;
   };

@@ -48,6 +48,23 @@ def test_it_says_that_the_server_is_gone(browser: Browser) -> None:
     browser.until(lambda: browser.text("#live") == "Live")
 
 
+def test_it_says_that_the_server_fails(browser: Browser, served: Dashboard) -> None:
+    browser.login("Vera", "/alerts")
+    _rename(served, t.alerts.fullname, "alerts_away")
+    try:
+        browser.driver.execute_script(ASK)
+        browser.until(lambda: browser.text("#live").startswith("Server error since "))
+    finally:
+        _rename(served, t.alerts.fullname.replace("alerts", "alerts_away"), "alerts")
+    browser.driver.execute_script(ASK)
+    browser.until(lambda: browser.text("#live") == "Live")
+
+
+def _rename(served: Dashboard, table: str, name: str) -> None:
+    with served.engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+
 def test_a_page_that_never_came_says_so_and_comes_later(browser: Browser) -> None:
     browser.login("Vera", "/alerts")
     _block(browser, CALLBACKS)
