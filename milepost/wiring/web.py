@@ -49,7 +49,7 @@ def collector_app(resources: Resources) -> FastAPI:
 
 def dashboards_app(resources: Resources) -> FastAPI:
     """What people and programs read."""
-    app = FastAPI(title="Milepost", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Milepost", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     health = Health(DatabaseStore(resources.engine), Metrics())
     app.add_api_route("/healthz", health.live, methods=["GET"], response_class=Response)
     app.add_api_route("/readyz", health.ready, methods=["GET"], response_class=Response)
