@@ -166,9 +166,11 @@ def _reached(step: Step, at: Evidence, last_us: int, count: int) -> Reached:
 def _state(root: Node, nodes: list[Node], milestones: list[Reached], model: CompiledModel) -> tuple[str, int | None]:
     """open, completed or cancelled, and since when. A root may be cancelled by the name of one that it absorbed."""
     ranks = model.root_rank
-    own = [node for node in nodes if node is root or ranks.get(node.type, 0) > ranks[root.type]]
     cancelled = [
-        node.state.reached[kind].first_us for node in own for kind in model.cancelling if kind in node.state.reached
+        node.state.reached[kind].first_us
+        for kind in model.cancelling
+        for node in nodes
+        if kind in node.state.reached and (node is root or ranks.get(node.type, 0) > ranks[root.type])
     ]
     if cancelled:
         return "cancelled", min(cancelled)

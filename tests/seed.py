@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from milepost.clock import to_us
+from milepost.clock import to_us, utc_now
 from milepost.db import tables as t
+from milepost.decisions import correlation
 from milepost.inbox import quarantine
 from milepost.journeystate import (
     AttributeGroup,
@@ -457,3 +458,11 @@ def _refusals(now: datetime) -> list[quarantine.Refusal]:
         text = json.dumps(body).encode()
         refusals.append(quarantine.Refusal(at, "/wms/north", kind, reason, f"bad-{number}", text, "wms north"))
     return refusals
+
+
+def seed_with_a_cut(engine: sa.Engine) -> None:
+    """What `seed` writes, and two of its objects cut apart by somebody."""
+    with engine.begin() as connection:
+        seed(connection, utc_now())
+        ends = correlation.pair(connection, 1001, 1004)
+        correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())

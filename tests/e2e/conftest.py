@@ -12,12 +12,11 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from milepost.clock import utc_now
-from milepost.decisions import correlation
 from sla.objective.job import judge_once
 from tests.dashboard import CATALOG, Dashboard, dashboard
 from tests.databases import Databases
 from tests.e2e.browser import Browser
-from tests.seed import seed
+from tests.seed import seed_with_a_cut
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-background-networking",
@@ -28,10 +27,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def served(databases: Databases) -> Iterator[Dashboard]:
     with databases.fresh() as url, dashboard(url) as made:
-        with made.engine.begin() as connection:
-            seed(connection, utc_now())
-            ends = correlation.pair(connection, 1001, 1004)
-            correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
+        seed_with_a_cut(made.engine)
         judge_once(made.engine, CATALOG, now=utc_now(), through=utc_now())
         yield made
 

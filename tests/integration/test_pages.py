@@ -20,11 +20,11 @@ from dashboards.tries import PER_PAIR
 from milepost.auth import split_key
 from milepost.clock import utc_now
 from milepost.db import tables as t
-from milepost.decisions import access, correlation
+from milepost.decisions import access
 from milepost.inbox import log
 from tests.dashboard import PASSWORD, Dashboard, dashboard
 from tests.databases import Databases
-from tests.seed import seed
+from tests.seed import seed_with_a_cut
 
 ADDRESSES = {
     "overview": "/", "journeys": "/journeys", "journey": "/journeys/order/S00003", "alerts": "/alerts",
@@ -43,10 +43,7 @@ FOREIGN = re.compile(r"""(?:src|href|url)\s*[=(:]\s*["']?(?:https?:)?//[^"'\s)]+
 @pytest.fixture(scope="module")
 def served(databases: Databases) -> Iterator[Dashboard]:
     with databases.fresh() as url, dashboard(url) as made:
-        with made.engine.begin() as connection:
-            seed(connection, utc_now())
-            ends = correlation.pair(connection, 1001, 1004)
-            correlation.decide(connection, "cut", *ends, actor="test", reason="typed wrongly", now=utc_now())
+        seed_with_a_cut(made.engine)
         yield made
 
 
