@@ -13,6 +13,7 @@ from alerting.lifecycle import RANK, Alert
 from alerting.message import ITEMS_SHOWN, ItemView
 from milepost.calendar import DAYS, Calendar
 from milepost.catalog.oncall import Digest
+from milepost.catalog.words import and_more
 from milepost.walltime import EPOCH, first_at
 
 LONGEST: Final = 400
@@ -96,9 +97,9 @@ def summary(standing: Standing) -> str:
     if oldest := min(standing.open, key=_age, default=None):
         parts.append(f"Oldest since {text.when(_age(oldest))}: {oldest.title}.")
     if standing.silenced:
-        parts.append(f"Silenced: {_names(standing.silenced)}.")
+        parts.append(f"Silenced: {and_more(standing.silenced, NAMED, '; ')}.")
     if standing.ended:
-        parts.append(f"Resolved: {_names([alert.title for alert in standing.ended])}.")
+        parts.append(f"Resolved: {and_more([alert.title for alert in standing.ended], NAMED, '; ')}.")
     return "\n".join(parts)
 
 
@@ -132,11 +133,6 @@ def _counts(standing: Standing) -> list[str]:
 def _groups(groups: Mapping[str, Mapping[str, Decimal]]) -> list[str]:
     ordered = sorted(groups.items(), key=lambda pair: (-max(pair[1].values()), pair[0]))
     return [f"{name} {text.money(money)}" for name, money in ordered[:GROUPS]]
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return "; ".join(names[:NAMED]) + more
 
 
 def _sentence(words: str) -> str:

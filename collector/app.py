@@ -104,8 +104,10 @@ def make_app(
         async with _running(writer, keys, catalog, partial(intake.flush, store.count_refusals)):
             yield
 
-    app = CollectorApp(title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.router.redirect_slashes = False  # it would send a key to http:// behind a proxy that ends TLS
+    app = CollectorApp(
+        title="Milepost", version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,  # it would send a key to http:// behind a proxy that ends TLS
+    )  # fmt: skip
     app.state.limits = limits
     for name, path, methods, way in _ways(intake, store):
         endpoint = ServerErrorMiddleware(Endpoint(name, way, metrics), handler=_failure_of(way))

@@ -12,8 +12,9 @@ from correlator.assess import Occurrence
 from correlator.decided import Decided
 from correlator.facts import Fact, Facts, Name, Names, part, read_fact
 from correlator.journeystore import bits_of
-from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.model import Compiled, CompiledModel
 from correlator.replay import Known, Received, World
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import from_us, to_us
 from milepost.contract import Entry
 from milepost.db.tables import hubs, journeys, members

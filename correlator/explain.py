@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from correlator.dossier import MAX_BESIDE, MAX_EVENTS, MAX_MEMBERS, Dossier, Relation
 from correlator.history import History, told
 from correlator.journeystore import bits_of
-from correlator.model import CORRELATION, Compiled, stands_over
+from correlator.model import Compiled, stands_over
 from correlator.node import PARENT, Node
 from correlator.replay import portion, replay
 from correlator.stitch import Graph, Missing
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import CORRELATION, Catalog
 from milepost.explanation import Explanation, KeptOut, Odd, Placed, Ruling, Shared, Thing, Tie
 from milepost.journeystate import Flag, ObjectState
 

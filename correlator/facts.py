@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from correlator.model import CORRELATION, Compiled
+from correlator.model import Compiled
 from milepost import contract
+from milepost.catalog.schema import CORRELATION
 from milepost.contract import Entry, Event
 from milepost.inbox.objects import Ref, Splits
 from milepost.journeystate import Flag

@@ -11,9 +11,9 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from correlator.model import CORRELATION
 from correlator.node import CHILD, MENTION, NAMING, PARENT, Node
 from correlator.stitch import Graph
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import to_us
 from milepost.db import tables
 from milepost.db.engine import array_literal

@@ -15,10 +15,11 @@ from correlator import hubs
 from correlator import journeystore as store
 from correlator.assess import learn, learn_exceptions
 from correlator.bounded import forget_oldest
-from correlator.model import CORRELATION, Compiled, CompiledModel
+from correlator.model import Compiled, CompiledModel
 from correlator.node import PARENT, Node
 from correlator.stitch import Graph, Missing, Pair, Related
 from correlator.touches import TouchBatch
+from milepost.catalog.schema import CORRELATION
 from milepost.inbox import objects
 
 MANY_TYPES: Final = 3

@@ -9,9 +9,8 @@ from typing import Final
 
 from milepost.catalog import loader
 from milepost.catalog.keys import compile_rules
-from milepost.catalog.schema import Catalog, Model
+from milepost.catalog.schema import CORRELATION, Catalog, Model
 
-CORRELATION: Final = "correlation"
 MAX_NAMESPACE: Final = 256
 """Characters: a namespace is part of an index row, which holds 2,700 bytes."""
 MAX_VALUE: Final = 128

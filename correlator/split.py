@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from correlator import exceptionstore, hubs, store, touches
 from correlator.derive import Known, touch_of
 from correlator.facts import Fact, Facts, Name, extract
-from correlator.model import CORRELATION, Compiled
+from correlator.model import Compiled
 from correlator.touches import Relation, Touch, TouchBatch
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import from_us, to_us
 from milepost.contract import MAX_SKEW_US, Entry
 from milepost.db import generation

@@ -11,8 +11,9 @@ from sys import intern
 from typing import Final
 
 from correlator.decided import Decided
-from correlator.model import CORRELATION, CompiledModel, stands_over
+from correlator.model import CompiledModel, stands_over
 from correlator.node import CHILD, NAMING, PARENT, Node, shown
+from milepost.catalog.schema import CORRELATION
 from milepost.journeystate import Member
 
 _NONE: Final[frozenset[str]] = frozenset()

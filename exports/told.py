@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from exports.snapshot import Row, Snapshot, chosen_events
 from milepost import ocel, tolerant
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import from_us, to_us
 from milepost.contract import Event
 from milepost.db.tables import events
-from milepost.inbox.objects import CORRELATION, Ref, splits
+from milepost.inbox.objects import Ref, splits
 from milepost.ocel import Kind, Qualifier
 
 Named = Sequence[tuple[Ref, Qualifier]]

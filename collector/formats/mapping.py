@@ -21,7 +21,7 @@ from collector.formats.moments import Moments
 from milepost.catalog import mapping as catalog
 from milepost.catalog.expression import Budget, ExpressionError, is_true
 from milepost.catalog.mapping import Choice, Condition, EventRule, MappingSpec, ObjectRule
-from milepost.contract import FIRST_TIME, LAST_TIME
+from milepost.contract import OUTSIDE, is_possible
 from milepost.errors import InvalidEvent
 
 MAX_EVENTS: Final = 1_000
@@ -206,8 +206,8 @@ class _Run:
         if moment is None:
             return None
         at = self._moments.instant(moment)
-        if not FIRST_TIME <= at < LAST_TIME:  # RFC 3339 can't write all of them
-            raise InvalidEvent(f'{place}: "{value}" lies outside the years 1990 to 2100')
+        if not is_possible(at):  # RFC 3339 can't write all of them
+            raise InvalidEvent(f'{place}: "{value}" {OUTSIDE}')
         return at
 
     def _undated(self, why: str, number: int | None) -> None:

@@ -25,6 +25,7 @@ from dashboards.routing import in_thread
 from dashboards.session import current_person
 from dashboards.view import View
 from milepost.catalog.keys import normalise
+from milepost.catalog.words import and_more
 from milepost.clock import aware
 from milepost.decisions import correlation
 from milepost.decisions.audit import MAX_REASON
@@ -261,7 +262,7 @@ def _effect(one: Effect) -> html.Div:
     for told, things in (("joins", one.joined), ("leaves", one.left)):
         others = [thing for thing in things if thing != one.root]
         if others:
-            changes.append(html.Span(f"{told}: {_names(others)}"))
+            changes.append(html.Span(f"{told}: {and_more(others, 12)}"))
     return html.Div(
         [html.Div(link(name, href, className="mp-link") if one.before else html.Span(name)), html.Div(changes)],
         className="mp-effect",
@@ -277,11 +278,6 @@ def _standing(one: Effect) -> str:
 
 def _how(one: Standing) -> str:
     return f"{one.state}, {words.title(one.stage).lower()}" if one.stage else one.state
-
-
-def _names(things: Sequence[Thing]) -> str:
-    more = f" and {len(things) - 12} more" if len(things) > 12 else ""
-    return ", ".join(map(str, things[:12])) + more
 
 
 def _form(proposal: Proposal, text: str, why: str) -> html.Section:

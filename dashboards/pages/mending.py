@@ -16,6 +16,7 @@ from dashboards.context import Context
 from dashboards.mending import AT_ONCE, RIGHT
 from dashboards.routing import in_thread
 from dashboards.session import current_person
+from milepost.decisions.audit import MAX_REASON
 from milepost.errors import MalformedBody
 from milepost.inbox.quarantine import mend
 from milepost.inbox.quarantine.mend import PASSED, Report, Verdict, Wanted
@@ -62,7 +63,7 @@ def _acts(buttons: Sequence[html.Button], number: int, discard: html.Button) -> 
         placeholder="Why it is discarded",
         size="sm",
         className="mp-reason",
-        inputProps={"aria-label": "Why it is discarded", "maxLength": mend.MAX_REASON},
+        inputProps={"aria-label": "Why it is discarded", "maxLength": MAX_REASON},
     )
     row = html.Div([*buttons, html.Div([reason, discard], className="mp-discard")], className="mp-mend")
     return card(row, name="mend", alive=False, className="mp-block")

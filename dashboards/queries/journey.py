@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from milepost.catalog.keys import normalise
 from milepost.catalog.loader import descendants
-from milepost.catalog.schema import Catalog, Model
+from milepost.catalog.schema import CORRELATION, Catalog, Model
 from milepost.clock import from_us
 from milepost.db.tables import (
     anomalies,
@@ -32,7 +32,6 @@ from milepost.db.tables import (
 from milepost.inbox.objects import shown
 from milepost.journeystate import Flag, RunningClock, Scalar, decode_clocks, decode_object, merge_attributes
 
-CORRELATION: Final = "correlation"
 MAX_EVENTS: Final = 1000
 MAX_MEMBERS: Final = 1000
 MAX_LINKS: Final = 2000

@@ -12,7 +12,7 @@ from milepost.catalog.lines import Path
 from milepost.catalog.oncall import address_of
 from milepost.catalog.routing import Route, named
 from milepost.catalog.schema import CalendarSpec, Catalog
-from milepost.catalog.words import near
+from milepost.catalog.words import and_more, near
 
 Level = Literal["error", "warning"]
 Found = tuple[Level, Path, str]
@@ -167,12 +167,7 @@ def _unreached(catalog: Catalog, kinds: Iterable[Kind]) -> Iterator[Found]:
     never = [kind.title for kind, found in told if set(found) == {"no"}]
     some = [kind.title for kind, found in told if "perhaps" in found and "yes" not in found]
     if never:
-        yield "warning", ("routes",), f"no route takes alerts of {_listed(never)}: nobody is told of them"
+        yield "warning", ("routes",), f"no route takes alerts of {and_more(never, NAMED)}: nobody is told of them"
     if some:
-        text = f"some alerts of {_listed(some)} may find no route, by their labels: end with a route for all"
+        text = f"some alerts of {and_more(some, NAMED)} may find no route, by their labels: end with a route for all"
         yield "warning", ("routes",), text
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:NAMED])
-    return f"{shown} and {len(names) - NAMED} more" if len(names) > NAMED else shown

@@ -29,7 +29,8 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 TimeOfDay = Annotated[str, Meta(pattern=r"^(([01]?\d|2[0-3]):[0-5]\d|24:00)$")]
 Severity = Literal["info", "warning", "critical"]
 CORRELATION: Final = "correlation"
-"""Counts as the type of correlation ids: keys have rules for it, and no model may name it."""
+"""Counts as the type of correlation ids, which live in a table of their own but share the ids of objects. Keys have
+rules for it, and no model may name it."""
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d|w)")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from milepost.settings import Settings
 
 _LARGEST: Final = 2**63 - 1
+MOST: Final = 1_000_000
+"""Rows that a list can be asked for."""
 keys = typer.Typer(help="API keys of the systems that send or read.", no_args_is_help=True)
 users = typer.Typer(help="People who may log in.", no_args_is_help=True)
 
@@ -65,10 +67,10 @@ def moment(text: str) -> datetime:
 def usual(at: datetime) -> datetime:
     """A time, in UTC unless it says so. Raises Permanent for one that no event has: not all of those can be stored."""
     from milepost.clock import aware
-    from milepost.contract import FIRST_TIME, LAST_TIME
+    from milepost.contract import OUTSIDE, is_possible
 
-    if not FIRST_TIME <= aware(at) < LAST_TIME:
-        raise Permanent(f"{at.isoformat()} lies outside the years 1990 to 2100")
+    if not is_possible(aware(at)):
+        raise Permanent(f"{at.isoformat()} {OUTSIDE}")
     return aware(at)
 
 

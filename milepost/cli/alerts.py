@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from milepost.cli.access import actor, row_number, transaction
+from milepost.cli.access import MOST, actor, row_number, transaction
 from milepost.cli.output import notes, table
 
 app = typer.Typer(help="What somebody should look at.", no_args_is_help=True)
@@ -16,7 +16,7 @@ Number = Annotated[int, typer.Argument(parser=row_number, help="The number that 
 @app.command("list")
 def list_alerts(
     everything: Annotated[bool, typer.Option("--all", help="Also the resolved ones.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="The newest so many.")] = 50,
 ) -> None:
     """List the alerts, the newest first."""
     import sqlalchemy as sa
@@ -60,7 +60,7 @@ def resolve(
 @app.command("parked")
 def list_parked(
     channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The latest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="The latest so many.")] = 50,
 ) -> None:
     """List notifications that were given up, the latest first."""
     from alerting import outbox

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from milepost.cli.access import length, transaction
+from milepost.cli.access import MOST, length, transaction
 from milepost.cli.output import notes, out, table
 from milepost.errors import Permanent
 
@@ -19,7 +19,7 @@ def list_lines(
     actor: Annotated[str | None, typer.Option(help="Of this one only.")] = None,
     action: Annotated[str | None, typer.Option(help="Only these: key.created, or key for all about keys.")] = None,
     since: Annotated[str | None, typer.Option(help="Only what is not older: 24h, 30d.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The last so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="The last so many.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the hashes.")] = False,
 ) -> None:
     """List what was done, the oldest first."""

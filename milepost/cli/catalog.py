@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milepost.cli.access import actor, transaction
+from milepost.cli.access import MOST, actor, transaction
 from milepost.cli.output import notes, out, table
 from milepost.errors import CatalogError, MilepostError, NotFound
 
@@ -160,7 +160,7 @@ def _print(lines: Iterable[str], empty: str) -> None:
 
 @app.command("versions")
 def versions(
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The latest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="The latest so many.")] = 20,
 ) -> None:
     """List which catalogs came into force: when, by whom, and what was different from the one before."""
     from milepost.decisions import catalog as decided

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from milepost.catalog.words import and_more
 from milepost.cli.output import notes, out
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _document(document: Told) -> None:
 
 def _keys(value: str | list[str]) -> str:
     keys = [value] if isinstance(value, str) else value
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    return and_more(keys, 3)
 
 
 def _line(text: str, style: str = "") -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from milepost.cli.access import actor
+from milepost.cli.journeys import by_epoch
 from milepost.cli.output import notes
 from milepost.clock import aware
 from milepost.errors import ConfigurationError, Conflict, NotFound
@@ -213,7 +214,7 @@ def _told_apart(found: Sequence[Head]) -> str:
     spaces = sorted({head.namespace for head in found})
     if len(spaces) > 1:
         return "one of " + ", ".join(f"--namespace {quote(space)}" for space in spaces)
-    return ", ".join(f"--epoch {head.epoch} for {head.key}" for head in sorted(found, key=lambda head: head.epoch))
+    return by_epoch(found)
 
 
 def _dimensions(where: Iterable[str]) -> dict[str, Any]:

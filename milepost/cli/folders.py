@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from milepost.cli.access import transaction
+from milepost.cli.access import MOST, transaction
 from milepost.cli.output import table
 
 app = typer.Typer(help="Folders that are watched for files.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def list_folders() -> None:
 def list_files(
     source: Annotated[str | None, typer.Option(help="Only those of this source.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only those of which something was refused.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="The newest so many.")] = 50,
 ) -> None:
     """List the files that were read, the newest first."""
     import sqlalchemy as sa

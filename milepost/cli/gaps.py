@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from milepost.cli.access import length, transaction
+from milepost.cli.access import MOST, length, transaction
 from milepost.cli.output import notes, table
 from milepost.errors import NotFound
 
@@ -14,9 +14,7 @@ from milepost.errors import NotFound
 def gaps(
     since: Annotated[str, typer.Option(help="Journeys that started in the last so long: 12h, 30d.")] = "30d",
     model: Annotated[str | None, typer.Option(help="Only journeys of this model.")] = None,
-    newest: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Only so many of each model, the newest.")
-    ] = None,
+    newest: Annotated[int | None, typer.Option(min=1, max=MOST, help="Only so many of each model, the newest.")] = None,
 ) -> None:
     """List milestones that must have happened and weren't seen, by the source that should have told them."""
     from dashboards.queries import gaps as queries

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from milepost.catalog.words import and_more
 from milepost.cli.access import actor
 from milepost.cli.output import notes, table
 
@@ -116,8 +117,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(name or '""' for name in names[:_NAMED]) + more
+    return and_more([name or '""' for name in names], _NAMED)
 
 
 def _tell(report: Report, unit: str) -> None:

@@ -72,13 +72,18 @@ def explain(
     reasons.show(explained, everything=history)
 
 
+def by_epoch(heads: Sequence[Head]) -> str:
+    """The options that choose one of the journeys of a split key."""
+    return ", ".join(f"--epoch {head.epoch} for {head.key}" for head in sorted(heads, key=lambda head: head.epoch))
+
+
 def _only(heads: Sequence[Head], kind: str, key: str, epoch: int | None) -> Head:
     if not heads:
         raise NotFound(f"there is no {kind} journey {key}")
     spaces = sorted({head.namespace for head in heads})
     if len(spaces) > 1:
         raise Conflict(f"{key} exists in several namespaces; add --namespace with one of {', '.join(spaces)}")
-    listed = ", ".join(f"--epoch {head.epoch} for {head.key}" for head in sorted(heads, key=lambda head: head.epoch))
+    listed = by_epoch(heads)
     found = [head for head in heads if epoch in (None, head.epoch)]
     if not found:
         raise NotFound(f"{kind} {key} has no epoch {epoch}; there is {listed}")

@@ -12,12 +12,13 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from milepost.contract import FIRST_TIME, LAST_TIME
+from milepost.catalog.schema import CORRELATION
+from milepost.contract import OUTSIDE, is_possible
 from milepost.db.tables import correlations, decisions, event_object, members, objects, relations
 from milepost.decisions import audit
 from milepost.errors import Conflict, NotFound
 from milepost.explanation import Thing
-from milepost.inbox.objects import CORRELATION, refs_of, shown
+from milepost.inbox.objects import refs_of, shown
 
 Act = Literal["cut", "exclude", "merge", "lift", "split"]
 # One after the other, until they commit: what is checked still stands then, and the assembler, which goes on from the
@@ -208,8 +209,8 @@ def check(
     epoch = connection.scalar(sa.select(objects.c.epoch).where(objects.c.object_id == first.object_id))
     if since is not None and (epoch or since.microsecond):
         raise Conflict(f"{first}: a split names the first object of a key, and a time to the second")
-    if since is not None and not FIRST_TIME <= since < LAST_TIME:
-        raise Conflict(f"{first}: {since.isoformat()} lies outside the years 1990 to 2100, as no event does")
+    if since is not None and not is_possible(since):
+        raise Conflict(f"{first}: {since.isoformat()} {OUTSIDE}, as no event does")
     if second is not None and first.object_id == second.object_id:
         raise Conflict(f"{first}: twice the same")
     standing = effective(connection)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import to_us
 from milepost.db.engine import array_literal, next_numbers
 from milepost.db.staging import copy_new, given
@@ -34,9 +35,6 @@ class Epoch(NamedTuple):
 Splits = Mapping[Ref, Sequence[tuple[int, Epoch]]]
 """The later objects of each split key, each with its beginning in microseconds, in the order of time."""
 
-
-CORRELATION: Final = "correlation"
-"""The type of a correlation, which lives in a table of its own but shares the ids."""
 
 _COLUMNS: Final = {"type": "text", "namespace": "text", "key": "text"}
 # LIMIT keeps the planner from reading the whole table where it may probe it

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from correlator.facts import Names, read_fact
-from correlator.model import CORRELATION, Compiled
+from correlator.model import Compiled
 from exports.durations import Business, Measured
 from exports.journeys import Reached
 from exports.told import Named, Reader
 from milepost.calendar import Calendar, calendar_of
-from milepost.catalog.schema import Catalog
+from milepost.catalog.schema import CORRELATION, Catalog
 from milepost.contract import Entry, Event, key_list
 from milepost.errors import NotFound
 from milepost.inbox.objects import Ref

@@ -14,9 +14,10 @@ from correlator.facts import Fact, Facts, Name, Names, part, read_fact
 from correlator.model import MAX_NAMESPACE, Compiled
 from milepost import contract
 from milepost.catalog import loader
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import to_us
 from milepost.contract import Entry
-from milepost.inbox.objects import CORRELATION, Epoch, Ref, shown
+from milepost.inbox.objects import Epoch, Ref, shown
 from milepost.journeystate import Flag
 
 COMPILED = Compiled(loader.load(loader.default_texts()))

@@ -8,10 +8,11 @@ from datetime import timedelta
 from correlator.assess import Occurrence
 from correlator.decided import Decided
 from correlator.history import History
-from correlator.model import CORRELATION, Compiled
+from correlator.model import Compiled
 from correlator.node import MENTION, NAMING
 from correlator.replay import Known, Received, World, replay
 from milepost.catalog import loader
+from milepost.catalog.schema import CORRELATION
 from milepost.clock import from_us
 from milepost.explanation import Change, Thing
 

@@ -28,7 +28,6 @@ with its source and id is stored. refused: as before, or for another reason."""
 PASSED: Final[frozenset[Outcome]] = frozenset({"accepted", "duplicate"})
 """What closes a row; after the others it stays open."""
 MAX_REVISION_BYTES: Final = 16 * 1024 * 1024
-MAX_REASON: Final = 500
 MAX_CHUNK_BYTES: Final = 32 * 1024 * 1024
 """Bodies that one step has in memory."""
 _g: Final = quarantine_groups.c
